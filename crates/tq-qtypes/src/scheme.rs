@@ -1,0 +1,125 @@
+//! What is asked of a quantizer: type, symmetry, granularity, range.
+
+use crate::{DType, QTypeError};
+use serde::{Deserialize, Serialize};
+
+/// Whether real zero must sit at the middle of the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QScheme {
+    /// Zero point fixed at the middle (0 for signed types).
+    Symmetric,
+    /// Zero point chosen from the range.
+    Affine,
+}
+
+/// Which elements of a tensor share one scale and zero point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granularity {
+    /// One pair for the whole tensor.
+    PerTensor,
+    /// One pair per index of `axis`.
+    PerChannel {
+        /// The axis whose indices have their own parameters.
+        axis: usize,
+    },
+    /// One pair per run of `group_size` indices of `axis` at each position of the other axes
+    /// (ONNX block quantization); the last group may be shorter.
+    PerGroup {
+        /// The axis that is cut into groups.
+        axis: usize,
+        /// Indices a group.
+        group_size: usize,
+    },
+}
+
+impl Granularity {
+    /// Number of scale and zero-point pairs for a tensor of shape `dims`.
+    ///
+    /// # Errors
+    /// [`QTypeError::BadAxis`] when the axis is not one of the tensor's, [`QTypeError::EmptyGroup`]
+    /// for a group size of zero.
+    pub fn param_count(&self, dims: &[usize]) -> Result<usize, QTypeError> {
+        let check =
+            |axis: usize| dims.get(axis).copied().ok_or(QTypeError::BadAxis { axis, rank: dims.len() });
+        match *self {
+            Granularity::PerTensor => Ok(1),
+            Granularity::PerChannel { axis } => check(axis),
+            Granularity::PerGroup { axis, group_size } => {
+                let len = check(axis)?;
+                if group_size == 0 {
+                    return Err(QTypeError::EmptyGroup);
+                }
+                let others: usize =
+                    dims.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| d).product();
+                Ok(others * len.div_ceil(group_size))
+            }
+        }
+    }
+}
+
+/// How a real value becomes a code: the two conventions in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// `round_half_even(x / s)`: ONNX QuantizeLinear, and this project's default.
+    #[default]
+    Divide,
+    /// `round_half_even(x * (1 / s))`: PyTorch's `quantize_per_tensor` and fake quantization.
+    Reciprocal,
+}
+
+/// What is asked of a quantizer for one tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QuantSpec {
+    /// Type of the codes.
+    pub dtype: DType,
+    /// Smallest code used.
+    pub quant_min: i32,
+    /// Largest code used.
+    pub quant_max: i32,
+    /// Symmetric or affine.
+    pub scheme: QScheme,
+    /// What shares a scale.
+    pub granularity: Granularity,
+}
+
+impl QuantSpec {
+    /// Unsigned 8-bit, affine, per tensor, codes 0..=255: the default for activations.
+    #[must_use]
+    pub const fn u8_affine() -> Self {
+        Self {
+            dtype: DType::U8,
+            quant_min: 0,
+            quant_max: 255,
+            scheme: QScheme::Affine,
+            granularity: Granularity::PerTensor,
+        }
+    }
+
+    /// Signed 8-bit, symmetric, codes -127..=127: the default for weights.
+    #[must_use]
+    pub const fn i8_symmetric(granularity: Granularity) -> Self {
+        Self { dtype: DType::I8, quant_min: -127, quant_max: 127, scheme: QScheme::Symmetric, granularity }
+    }
+
+    /// Checks that the range is not empty and fits the type.
+    ///
+    /// # Errors
+    /// [`QTypeError::NotQuantized`] or [`QTypeError::BadRange`].
+    pub fn validate(&self) -> Result<(), QTypeError> {
+        let (lo, hi) = self.dtype.quant_range().ok_or(QTypeError::NotQuantized(self.dtype))?;
+        if self.quant_min >= self.quant_max || self.quant_min < lo || self.quant_max > hi {
+            return Err(QTypeError::BadRange {
+                dtype: self.dtype,
+                quant_min: self.quant_min,
+                quant_max: self.quant_max,
+            });
+        }
+        if let Granularity::PerGroup { group_size: 0, .. } = self.granularity {
+            return Err(QTypeError::EmptyGroup);
+        }
+        Ok(())
+    }
+}
