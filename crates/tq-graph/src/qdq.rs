@@ -1,0 +1,1 @@
+//! The view of a QDQ graph as quantized operators.
