@@ -1,1 +1,0 @@
-//! The view of a QDQ graph as quantized operators.

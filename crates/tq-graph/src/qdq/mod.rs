@@ -1,0 +1,155 @@
+//! The one view of a QDQ graph as quantized operators.
+//!
+//! In a QDQ graph every operator computes in float, between `DequantizeLinear` nodes that give its inputs and
+//! `QuantizeLinear` nodes that take its output. [`QdqView::new`] finds the operators that can therefore run on
+//! codes alone, and says of every other node why it cannot. The runtime, the exporters and the analysis all read
+//! this view, so that they agree on what is an integer operator.
+
+mod matching;
+mod params;
+
+use crate::{Graph, NodeId, ValueId};
+use std::fmt;
+use tq_qtypes::{AffineParams, DType, OperatorKind};
+
+/// A graph as quantized operators and float nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QdqView {
+    /// Operators that can run on codes, in topological order.
+    pub operators: Vec<QOperator>,
+    /// All other nodes, except the Quantize and Dequantize nodes between the two worlds.
+    pub floats: Vec<FloatNode>,
+}
+
+/// Codes with their parameters: what a Dequantize node reads, or what a Quantize node gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Codes {
+    /// The value that holds the codes.
+    pub value: ValueId,
+    /// The real value that the codes stand for, on the float side.
+    pub real: ValueId,
+    /// Scale, zero point, type.
+    pub params: AffineParams,
+}
+
+/// Where a quantized operator leaves its result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QOutput {
+    /// As codes.
+    Codes(Codes),
+    /// As float: the product of a Gemm, MatMul or Conv that nobody quantizes.
+    Float(ValueId),
+}
+
+/// One operator that can run on codes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QOperator {
+    /// The node at its heart. For a bare requantization (Dequantize straight into Quantize) the Quantize node.
+    pub node: NodeId,
+    /// Its family.
+    pub kind: OperatorKind,
+    /// Activations, in the node's order; constants of elementwise operators are among them.
+    pub inputs: Vec<Codes>,
+    /// Constant weights of Conv and Linear.
+    pub weights: Option<Codes>,
+    /// Bias in units of the accumulator, `input scale * weight scale`, one a channel.
+    pub bias: Option<Vec<i32>>,
+    /// Bounds in real numbers that an absorbed Relu or Clip puts on the result.
+    pub bounds: Option<(f32, f32)>,
+    /// Results, in the node's order.
+    pub outputs: Vec<QOutput>,
+    /// The nodes that this operator stands for: the core, the activation after it, the Quantize nodes.
+    pub absorbed: Vec<NodeId>,
+}
+
+impl QOperator {
+    /// The codes of output `i`, if it leaves as codes.
+    #[must_use]
+    pub fn output_codes(&self, i: usize) -> Option<&Codes> {
+        match self.outputs.get(i) {
+            Some(QOutput::Codes(c)) => Some(c),
+            _ => None,
+        }
+    }
+}
+
+/// A node that runs in float.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatNode {
+    /// The node.
+    pub node: NodeId,
+    /// Why it is not a quantized operator.
+    pub reason: FloatReason,
+}
+
+/// Why a node cannot run on codes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum FloatReason {
+    /// The operator has no integer form.
+    NoIntegerForm(&'static str),
+    /// It works on shapes or other integers, not on real numbers.
+    NotReal,
+    /// An input is not the result of a Dequantize node with constant parameters.
+    InputNotQuantized(String),
+    /// The output is not quantized, or its float value is also read by others.
+    OutputNotQuantized(String),
+    /// The weights are not constant codes.
+    WeightsNotQuantized,
+    /// Codes of a type that no integer form takes.
+    Type {
+        /// The value.
+        value: String,
+        /// Its type.
+        dtype: DType,
+    },
+    /// Scales that do not suit the operator: per channel on activations, or along the wrong axis of weights.
+    Granularity(String),
+    /// An attribute or parameter that the integer form does not have.
+    Attribute(String),
+    /// A bias that does not fit 32 bits at the scale of the accumulator.
+    BiasOverflow {
+        /// First channel that overflows.
+        channel: usize,
+    },
+}
+
+impl fmt::Display for FloatReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FloatReason::NoIntegerForm(op) => write!(f, "{op} has no integer form"),
+            FloatReason::NotReal => write!(f, "works on integers, not on real numbers"),
+            FloatReason::InputNotQuantized(v) => write!(f, "input {v} is not quantized"),
+            FloatReason::OutputNotQuantized(v) => write!(f, "output {v} is not quantized"),
+            FloatReason::WeightsNotQuantized => write!(f, "weights are not constant codes"),
+            FloatReason::Type { value, dtype } => {
+                write!(f, "no integer form takes the {dtype} codes of {value}")
+            }
+            FloatReason::Granularity(v) => write!(f, "the scales of {v} do not suit the operator"),
+            FloatReason::Attribute(what) => write!(f, "{what}"),
+            FloatReason::BiasOverflow { channel } => {
+                write!(f, "the bias of channel {channel} does not fit 32 bits")
+            }
+        }
+    }
+}
+
+impl QdqView {
+    /// The view of `graph`, whose types and shapes must have been inferred.
+    #[must_use]
+    pub fn new(graph: &Graph) -> Self {
+        matching::Matcher::new(graph).view()
+    }
+
+    /// For every node of the graph the operator (index into [`QdqView::operators`]) that stands for it.
+    #[must_use]
+    pub fn operator_of(&self, graph: &Graph) -> Vec<Option<usize>> {
+        let mut out = vec![None; graph.nodes.len()];
+        for (i, op) in self.operators.iter().enumerate() {
+            for n in &op.absorbed {
+                out[n.0] = Some(i);
+            }
+        }
+        out
+    }
+}
