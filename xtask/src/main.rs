@@ -1,0 +1,40 @@
+//! Development tasks. `cargo xtask help` lists them.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod oracle;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  ci              formatting, clippy with warnings denied, documentation, tidy
+  tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
+  oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
+                  Needs TQ_MODELS_DIR, or checks the embedded demo model alone";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.first().map(String::as_str) {
+        Some("ci") => ci::run(),
+        Some("tidy") => tidy::run(),
+        Some("oracle") => oracle::run(),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
