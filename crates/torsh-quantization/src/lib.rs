@@ -1,0 +1,2 @@
+//! Quantization of neural networks.
+#![forbid(unsafe_code)]

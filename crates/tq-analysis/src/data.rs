@@ -1,0 +1,355 @@
+//! Arrays, taken in batches.
+
+use crate::{AnalysisError, Preprocess, concat_rows, take_rows};
+use tq_graph::{Graph, Tensor};
+use tq_qtypes::DType;
+
+/// Inputs of one call of a model.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// One tensor a graph input, in the graph's order.
+    pub inputs: Vec<Tensor>,
+    /// Rows of axis 0 that are data; those after them repeat the last one to fill a fixed batch.
+    pub rows: usize,
+    /// Rows of axis 0 that the inputs hold.
+    pub padded_rows: usize,
+}
+
+impl AsRef<[Tensor]> for Batch {
+    fn as_ref(&self) -> &[Tensor] {
+        &self.inputs
+    }
+}
+
+/// Rows of arrays for the inputs of a model. Bytes stay bytes until a batch of them is asked for.
+///
+/// An input whose first dimension is free takes any number of rows. Where it is fixed to `b` and the array has more
+/// rows, the data goes through in batches of `b`, the last one filled up by repeating its last row (which is cut off
+/// the outputs again). Where the array has exactly the `b` rows and another input has more, it is given again with every batch,
+/// as the initial state of a recurrent network is.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    inputs: Vec<Input>,
+    /// Each holds one tensor a graph input; several where arrays could not be joined.
+    groups: Vec<Group>,
+    preprocess: Preprocess,
+}
+
+#[derive(Debug, Clone)]
+struct Input {
+    name: String,
+    dtype: DType,
+    /// Declared dimensions, `None` where free.
+    dims: Vec<Option<usize>>,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    tensors: Vec<Tensor>,
+    /// For each tensor whether it is cut into rows.
+    cut: Vec<bool>,
+    rows: usize,
+    /// The batch that the model insists on.
+    fixed: Option<usize>,
+}
+
+impl Dataset {
+    /// One array a graph input, in the graph's order.
+    ///
+    /// # Errors
+    /// As [`Dataset::with_segments`].
+    ///
+    /// ```
+    /// use tq_analysis::Dataset;
+    /// use tq_graph::{Dim, Graph, Tensor};
+    /// use tq_qtypes::DType;
+    ///
+    /// let mut graph = Graph::new("g");
+    /// let x = graph.add_input("x", DType::F32, vec![Dim::symbol("N"), 2usize.into()]);
+    /// graph.outputs.push(x);
+    /// let data = Dataset::new(&graph, vec![Tensor::new(&[3, 2], vec![0.0f32; 6])?])?;
+    /// let rows: Vec<usize> = data.batches(Some(2)).map(|b| Ok::<_, tq_analysis::AnalysisError>(b?.rows)).collect::<Result<_, _>>()?;
+    /// assert_eq!(rows, [2, 1]);
+    /// # Ok::<(), tq_analysis::AnalysisError>(())
+    /// ```
+    pub fn new(graph: &Graph, arrays: Vec<Tensor>) -> Result<Self, AnalysisError> {
+        Self::with_segments(graph, arrays.into_iter().map(|a| vec![a]).collect(), Preprocess::default())
+    }
+
+    /// Several arrays a graph input, one after the other, and what is done to those that hold bytes.
+    ///
+    /// Arrays of one input are joined along axis 0 where their other dimensions agree; where they do not, they stay
+    /// batches of their own, and every input must have the same number of them.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] naming the graph input whose array is missing or has the wrong type, rank, dimensions
+    /// or number of rows, [`AnalysisError::Preprocess`] for wrong parameters, [`AnalysisError::Empty`] when there are no rows.
+    pub fn with_segments(
+        graph: &Graph,
+        segments: Vec<Vec<Tensor>>,
+        preprocess: Preprocess,
+    ) -> Result<Self, AnalysisError> {
+        preprocess.validate()?;
+        let inputs: Vec<Input> = graph
+            .inputs
+            .iter()
+            .map(|id| {
+                let value = graph.value(*id);
+                let unknown = || fail(&value.name, "the model declares no type or rank for it".into());
+                Ok(Input {
+                    name: value.name.clone(),
+                    dtype: value.dtype.ok_or_else(unknown)?,
+                    dims: value
+                        .shape
+                        .as_ref()
+                        .ok_or_else(unknown)?
+                        .iter()
+                        .map(tq_graph::Dim::known_usize)
+                        .collect(),
+                })
+            })
+            .collect::<Result<_, AnalysisError>>()?;
+        if segments.len() > inputs.len() {
+            return Err(AnalysisError::Concat(format!(
+                "{} arrays for a model of {} inputs",
+                segments.len(),
+                inputs.len()
+            )));
+        }
+        for (i, input) in inputs.iter().enumerate() {
+            let arrays = segments.get(i).map_or(&[][..], Vec::as_slice);
+            if arrays.is_empty() {
+                return Err(fail(&input.name, "no array is given for it".into()));
+            }
+            arrays.iter().try_for_each(|a| check(input, a, &preprocess))?;
+        }
+        let mut groups = group(&inputs, segments)?
+            .into_iter()
+            .map(|tensors| Group::new(&inputs, tensors))
+            .collect::<Result<Vec<_>, _>>()?;
+        groups.retain(|g| g.rows > 0);
+        if groups.is_empty() {
+            return Err(AnalysisError::Empty);
+        }
+        Ok(Self { inputs, groups, preprocess })
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.groups.iter().map(|g| g.rows).sum()
+    }
+
+    /// The data in batches of `size` rows, or of as many as the model insists on; `None` takes whole arrays.
+    pub fn batches(&self, size: Option<usize>) -> impl Iterator<Item = Result<Batch, AnalysisError>> + '_ {
+        self.groups.iter().flat_map(move |g| {
+            let step = g.fixed.or(size).unwrap_or(g.rows).max(1);
+            (0..g.rows).step_by(step).map(move |start| {
+                let end = (start + step).min(g.rows);
+                let padded_rows = if g.fixed.is_some() { step } else { end - start };
+                let inputs = (self.inputs.iter().zip(&g.tensors).zip(&g.cut))
+                    .map(|((input, tensor), cut)| {
+                        let part =
+                            if *cut { take_rows(tensor, start, end, padded_rows)? } else { tensor.clone() };
+                        self.preprocess.apply(&part, input.dtype)
+                    })
+                    .collect::<Result<_, _>>()?;
+                Ok(Batch { inputs, rows: end - start, padded_rows })
+            })
+        })
+    }
+
+    /// How many batches [`Dataset::batches`] gives.
+    #[must_use]
+    pub fn batch_count(&self, size: Option<usize>) -> usize {
+        self.groups.iter().map(|g| g.rows.div_ceil(g.fixed.or(size).unwrap_or(g.rows).max(1))).sum()
+    }
+}
+
+impl Group {
+    fn new(inputs: &[Input], tensors: Vec<Tensor>) -> Result<Self, AnalysisError> {
+        let declared = |i: usize| inputs[i].dims.first().copied().flatten();
+        let rows_of = |t: &Tensor| t.dims().first().copied();
+        // Inputs with exactly the rows they declare are not cut, unless all are like that.
+        let mut cut: Vec<bool> = tensors
+            .iter()
+            .enumerate()
+            .map(|(i, t)| t.rank() > 0 && declared(i).is_none_or(|d| rows_of(t) != Some(d)))
+            .collect();
+        if !cut.contains(&true) {
+            let first = tensors.iter().find_map(rows_of).unwrap_or(1);
+            cut = tensors.iter().map(|t| rows_of(t) == Some(first)).collect();
+        }
+        let mut rows = None;
+        let mut fixed = None;
+        for (i, t) in tensors.iter().enumerate().filter(|(i, _)| cut[*i]) {
+            let n = rows_of(t).unwrap_or(0);
+            if *rows.get_or_insert(n) != n {
+                return Err(fail(
+                    &inputs[i].name,
+                    format!("{n} rows, but another input has {}", rows.unwrap_or(0)),
+                ));
+            }
+            if let Some(b) = declared(i) {
+                if b == 0 || *fixed.get_or_insert(b) != b {
+                    return Err(fail(&inputs[i].name, format!("{n} rows do not make batches of {b}")));
+                }
+            }
+        }
+        Ok(Self { tensors, cut, rows: rows.unwrap_or(1), fixed })
+    }
+}
+
+fn fail(name: &str, message: String) -> AnalysisError {
+    AnalysisError::Input { name: name.to_owned(), message }
+}
+
+/// Checks all but the number of rows.
+fn check(input: &Input, array: &Tensor, preprocess: &Preprocess) -> Result<(), AnalysisError> {
+    let applies = Preprocess::applies(array.dtype(), input.dtype);
+    if array.dtype() != input.dtype && !applies {
+        return Err(fail(&input.name, format!("expected {}, got {}", input.dtype, array.dtype())));
+    }
+    let fits = array.rank() == input.dims.len()
+        && array
+            .dims()
+            .iter()
+            .zip(&input.dims)
+            .skip(1)
+            .all(|(got, declared)| declared.is_none_or(|d| d == *got));
+    if !fits {
+        let declared: Vec<String> =
+            input.dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
+        return Err(fail(
+            &input.name,
+            format!("expected shape [{}], got {:?}", declared.join(", "), array.dims()),
+        ));
+    }
+    if applies { preprocess.check_dims(array.dims()) } else { Ok(()) }
+}
+
+/// Joins each input's arrays where that is possible for all of them, else pairs them up.
+fn group(inputs: &[Input], segments: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>, AnalysisError> {
+    let joinable = |arrays: &Vec<Tensor>| {
+        arrays.windows(2).all(|w| {
+            w[0].dtype() == w[1].dtype() && w[0].rank() > 0 && w[0].dims().get(1..) == w[1].dims().get(1..)
+        })
+    };
+    if segments.iter().all(joinable) {
+        return Ok(vec![segments.iter().map(|s| concat_rows(s)).collect::<Result<_, _>>()?]);
+    }
+    let count = segments.first().map_or(0, Vec::len);
+    if let Some(i) = segments.iter().position(|s| s.len() != count) {
+        return Err(fail(
+            &inputs[i].name,
+            format!(
+                "{} arrays, but {} has {count}, and they cannot be joined",
+                segments[i].len(),
+                inputs[0].name
+            ),
+        ));
+    }
+    let mut columns: Vec<_> = segments.into_iter().map(Vec::into_iter).collect();
+    Ok((0..count).map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tq_graph::Dim;
+
+    fn graph(inputs: &[(&str, DType, &[i64])]) -> Graph {
+        let mut g = Graph::new("g");
+        for (name, dtype, dims) in inputs {
+            let shape = dims
+                .iter()
+                .map(|d| if *d < 0 { Dim::symbol(format!("s{}", -d)) } else { Dim::from(*d) })
+                .collect();
+            g.add_input(*name, *dtype, shape);
+        }
+        g
+    }
+
+    fn rows(n: usize) -> Tensor {
+        Tensor::new(&[n, 1], (0..n).map(|v| v as f32).collect()).unwrap()
+    }
+
+    fn sizes(d: &Dataset, size: Option<usize>) -> Vec<(usize, usize)> {
+        let all: Vec<_> = d.batches(size).map(|b| b.unwrap()).map(|b| (b.rows, b.padded_rows)).collect();
+        assert_eq!(all.len(), d.batch_count(size));
+        all
+    }
+
+    fn message(r: Result<Dataset, AnalysisError>) -> String {
+        r.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn free_axis_is_cut_as_asked() {
+        let d = Dataset::new(&graph(&[("x", DType::F32, &[-1, 1])]), vec![rows(5)]).unwrap();
+        assert_eq!(sizes(&d, None), [(5, 5)]);
+        assert_eq!(sizes(&d, Some(2)), [(2, 2), (2, 2), (1, 1)]);
+        assert_eq!(sizes(&d, Some(100)), [(5, 5)]);
+    }
+
+    #[test]
+    fn fixed_axis_decides_and_is_filled_up() {
+        let d = Dataset::new(&graph(&[("x", DType::F32, &[2, 1])]), vec![rows(5)]).unwrap();
+        assert_eq!(sizes(&d, Some(4)), [(2, 2), (2, 2), (1, 2)]);
+        let last = d.batches(None).last().unwrap().unwrap();
+        assert_eq!(last.inputs[0].as_slice::<f32>().unwrap(), [4.0, 4.0]);
+        let few = Dataset::new(&graph(&[("x", DType::F32, &[4, 1])]), vec![rows(1)]).unwrap();
+        assert_eq!(sizes(&few, None), [(1, 4)]);
+    }
+
+    #[test]
+    fn state_is_given_with_every_batch() {
+        let g = graph(&[("x", DType::F32, &[-1, 1]), ("h", DType::F32, &[1, 1])]);
+        let d = Dataset::new(&g, vec![rows(4), rows(1)]).unwrap();
+        assert_eq!(sizes(&d, Some(3)), [(3, 3), (1, 1)]);
+        assert!(d.batches(Some(3)).all(|b| b.unwrap().inputs[1].dims() == [1, 1]));
+    }
+
+    #[test]
+    fn segments_are_joined_or_kept_apart() {
+        let g = graph(&[("x", DType::F32, &[-1, -2])]);
+        let joined = Dataset::with_segments(&g, vec![vec![rows(2), rows(3)]], Preprocess::default()).unwrap();
+        assert_eq!(sizes(&joined, None), [(5, 5)]);
+        let wide = Tensor::new(&[1, 2], vec![0.0f32; 2]).unwrap();
+        let apart = Dataset::with_segments(&g, vec![vec![rows(2), wide]], Preprocess::default()).unwrap();
+        assert_eq!((apart.rows(), sizes(&apart, None)), (3, vec![(2, 2), (1, 1)]));
+    }
+
+    #[test]
+    fn bytes_become_floats_batch_by_batch() {
+        let g = graph(&[("x", DType::F32, &[-1, 1])]);
+        let bytes = Tensor::new(&[2, 1], vec![0u8, 255]).unwrap();
+        let p = Preprocess { scale: 1.0 / 255.0, ..Preprocess::default() };
+        let d = Dataset::with_segments(&g, vec![vec![bytes]], p).unwrap();
+        let last = d.batches(Some(1)).last().unwrap().unwrap();
+        assert_eq!(last.inputs[0].as_slice::<f32>().unwrap(), [1.0]);
+    }
+
+    #[test]
+    fn wrong_data_is_named() {
+        let g = graph(&[("x", DType::F32, &[-1, 3])]);
+        assert!(message(Dataset::new(&g, vec![])).contains("input x: no array"));
+        assert!(message(Dataset::new(&g, vec![rows(2)])).contains("expected shape [?, 3], got [2, 1]"));
+        let ints = Tensor::new(&[1, 3], vec![0i64; 3]).unwrap();
+        assert!(message(Dataset::new(&g, vec![ints])).contains("expected f32, got i64"));
+        let none = Tensor::new(&[0, 3], Vec::<f32>::new()).unwrap();
+        assert!(message(Dataset::new(&g, vec![none])).contains("no rows"));
+        let two = graph(&[("a", DType::F32, &[-1, 1]), ("b", DType::F32, &[-1, 1])]);
+        assert!(message(Dataset::new(&two, vec![rows(2), rows(3)])).contains("input b: 3 rows"));
+        let fixed = graph(&[("a", DType::F32, &[2, 1]), ("b", DType::F32, &[3, 1])]);
+        assert!(message(Dataset::new(&fixed, vec![rows(6), rows(6)])).contains("batches of 3"));
+    }
+
+    #[test]
+    fn scalar_inputs_and_no_inputs_are_one_batch() {
+        let d = Dataset::new(&graph(&[("x", DType::F32, &[])]), vec![Tensor::scalar(1.0f32)]).unwrap();
+        assert_eq!(sizes(&d, Some(8)), [(1, 1)]);
+        let d = Dataset::new(&graph(&[]), vec![]).unwrap();
+        assert_eq!(sizes(&d, None), [(1, 1)]);
+    }
+}

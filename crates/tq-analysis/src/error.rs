@@ -1,0 +1,63 @@
+//! Errors of this crate.
+
+use tq_graph::GraphError;
+use tq_qtypes::DType;
+
+/// What can be wrong with data, labels or a pair of models.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    /// Rows that an array does not have.
+    #[error("rows {start} to {end} of an array that has {available}")]
+    Rows {
+        /// First row asked for.
+        start: usize,
+        /// First row not asked for.
+        end: usize,
+        /// Rows there are.
+        available: usize,
+    },
+    /// Arrays that do not fit together.
+    #[error("{0}")]
+    Concat(String),
+    /// Data that does not fit a model's input.
+    #[error("input {name}: {message}")]
+    Input {
+        /// Name of the graph input.
+        name: String,
+        /// What is wrong, with the numbers.
+        message: String,
+    },
+    /// There is no data.
+    #[error("the data holds no rows")]
+    Empty,
+    /// Wrong parameters of the preprocessing.
+    #[error("preprocessing: {0}")]
+    Preprocess(String),
+    /// Labels that do not fit the data or the model.
+    #[error("labels: {0}")]
+    Labels(String),
+    /// An output that is not what the figure needs.
+    #[error("output {name}: {message}")]
+    Output {
+        /// Name of the graph output.
+        name: String,
+        /// What is wrong, with the numbers.
+        message: String,
+    },
+    /// Two outputs that should be comparable are not.
+    #[error("outputs {float:?} ({float_dtype}) and {quantized:?} ({quantized_dtype}) cannot be compared")]
+    Incomparable {
+        /// Shape from the float model.
+        float: Vec<usize>,
+        /// Type from the float model.
+        float_dtype: DType,
+        /// Shape from the quantized model.
+        quantized: Vec<usize>,
+        /// Type from the quantized model.
+        quantized_dtype: DType,
+    },
+    /// A tensor could not be made.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}

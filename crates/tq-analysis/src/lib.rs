@@ -1,0 +1,22 @@
+//! What quantization did to a model: accuracy, output error, size and latency against the float original.
+//!
+//! * [`Dataset`]: arrays taken in batches, with [`Preprocess`] for stored bytes.
+//! * [`Accuracy`], [`evaluate`]: top-1 and top-5 of a model on labelled data.
+//! * [`OutputError`]: SQNR, cosine and largest error between two outputs.
+//! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
+//! * [`compare_models`]: all of these for a float and a quantized model.
+#![forbid(unsafe_code)]
+
+mod data;
+mod error;
+mod latency;
+mod metrics;
+mod preprocess;
+mod rows;
+
+pub use data::{Batch, Dataset};
+pub use error::AnalysisError;
+pub use latency::{Latency, LatencyOptions, measure, measure_pair};
+pub use metrics::OutputError;
+pub use preprocess::Preprocess;
+pub use rows::{concat_rows, take_rows};

@@ -1,0 +1,3 @@
+//! The tq program.
+#![forbid(unsafe_code)]
+fn main() {}
