@@ -22,6 +22,7 @@ mod sealed {
     pub trait Sealed: Sized {
         fn wrap(array: ArcArray<Self, IxDyn>) -> Storage;
         fn peek(storage: &Storage) -> Option<&ArcArray<Self, IxDyn>>;
+        fn peek_mut(storage: &mut Storage) -> Option<&mut ArcArray<Self, IxDyn>>;
     }
 
     macro_rules! storage {
@@ -52,6 +53,12 @@ mod sealed {
                         Storage::$variant(array)
                     }
                     fn peek(storage: &Storage) -> Option<&ArcArray<Self, IxDyn>> {
+                        match storage {
+                            Storage::$variant(a) => Some(a),
+                            _ => None,
+                        }
+                    }
+                    fn peek_mut(storage: &mut Storage) -> Option<&mut ArcArray<Self, IxDyn>> {
                         match storage {
                             Storage::$variant(a) => Some(a),
                             _ => None,
@@ -227,6 +234,19 @@ impl Tensor {
         T::peek(&self.storage)
             .and_then(|a| a.as_slice())
             .ok_or(GraphError::DType { expected: T::DTYPE, got: self.dtype })
+    }
+
+    /// The elements in row-major order, to write; copies them first when the data is shared.
+    ///
+    /// Elements kept in a smaller range than that of `T` (`i4`, `u4`) are not checked again.
+    ///
+    /// # Errors
+    /// As [`Tensor::view`].
+    pub fn as_mut_slice<T: Element>(&mut self) -> Result<&mut [T], GraphError> {
+        let got = self.dtype;
+        T::peek_mut(&mut self.storage)
+            .and_then(|a| a.as_slice_mut())
+            .ok_or(GraphError::DType { expected: T::DTYPE, got })
     }
 
     /// The elements as an array of their own; copies only when the data is shared.

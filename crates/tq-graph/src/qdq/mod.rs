@@ -8,7 +8,7 @@
 mod matching;
 mod params;
 
-use crate::{Graph, NodeId, ValueId};
+use crate::{Graph, Node, NodeId, ValueId};
 use std::fmt;
 use tq_qtypes::{AffineParams, DType, OperatorKind};
 
@@ -152,4 +152,12 @@ impl QdqView {
         }
         out
     }
+}
+
+/// Parameters of a Quantize or Dequantize node, if scale and zero point are constant and valid; `None` for other nodes.
+///
+/// The type of the codes is that of the zero point, else of the codes themselves, else u8.
+#[must_use]
+pub fn node_params(graph: &Graph, node: &Node) -> Option<AffineParams> {
+    params::of_node(graph, node)
 }
