@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Shape of a tensor.
 pub type Shape = Vec<Dim>;
@@ -24,8 +25,10 @@ pub fn known_shape(shape: &[Dim]) -> Option<Vec<usize>> {
 /// Terms of a polynomial are kept below this number; beyond it a fresh symbol stands for the value.
 const MAX_TERMS: usize = 64;
 
-/// Quotients nest at most this deep, so that nothing recursive here can exhaust the stack.
-const MAX_DEPTH: usize = 64;
+/// Atoms of an expression, those inside quotients included, are kept at or below this number. A quotient holds
+/// its operands, so a few shape operators could otherwise double an expression at every step, and nest it without
+/// end.
+const MAX_WEIGHT: usize = 256;
 
 /// An integer: a known one, or a polynomial over symbols.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,9 +44,18 @@ enum Repr {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Atom {
-    Symbol(String),
+    Symbol(Arc<str>),
     /// Quotient rounded down.
     Floor(Box<Dim>, Box<Dim>),
+}
+
+impl Atom {
+    fn weight(&self) -> usize {
+        match self {
+            Atom::Symbol(_) => 1,
+            Atom::Floor(a, b) => 1 + a.weight() + b.weight(),
+        }
+    }
 }
 
 impl From<usize> for Dim {
@@ -63,7 +75,39 @@ impl Dim {
     /// A named unknown.
     #[must_use]
     pub fn symbol(name: impl Into<String>) -> Self {
-        Dim(Repr::Poly(BTreeMap::from([(vec![Atom::Symbol(name.into())], 1)])))
+        Dim(Repr::Poly(BTreeMap::from([(vec![Atom::Symbol(name.into().into())], 1)])))
+    }
+
+    /// The name, if this is a named unknown and nothing else.
+    #[must_use]
+    pub fn as_symbol(&self) -> Option<&str> {
+        let Repr::Poly(terms) = &self.0 else { return None };
+        match terms.first_key_value() {
+            Some((m, 1)) if terms.len() == 1 => match m.as_slice() {
+                [Atom::Symbol(name)] => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// True when no symbol, all of them being dimensions and so not negative, can make this negative.
+    #[must_use]
+    pub fn never_negative(&self) -> bool {
+        let atom = |a: &Atom| match a {
+            Atom::Symbol(_) => true,
+            Atom::Floor(a, b) => a.never_negative() && b.never_negative(),
+        };
+        match &self.0 {
+            Repr::Known(n) => *n >= 0,
+            Repr::Poly(terms) => terms.iter().all(|(m, c)| *c >= 0 && m.iter().all(atom)),
+        }
+    }
+
+    /// How many atoms stand in the expression, inside quotients too.
+    fn weight(&self) -> usize {
+        let Repr::Poly(terms) = &self.0 else { return 0 };
+        terms.keys().flatten().map(Atom::weight).sum()
     }
 
     /// The integer, if it is known.
@@ -91,7 +135,7 @@ impl Dim {
 
     fn from_terms(mut terms: BTreeMap<Vec<Atom>, i64>) -> Option<Self> {
         terms.retain(|_, c| *c != 0);
-        if terms.len() > MAX_TERMS {
+        if terms.len() > MAX_TERMS || terms.keys().flatten().map(Atom::weight).sum::<usize>() > MAX_WEIGHT {
             return None;
         }
         Some(match terms.len() {
@@ -155,21 +199,11 @@ impl Dim {
         if let Some(exact) = self.div_exact(other) {
             return Some(exact);
         }
-        if self.depth().max(other.depth()) >= MAX_DEPTH {
+        if self.weight() + other.weight() >= MAX_WEIGHT {
             return None;
         }
         let atom = Atom::Floor(Box::new(self.clone()), Box::new(other.clone()));
         Some(Dim(Repr::Poly(BTreeMap::from([(vec![atom], 1)]))))
-    }
-
-    /// How deep quotients nest.
-    fn depth(&self) -> usize {
-        let Repr::Poly(terms) = &self.0 else { return 0 };
-        let of_atom = |atom: &Atom| match atom {
-            Atom::Symbol(_) => 0,
-            Atom::Floor(a, b) => 1 + a.depth().max(b.depth()),
-        };
-        terms.keys().flatten().map(of_atom).max().unwrap_or(0)
     }
 
     /// `self / other` when it is a polynomial with integer coefficients and `other` is a single term.
@@ -204,9 +238,9 @@ impl Dim {
             let mut product = Dim::from(*c);
             for atom in m {
                 let factor = match atom {
-                    Atom::Symbol(name) => match bindings.get(name) {
+                    Atom::Symbol(name) => match bindings.get(&**name) {
                         Some(n) => Dim::from(*n),
-                        None => Dim::symbol(name.clone()),
+                        None => Dim::symbol(&**name),
                     },
                     Atom::Floor(a, b) => a.bind(bindings)?.checked_div_floor(&b.bind(bindings)?)?,
                 };
@@ -274,6 +308,32 @@ mod tests {
         let area = n().checked_mul(&Dim::symbol("H")).unwrap();
         assert_eq!(area.checked_div_floor(&n()).unwrap(), Dim::symbol("H"));
         assert_eq!(twice.to_string(), "2*N");
+    }
+
+    #[test]
+    fn expressions_do_not_grow_without_limit() {
+        // Each step holds the last expression twice.
+        let mut x = Some(n());
+        for _ in 0..40 {
+            let third = |d: &Dim| d.checked_div_floor(&k(3));
+            x = x.and_then(|x| third(&x)?.checked_add(&third(&x.checked_add(&k(1))?)?));
+        }
+        assert_eq!(x, None);
+        let mut deep = n();
+        let mut steps = 0;
+        while let Some(next) = deep.checked_add(&k(1)).and_then(|d| d.checked_div_floor(&k(2))) {
+            (deep, steps) = (next, steps + 1);
+        }
+        assert!((100..=256).contains(&steps), "{steps} halvings");
+    }
+
+    #[test]
+    fn signs_and_names_are_seen() {
+        assert_eq!(n().as_symbol(), Some("N"));
+        assert_eq!(n().checked_mul(&n()).unwrap().as_symbol(), None);
+        assert_eq!(n().checked_add(&k(1)).unwrap().as_symbol(), None);
+        assert!(n().checked_add(&k(1)).unwrap().never_negative());
+        assert!(!n().checked_sub(&k(1)).unwrap().never_negative());
     }
 
     #[test]

@@ -1,1 +1,241 @@
+//! The graph as text.
 
+use crate::dim::Shape;
+use crate::op::{ConvAttrs, Padding, PoolAttrs, UnaryOp};
+use crate::{Graph, Op, Value, ValueId};
+use std::fmt;
+
+/// One line for each input, constant, node and output, in order; constants by type and shape only.
+///
+/// ```
+/// use tq_graph::{Dim, Graph, Op, infer::infer, op::UnaryOp};
+/// use tq_qtypes::DType;
+/// let mut graph = Graph::new("g");
+/// let x = graph.add_input("x", DType::F32, vec![Dim::symbol("N"), Dim::from(3usize)]);
+/// let y = graph.add_node("act", Op::Unary(UnaryOp::Relu), &[x], "y");
+/// graph.outputs.push(y);
+/// infer(&mut graph)?;
+/// assert_eq!(
+///     graph.to_string(),
+///     "graph g\ninput x: f32[N, 3]\nact = Relu x -> y: f32[N, 3]\noutput y: f32[N, 3]\n"
+/// );
+/// # Ok::<(), tq_graph::GraphError>(())
+/// ```
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "graph {}", Name(&self.name))?;
+        for (key, text) in &self.metadata {
+            writeln!(f, "metadata {} = {text:?}", Name(key))?;
+        }
+        for v in &self.inputs {
+            writeln!(f, "input {}", Typed(self, *v))?;
+        }
+        for (i, value) in self.values.iter().enumerate() {
+            if value.constant.is_some() {
+                writeln!(f, "constant {}", Typed(self, ValueId(i)))?;
+            }
+        }
+        for node in &self.nodes {
+            write!(f, "{} = {}", Name(&node.name), node.op)?;
+            for (i, v) in node.inputs.iter().enumerate() {
+                write!(f, "{}", if i == 0 { " " } else { ", " })?;
+                match v.and_then(|v| self.values.get(v.0)) {
+                    Some(value) => write!(f, "{}", Name(&value.name))?,
+                    None => write!(f, "_")?,
+                }
+            }
+            write!(f, " ->")?;
+            for (i, v) in node.outputs.iter().enumerate() {
+                write!(f, "{}", if i == 0 { " " } else { ", " })?;
+                match v {
+                    Some(v) => write!(f, "{}", Typed(self, *v))?,
+                    None => write!(f, "_")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        for v in &self.outputs {
+            writeln!(f, "output {}", Typed(self, *v))?;
+        }
+        Ok(())
+    }
+}
+
+/// A name; quoted where it would not be one word.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, ',' | '"');
+        if !self.0.is_empty() && self.0.chars().all(plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}
+
+/// A value as `name: dtype[shape]`.
+struct Typed<'a>(&'a Graph, ValueId);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Value { name, dtype, shape, .. }) = self.0.values.get(self.1.0) else {
+            return write!(f, "value {} that does not exist", self.1.0);
+        };
+        write!(f, "{}: ", Name(name))?;
+        match dtype {
+            Some(d) => write!(f, "{d}")?,
+            None => write!(f, "?")?,
+        }
+        match shape {
+            Some(s) => write_shape(f, s),
+            None => write!(f, "[...]"),
+        }
+    }
+}
+
+fn write_shape(f: &mut fmt::Formatter<'_>, shape: &Shape) -> fmt::Result {
+    write!(f, "[")?;
+    for (i, d) in shape.iter().enumerate() {
+        write!(f, "{}{d}", if i == 0 { "" } else { ", " })?;
+    }
+    write!(f, "]")
+}
+
+/// Writes `name(key=value, ...)`, or the name alone when there is no attribute.
+struct Attributes<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    any: bool,
+}
+
+impl Attributes<'_, '_> {
+    fn put(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
+        write!(self.f, "{}{key}={value}", if self.any { ", " } else { "(" })?;
+        self.any = true;
+        Ok(())
+    }
+
+    /// Only where it is true.
+    fn flag(&mut self, key: &str, value: bool) -> fmt::Result {
+        if value { self.put(key, true) } else { Ok(()) }
+    }
+
+    fn list<T: fmt::Debug>(&mut self, key: &str, values: &[T]) -> fmt::Result {
+        self.put(key, format_args!("{values:?}"))
+    }
+
+    fn padding(&mut self, padding: &Padding) -> fmt::Result {
+        match padding {
+            Padding::Explicit { begin, end } => self.put("pads", format_args!("{begin:?}..{end:?}")),
+            Padding::SameUpper => self.put("pads", "same_upper"),
+            Padding::SameLower => self.put("pads", "same_lower"),
+        }
+    }
+
+    fn conv(&mut self, a: &ConvAttrs) -> fmt::Result {
+        self.list("strides", &a.strides)?;
+        self.list("dilations", &a.dilations)?;
+        self.padding(&a.padding)?;
+        self.put("groups", a.groups)
+    }
+
+    fn pool(&mut self, a: &PoolAttrs) -> fmt::Result {
+        self.list("kernel", &a.kernel)?;
+        self.list("strides", &a.strides)?;
+        self.list("dilations", &a.dilations)?;
+        self.padding(&a.padding)?;
+        self.flag("ceil_mode", a.ceil_mode)
+    }
+
+    fn unary(&mut self, op: UnaryOp) -> fmt::Result {
+        match op {
+            UnaryOp::Elu { alpha } => self.put("alpha", alpha),
+            UnaryOp::HardSigmoid { alpha, beta } => {
+                self.put("alpha", alpha)?;
+                self.put("beta", beta)
+            }
+            UnaryOp::Relu | UnaryOp::Sigmoid | UnaryOp::HardSwish => Ok(()),
+        }
+    }
+
+    fn op(&mut self, op: &Op) -> fmt::Result {
+        match op {
+            Op::Conv(a) | Op::ConvInteger(a) | Op::QLinearConv(a) => self.conv(a),
+            Op::Gemm { alpha, beta, trans_a, trans_b } => {
+                self.put("alpha", alpha)?;
+                self.put("beta", beta)?;
+                self.flag("trans_a", *trans_a)?;
+                self.flag("trans_b", *trans_b)
+            }
+            Op::Unary(op) => self.unary(*op),
+            Op::BatchNormalization { epsilon } => self.put("epsilon", epsilon),
+            Op::MaxPool { attrs, column_major } => {
+                self.pool(attrs)?;
+                self.flag("column_major", *column_major)
+            }
+            Op::AveragePool { attrs, count_include_pad } => {
+                self.pool(attrs)?;
+                self.flag("count_include_pad", *count_include_pad)
+            }
+            Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+                self.put("keep_dims", keep_dims)?;
+                self.flag("noop_with_empty_axes", *noop_with_empty_axes)
+            }
+            Op::Flatten { axis }
+            | Op::Concat { axis }
+            | Op::Split { axis }
+            | Op::Gather { axis }
+            | Op::Softmax { axis } => self.put("axis", axis),
+            Op::Reshape { allow_zero } => self.flag("allow_zero", *allow_zero),
+            Op::Transpose { perm: Some(perm) } => self.list("perm", perm),
+            Op::Pad { mode } => self.put("mode", format_args!("{mode:?}")),
+            Op::Shape { start, end } => {
+                self.put("start", start)?;
+                end.map_or(Ok(()), |end| self.put("end", end))
+            }
+            Op::Cast { to, saturate } => {
+                self.put("to", to)?;
+                if *saturate { Ok(()) } else { self.put("saturate", false) }
+            }
+            Op::ConstantOfShape { value } => self.put("value", format_args!("{value:?}")),
+            Op::QuantizeLinear { axis, block_size, output_dtype, saturate } => {
+                self.put("axis", axis)?;
+                if *block_size > 0 {
+                    self.put("block_size", block_size)?;
+                }
+                if let Some(d) = output_dtype {
+                    self.put("output_dtype", d)?;
+                }
+                if *saturate { Ok(()) } else { self.put("saturate", false) }
+            }
+            Op::DequantizeLinear { axis, block_size } => {
+                self.put("axis", axis)?;
+                if *block_size > 0 { self.put("block_size", block_size) } else { Ok(()) }
+            }
+            Op::MatMul
+            | Op::Binary(_)
+            | Op::Clip
+            | Op::GlobalAveragePool
+            | Op::Transpose { perm: None }
+            | Op::Squeeze
+            | Op::Unsqueeze
+            | Op::Slice
+            | Op::Identity
+            | Op::Dropout
+            | Op::DynamicQuantizeLinear
+            | Op::MatMulInteger
+            | Op::QLinearMatMul => Ok(()),
+        }
+    }
+}
+
+/// The ONNX name, with the attributes in brackets.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        let mut attributes = Attributes { f, any: false };
+        attributes.op(self)?;
+        if attributes.any { f.write_str(")") } else { Ok(()) }
+    }
+}

@@ -1,1 +1,0 @@
-//! Types, shapes and symbolic values.

@@ -1,0 +1,155 @@
+//! Types, shapes and symbolic values.
+//!
+//! One pass over the nodes in order gives every value its element type and its shape, by the rules of ONNX opset 21.
+//! Dimensions may be symbolic; what only data can tell becomes a fresh symbol named after the value and the axis, as
+//! in `?y.0`. Small integer tensors are followed element by element, so that the shape arithmetic of exporters
+//! (Shape, Gather, Concat and so on, into Reshape, Slice or Pad) is understood and can be removed.
+
+mod bind;
+mod context;
+mod conv;
+mod elementwise;
+mod linear;
+mod movement;
+mod quant;
+mod simplify;
+mod slice;
+mod values;
+
+pub use bind::bind;
+pub use simplify::simplify_shapes;
+
+use crate::tensor::checked_numel;
+use crate::{Graph, GraphError, Op};
+use context::{Context, Fact, MAX_RANK, show};
+use values::Content;
+
+/// Elements of followed tensors that are kept at a time; beyond it further ones are not followed.
+const CONTENT_BUDGET: usize = 1 << 22;
+
+/// Fills in type and shape of every value.
+///
+/// What is inferred replaces what the graph said before; only where the data alone would tell does a declared
+/// shape, or a declared dimension, stay. Where not even the rank is known the shape stays `None`.
+///
+/// # Errors
+/// As [`Graph::validate`]; [`GraphError::Node`] for the first node whose inputs and attributes contradict each other;
+/// [`GraphError::Structure`] for inputs and constants of more than 64 axes.
+pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
+    propagate(graph).map(drop)
+}
+
+/// Infers everything; returns the followed contents of every value.
+fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
+    graph.validate()?;
+    let mut budget = CONTENT_BUDGET;
+    let mut contents: Vec<Option<Content>> = Vec::with_capacity(graph.values.len());
+    for value in &mut graph.values {
+        let content = value.constant.as_ref().and_then(values::of_constant);
+        contents.push(content.filter(|c| spend(&mut budget, c)));
+        if let Some(tensor) = &value.constant {
+            value.dtype = Some(tensor.dtype());
+            value.shape = Some(crate::dim::shape_of(tensor.dims()));
+        }
+        if let Some(rank) = value.shape.as_ref().map(Vec::len)
+            && rank > MAX_RANK
+        {
+            return Err(GraphError::Structure(format!(
+                "value {} has rank {rank}, more than {MAX_RANK}",
+                value.name
+            )));
+        }
+    }
+    for i in 0..graph.nodes.len() {
+        let ctx = Context { graph, node: &graph.nodes[i], contents: &contents };
+        let mut facts = of_node(&ctx)?;
+        let mut found = values::of_outputs(&ctx, &facts);
+        for (out, fact) in facts.iter_mut().enumerate() {
+            complete(&ctx, out, fact)?;
+        }
+        let outputs = graph.nodes[i].outputs.clone();
+        for ((slot, fact), content) in outputs.into_iter().zip(facts).zip(found.drain(..)) {
+            let Some(id) = slot else { continue };
+            let value = &mut graph.values[id.0];
+            value.dtype = fact.dtype.or(value.dtype);
+            value.shape = fact.shape.or(value.shape.take());
+            contents[id.0] = content.filter(|c| spend(&mut budget, c));
+        }
+    }
+    Ok(contents)
+}
+
+fn spend(budget: &mut usize, content: &Content) -> bool {
+    let left = budget.checked_sub(content.len().max(1));
+    if let Some(left) = left {
+        *budget = left;
+    }
+    left.is_some()
+}
+
+/// Checks an inferred shape and takes declared dimensions where only data would tell.
+fn complete(ctx: &Context<'_>, out: usize, fact: &mut Fact) -> Result<(), GraphError> {
+    let Some(shape) = &mut fact.shape else { return Ok(()) };
+    if shape.len() > MAX_RANK {
+        return ctx.fail(format!("output rank {} is more than {MAX_RANK}", shape.len()));
+    }
+    if let (Some(dtype), Some(dims)) = (fact.dtype, crate::dim::known_shape(shape))
+        && checked_numel(&dims, dtype).is_err()
+    {
+        return ctx.fail(format!("an output of shape {} is too large", show(shape)));
+    }
+    let declared = ctx.node.output(out).and_then(|v| ctx.graph.value(v).shape.as_ref());
+    if let Some(declared) = declared.filter(|d| d.len() == shape.len()) {
+        for (axis, (d, other)) in shape.iter_mut().zip(declared).enumerate() {
+            if d.as_symbol().is_some_and(|s| s.starts_with('?')) && *d == ctx.unknown(out, axis) {
+                *d = other.clone();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Types and shapes of the outputs of one node.
+fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
+    let fact = match &ctx.node.op {
+        Op::Conv(attrs) => conv::conv(ctx, attrs)?,
+        Op::ConvInteger(attrs) => conv::conv_integer(ctx, attrs)?,
+        Op::QLinearConv(attrs) => conv::qlinear_conv(ctx, attrs)?,
+        Op::MaxPool { attrs, .. } => return conv::max_pool(ctx, attrs),
+        Op::AveragePool { attrs, .. } => conv::average_pool(ctx, attrs)?,
+        Op::GlobalAveragePool => conv::global_average_pool(ctx)?,
+        Op::Gemm { trans_a, trans_b, .. } => linear::gemm(ctx, *trans_a, *trans_b)?,
+        Op::MatMul => linear::matmul(ctx)?,
+        Op::MatMulInteger => linear::matmul_integer(ctx)?,
+        Op::QLinearMatMul => linear::qlinear_matmul(ctx)?,
+        Op::Unary(op) => elementwise::unary(ctx, *op)?,
+        Op::Binary(_) => elementwise::binary(ctx)?,
+        Op::Clip => elementwise::clip(ctx)?,
+        Op::BatchNormalization { .. } => elementwise::batch_normalization(ctx)?,
+        Op::Softmax { axis } => elementwise::softmax(ctx, *axis)?,
+        Op::Identity => elementwise::identity(ctx),
+        Op::Dropout => return elementwise::dropout(ctx),
+        Op::Cast { to, .. } => elementwise::cast(ctx, *to),
+        Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+            elementwise::reduce_mean(ctx, *keep_dims, *noop_with_empty_axes)?
+        }
+        Op::Flatten { axis } => movement::flatten(ctx, *axis)?,
+        Op::Reshape { allow_zero } => movement::reshape(ctx, *allow_zero)?,
+        Op::Transpose { perm } => movement::transpose(ctx, perm.as_deref())?,
+        Op::Squeeze => movement::squeeze(ctx)?,
+        Op::Unsqueeze => movement::unsqueeze(ctx)?,
+        Op::Concat { axis } => movement::concat(ctx, *axis)?,
+        Op::Slice => slice::slice(ctx)?,
+        Op::Split { axis } => return movement::split(ctx, *axis),
+        Op::Pad { mode } => movement::pad(ctx, *mode)?,
+        Op::Shape { start, end } => movement::shape(ctx, *start, *end),
+        Op::Gather { axis } => movement::gather(ctx, *axis)?,
+        Op::ConstantOfShape { value } => movement::constant_of_shape(ctx, value)?,
+        Op::QuantizeLinear { axis, block_size, output_dtype, .. } => {
+            quant::quantize(ctx, *axis, *block_size, *output_dtype)?
+        }
+        Op::DequantizeLinear { axis, block_size } => quant::dequantize(ctx, *axis, *block_size)?,
+        Op::DynamicQuantizeLinear => return quant::dynamic_quantize(ctx),
+    };
+    Ok(vec![fact])
+}

@@ -1,0 +1,241 @@
+//! Symbolic values of small integer tensors.
+//!
+//! Shape arithmetic is ordinary operators on tensors of i64; following their elements as expressions makes the
+//! shapes known that they are used for.
+
+use super::context::{Context, Fact};
+use super::movement::shape_range;
+use super::slice::{axis_slices, bounds};
+use crate::op::{BinaryOp, Op};
+use crate::{Dim, Tensor};
+use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
+use std::rc::Rc;
+use tq_qtypes::DType;
+
+/// The elements of a tensor.
+pub(super) type Content = Rc<ArrayD<Dim>>;
+
+/// Elements up to which tensors are followed.
+const MAX_ELEMENTS: usize = 4096;
+
+/// Elements up to which tensors with symbolic elements are followed; shapes are far smaller.
+const MAX_SYMBOLIC: usize = 256;
+
+/// The contents of a constant, when it is a small tensor of integers.
+pub(super) fn of_constant(tensor: &Tensor) -> Option<Content> {
+    if tensor.len() > MAX_ELEMENTS {
+        return None;
+    }
+    let dims = tensor.to_i64_vec()?.into_iter().map(Dim::from).collect();
+    ArrayD::from_shape_vec(IxDyn(tensor.dims()), dims).ok().map(Rc::new)
+}
+
+/// The numbers, if all are known.
+pub(super) fn known(content: &ArrayD<Dim>) -> Option<Vec<i64>> {
+    content.iter().map(Dim::known).collect()
+}
+
+/// The constant of this type that the contents are, if all are known and the type can hold them.
+pub(super) fn to_tensor(content: &ArrayD<Dim>, dtype: DType) -> Option<Tensor> {
+    let values = known(content)?;
+    let dims = content.shape();
+    fn convert<T: TryFrom<i64>>(values: &[i64]) -> Option<Vec<T>> {
+        values.iter().map(|v| T::try_from(*v).ok()).collect()
+    }
+    match dtype {
+        DType::I64 => Tensor::new(dims, values),
+        DType::U64 => Tensor::new(dims, convert::<u64>(&values)?),
+        DType::I32 => Tensor::new(dims, convert::<i32>(&values)?),
+        DType::U32 => Tensor::new(dims, convert::<u32>(&values)?),
+        DType::I16 => Tensor::new(dims, convert::<i16>(&values)?),
+        DType::U16 => Tensor::new(dims, convert::<u16>(&values)?),
+        DType::I8 | DType::I4 => Tensor::with_dtype(dtype, dims, convert::<i8>(&values)?),
+        DType::U8 | DType::U4 => Tensor::with_dtype(dtype, dims, convert::<u8>(&values)?),
+        DType::Bool => {
+            let flags = values.iter().map(|v| u8::try_from(*v).ok().filter(|v| *v <= 1).map(|v| v == 1));
+            Tensor::new(dims, flags.collect::<Option<Vec<bool>>>()?)
+        }
+        _ => return None,
+    }
+    .ok()
+}
+
+/// Smallest and largest value of a type that contents can have.
+fn range_of(dtype: DType) -> Option<(i64, i64)> {
+    match dtype {
+        DType::I64 => Some((i64::MIN, i64::MAX)),
+        DType::U64 => Some((0, i64::MAX)),
+        DType::U32 => Some((0, i64::from(u32::MAX))),
+        DType::Bool => Some((0, 1)),
+        d => d.quant_range().map(|(lo, hi)| (i64::from(lo), i64::from(hi))),
+    }
+}
+
+/// The contents, when they are small enough and tensors of this type hold them without wrapping.
+fn conform(content: ArrayD<Dim>, dtype: DType) -> Option<Content> {
+    let (lo, hi) = range_of(dtype)?;
+    let mut symbolic = false;
+    for d in &content {
+        match d.known() {
+            Some(n) if n < lo || n > hi => return None,
+            Some(_) => {}
+            // Sizes fit the signed types that shapes are made of; smaller types might wrap.
+            None if matches!(dtype, DType::I64 | DType::I32) => symbolic = true,
+            None => return None,
+        }
+    }
+    let limit = if symbolic { MAX_SYMBOLIC } else { MAX_ELEMENTS };
+    (content.len() <= limit).then(|| Rc::new(content))
+}
+
+/// The contents of the outputs of a node, whose types and shapes have been inferred.
+pub(super) fn of_outputs(ctx: &Context<'_>, facts: &[Fact]) -> Vec<Option<Content>> {
+    let mut out: Vec<Option<Content>> = facts.iter().map(|_| None).collect();
+    if let Op::Split { axis } = ctx.node.op {
+        split(ctx, axis, facts, &mut out);
+    } else if let (Some(fact), Some(slot)) = (facts.first(), out.first_mut()) {
+        *slot = match (fact.dtype, single(ctx, fact)) {
+            (Some(dtype), Some(content)) => conform(content, dtype),
+            _ => None,
+        };
+    }
+    out
+}
+
+/// The contents of the only output.
+fn single(ctx: &Context<'_>, fact: &Fact) -> Option<ArrayD<Dim>> {
+    match &ctx.node.op {
+        Op::Identity | Op::Squeeze | Op::Unsqueeze | Op::Reshape { .. } | Op::Flatten { .. } => {
+            let dims = crate::dim::known_shape(fact.shape.as_ref()?)?;
+            let content = ctx.content(0)?;
+            ArrayD::from_shape_vec(IxDyn(&dims), content.iter().cloned().collect()).ok()
+        }
+        Op::Cast { to, .. } => cast(ctx.content(0)?, *to),
+        Op::Binary(op) => binary(*op, ctx.content(0)?, ctx.content(1)?),
+        Op::Shape { start, end } => {
+            let input = ctx.shape(0)?;
+            let dims = input.get(shape_range(*start, *end, input.len()))?.to_vec();
+            ArrayD::from_shape_vec(IxDyn(&[dims.len()]), dims).ok()
+        }
+        Op::ConstantOfShape { value } => {
+            let element = Dim::from(*value.to_i64_vec()?.first()?);
+            let dims = crate::dim::known_shape(fact.shape.as_ref()?)?;
+            let len = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+            (len <= MAX_ELEMENTS).then(|| ArrayD::from_elem(IxDyn(&dims), element))
+        }
+        Op::Transpose { perm } => {
+            let content = ctx.content(0)?;
+            let axes = match perm {
+                Some(perm) => perm.clone(),
+                None => (0..content.ndim()).rev().collect(),
+            };
+            // A valid permutation, since the shape has been inferred.
+            Some(content.view().permuted_axes(IxDyn(&axes)).as_standard_layout().into_owned())
+        }
+        Op::Concat { axis } => {
+            let parts: Option<Vec<&Content>> = (0..ctx.node.inputs.len()).map(|i| ctx.content(i)).collect();
+            let parts = parts?;
+            let total = parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len()))?;
+            let axis = super::context::normalize_axis(*axis, parts.first()?.ndim())?;
+            let views: Vec<ArrayViewD<'_, Dim>> = parts.iter().map(|p| p.view()).collect();
+            if total > MAX_ELEMENTS {
+                return None;
+            }
+            ndarray::concatenate(Axis(axis), &views).ok()
+        }
+        Op::Gather { axis } => gather(ctx, *axis),
+        Op::Slice => slice(ctx),
+        _ => None,
+    }
+}
+
+fn cast(content: &ArrayD<Dim>, to: DType) -> Option<ArrayD<Dim>> {
+    if to == DType::Bool {
+        let truth = |d: &Dim| d.known().map(|n| Dim::from(i64::from(n != 0)));
+        let flags: Option<Vec<Dim>> = content.iter().map(truth).collect();
+        return ArrayD::from_shape_vec(content.raw_dim(), flags?).ok();
+    }
+    Some(content.clone())
+}
+
+fn binary(op: BinaryOp, a: &ArrayD<Dim>, b: &ArrayD<Dim>) -> Option<ArrayD<Dim>> {
+    // The shapes broadcast, but the result may be larger than either.
+    let rank = a.ndim().max(b.ndim());
+    let extent = |x: &ArrayD<Dim>, i: usize| (i + x.ndim()).checked_sub(rank).map_or(1, |i| x.shape()[i]);
+    let dims: Vec<usize> = (0..rank)
+        .map(|i| match (extent(a, i), extent(b, i)) {
+            (1, n) => n,
+            (n, _) => n,
+        })
+        .collect();
+    let len = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+    if len > MAX_ELEMENTS {
+        return None;
+    }
+    let (a, b) = (a.broadcast(IxDyn(&dims))?, b.broadcast(IxDyn(&dims))?);
+    let elements: Option<Vec<Dim>> = a.iter().zip(b.iter()).map(|(x, y)| element(op, x, y)).collect();
+    ArrayD::from_shape_vec(IxDyn(&dims), elements?).ok()
+}
+
+fn element(op: BinaryOp, x: &Dim, y: &Dim) -> Option<Dim> {
+    match op {
+        BinaryOp::Add => x.checked_add(y),
+        BinaryOp::Sub => x.checked_sub(y),
+        BinaryOp::Mul => x.checked_mul(y),
+        BinaryOp::Div => match (x.known(), y.known()) {
+            (Some(a), Some(b)) => a.checked_div(b).map(Dim::from),
+            // Integers truncate towards zero: where signs are not known only an exact quotient is the same.
+            _ if x.never_negative() && y.never_negative() => x.checked_div_floor(y),
+            _ => x.div_exact(y),
+        },
+    }
+}
+
+/// `content` with only these elements of an axis.
+fn select(content: &ArrayD<Dim>, axis: usize, indices: &[usize]) -> Option<ArrayD<Dim>> {
+    let n = *content.shape().get(axis)?;
+    let per_index = content.len().checked_div(n).unwrap_or(0);
+    let fits = indices.len().checked_mul(per_index).is_some_and(|len| len <= MAX_ELEMENTS);
+    (fits && indices.len() <= MAX_ELEMENTS && indices.iter().all(|i| *i < n))
+        .then(|| content.select(Axis(axis), indices))
+}
+
+fn gather(ctx: &Context<'_>, axis: i64) -> Option<ArrayD<Dim>> {
+    let (content, positions) = (ctx.content(0)?, ctx.content(1)?);
+    let axis = super::context::normalize_axis(axis, content.ndim())?;
+    let n = content.shape()[axis];
+    let indices: Option<Vec<usize>> =
+        known(positions)?.iter().map(|i| super::context::normalize_axis(*i, n)).collect();
+    let taken = select(content, axis, &indices?)?;
+    let dims = [&content.shape()[..axis], positions.shape(), content.shape().get(axis + 1..)?].concat();
+    taken.as_standard_layout().into_owned().into_shape_with_order(IxDyn(&dims)).ok()
+}
+
+fn slice(ctx: &Context<'_>) -> Option<ArrayD<Dim>> {
+    let mut content = ArrayD::clone(ctx.content(0)?);
+    for s in axis_slices(ctx, content.ndim()).ok()?? {
+        let size = i64::try_from(content.shape()[s.axis]).ok()?;
+        let step = s.step?;
+        let (first, count) = bounds(size, s.start?.known()?, s.end?.known()?, step);
+        let indices: Option<Vec<usize>> = (0..count)
+            .map(|i| usize::try_from(i128::from(first) + i128::from(i) * i128::from(step)).ok())
+            .collect();
+        content = select(&content, s.axis, &indices?)?.as_standard_layout().into_owned();
+    }
+    Some(content)
+}
+
+fn split(ctx: &Context<'_>, axis: i64, facts: &[Fact], out: &mut [Option<Content>]) {
+    let Some(content) = ctx.content(0) else { return };
+    let Some(axis) = super::context::normalize_axis(axis, content.ndim()) else { return };
+    let mut at = 0usize;
+    for (fact, slot) in facts.iter().zip(out) {
+        let size = fact.shape.as_ref().and_then(|s| s.get(axis)).and_then(Dim::known_usize);
+        let (Some(size), Some(dtype)) = (size, fact.dtype) else { return };
+        let Some(next) = at.checked_add(size).filter(|n| *n <= content.shape()[axis]) else { return };
+        let indices: Vec<usize> = (at..next).collect();
+        *slot = select(content, axis, &indices)
+            .and_then(|part| conform(part.as_standard_layout().into_owned(), dtype));
+        at = next;
+    }
+}
