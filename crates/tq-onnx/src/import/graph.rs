@@ -77,8 +77,26 @@ fn versions(model: &ModelProto) -> Result<i64, OnnxError> {
     match opset {
         None => Err(OnnxError::Model("it imports no version of ONNX's operator set".into())),
         Some(v) if (MIN_OPSET..=MAX_OPSET).contains(&v) => Ok(v),
+        Some(v) if v >= 1 && v < MIN_OPSET && same_at_lowest(model, v) => Ok(v),
         Some(v) => Err(OnnxError::Opset(v)),
     }
+}
+
+/// Whether every operator of a model of `opset` is still the same at [`MIN_OPSET`]: then the model means the same
+/// there. Most of the ONNX project's own test cases for convolutions and pools are that old.
+fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
+    model.graph.iter().flat_map(|g| &g.node).all(|n| {
+        let since = match n.op_type() {
+            "GlobalAveragePool" => 1,
+            "Elu" | "HardSigmoid" => 6,
+            "BatchNormalization" | "ConstantOfShape" => 9,
+            "ConvInteger" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" => 10,
+            "AveragePool" | "Conv" | "DynamicQuantizeLinear" => 11,
+            "MaxPool" => 12,
+            _ => MIN_OPSET,
+        };
+        is_onnx(n.domain()) && since <= opset
+    })
 }
 
 /// Whether a domain is ONNX's own, which has two spellings.
