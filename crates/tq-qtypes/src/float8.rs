@@ -127,6 +127,34 @@ pub fn decode(code: u8, dtype: DType) -> Option<f64> {
     Some(if negative { -value } else { value })
 }
 
+/// Code of `x / scale + zero_point`, in f32 arithmetic up to the encoding; `None` when `dtype` is not an 8-bit float.
+///
+/// A zero point of 0 keeps the sign of a negative zero.
+#[must_use]
+pub fn quantize_f32(x: f32, scale: f32, zero_point: f32, dtype: DType, saturate: bool) -> Option<u8> {
+    let scaled = x / scale;
+    encode(f64::from(if zero_point == 0.0 { scaled } else { scaled + zero_point }), dtype, saturate)
+}
+
+/// [`quantize_f32`] in f64 arithmetic, rounding only in the encoding.
+#[must_use]
+pub fn quantize_f64(x: f64, scale: f64, zero_point: f64, dtype: DType, saturate: bool) -> Option<u8> {
+    let scaled = x / scale;
+    encode(if zero_point == 0.0 { scaled } else { scaled + zero_point }, dtype, saturate)
+}
+
+/// `scale * (code - zero_point)` in f32 arithmetic; `None` when `dtype` is not an 8-bit float.
+#[must_use]
+pub fn dequantize_f32(code: u8, scale: f32, zero_point: f32, dtype: DType) -> Option<f32> {
+    decode(code, dtype).map(|v| (v as f32 - zero_point) * scale)
+}
+
+/// [`dequantize_f32`] in f64 arithmetic.
+#[must_use]
+pub fn dequantize_f64(code: u8, scale: f64, zero_point: f64, dtype: DType) -> Option<f64> {
+    decode(code, dtype).map(|v| (v - zero_point) * scale)
+}
+
 fn exp2(e: i32) -> f64 {
     // Exact: every exponent used here is far inside the range of normal f64 numbers.
     f64::from_bits(((e + 1023) as u64) << 52)

@@ -1,0 +1,332 @@
+//! The numeric traits behind the operators, and the dispatch from element types to Rust types.
+
+use half::{bf16, f16};
+use std::fmt::Debug;
+use tq_graph::Element;
+
+/// Element types on which arithmetic is done: f32, f64 and the integers of whole bytes.
+pub(crate) trait Number: Element + PartialOrd + Debug {
+    const ZERO: Self;
+    const ONE: Self;
+    /// The smallest value: negative infinity for floats.
+    const LOWEST: Self;
+
+    /// Sum; integers wrap.
+    fn plus(self, other: Self) -> Self;
+    /// Difference; integers wrap.
+    fn minus(self, other: Self) -> Self;
+    /// Product; integers wrap.
+    fn times(self, other: Self) -> Self;
+    /// Quotient; integers truncate and wrap. The divisor of an integer is not zero: callers have checked it.
+    fn over(self, other: Self) -> Self;
+    /// The value of an integral attribute; integers wrap.
+    fn from_integral(value: f32) -> Self;
+    /// Sum of `values` over their number; integers truncate towards zero. `None` for integers without elements.
+    fn mean(values: &[Self]) -> Option<Self>;
+}
+
+macro_rules! integers {
+    ($($t:ty),*) => {$(
+        impl Number for $t {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+            const LOWEST: Self = <$t>::MIN;
+
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+            fn over(self, other: Self) -> Self {
+                self.checked_div(other).unwrap_or_else(|| self.wrapping_neg())
+            }
+            fn from_integral(value: f32) -> Self {
+                value as i64 as $t
+            }
+            fn mean(values: &[Self]) -> Option<Self> {
+                let sum: i128 = values.iter().map(|v| *v as i128).sum();
+                sum.checked_div(values.len() as i128).map(|m| m as $t)
+            }
+        }
+    )*};
+}
+integers!(i8, u8, i16, u16, i32, u32, i64, u64);
+
+/// Floats in which arithmetic is done.
+pub(crate) trait Real: Number + ndarray::LinalgScalar {
+    fn of_f32(value: f32) -> Self;
+    /// Rounds once.
+    fn of_f64(value: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn exp(self) -> Self;
+    /// `exp(self) - 1`, accurate near zero.
+    fn exp_m1(self) -> Self;
+    fn sqrt(self) -> Self;
+}
+
+macro_rules! reals {
+    ($($t:ident, $exp:path, $expm1:path);*) => {$(
+        impl Number for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LOWEST: Self = <$t>::NEG_INFINITY;
+
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
+            fn minus(self, other: Self) -> Self {
+                self - other
+            }
+            fn times(self, other: Self) -> Self {
+                self * other
+            }
+            fn over(self, other: Self) -> Self {
+                self / other
+            }
+            fn from_integral(value: f32) -> Self {
+                Self::from(value)
+            }
+            fn mean(values: &[Self]) -> Option<Self> {
+                Some((sum_f64(values) / values.len() as f64) as $t)
+            }
+        }
+        impl Real for $t {
+            fn of_f32(value: f32) -> Self {
+                Self::from(value)
+            }
+            fn of_f64(value: f64) -> Self {
+                value as $t
+            }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+            fn exp_m1(self) -> Self {
+                $expm1(self)
+            }
+            fn sqrt(self) -> Self {
+                // Correctly rounded everywhere, unlike the transcendental functions.
+                <$t>::sqrt(self)
+            }
+        }
+    )*};
+}
+reals!(f32, libm::expf, libm::expm1f; f64, libm::exp, libm::expm1);
+
+/// Sum in f64, always in the same order: eight interleaved partial sums, then those from first to last.
+pub(crate) fn sum_f64<T: Real>(values: &[T]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let chunks = values.chunks_exact(8);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane += v.to_f64();
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += v.to_f64();
+    }
+    lanes.iter().sum()
+}
+
+/// An f64 as f16, rounded once.
+pub(crate) fn f64_to_f16(x: f64) -> f16 {
+    f16::from_f32(round_to_odd(x))
+}
+
+/// An f64 as bf16, rounded once.
+pub(crate) fn f64_to_bf16(x: f64) -> bf16 {
+    bf16::from_f32(round_to_odd(x))
+}
+
+/// The f32 beside `x` whose last bit is set when `x` is not an f32 itself.
+/// Rounding that to a format of at most 22 bits gives what rounding `x` at once would give.
+fn round_to_odd(x: f64) -> f32 {
+    let near = x as f32;
+    let back = f64::from(near);
+    if back == x || x.is_nan() || near.to_bits() & 1 == 1 {
+        return near;
+    }
+    let away = back.abs() > x.abs();
+    f32::from_bits(if away { near.to_bits() - 1 } else { near.to_bits() + 1 })
+}
+
+/// Runs `$body` with `$t` naming the Rust type in which elements of `$dtype` are kept.
+macro_rules! with_storage {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        use tq_qtypes::DType;
+        match $dtype {
+            DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            DType::I4 | DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            DType::Bool => {
+                type $t = bool;
+                $body
+            }
+            DType::U4
+            | DType::U8
+            | DType::F8E4M3FN
+            | DType::F8E4M3FNUZ
+            | DType::F8E5M2
+            | DType::F8E5M2FNUZ => {
+                type $t = u8;
+                $body
+            }
+            other => {
+                Err($crate::OpError::DType { what: "tensor", got: other, expected: "a known type".into() })
+            }
+        }
+    }};
+}
+
+/// Runs `$body` with `$t` naming the Rust type of `$dtype`, which must be one that arithmetic is done in.
+macro_rules! with_number {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        use tq_qtypes::DType;
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            other => Err($crate::OpError::DType { what: "input 0", got: other, expected: "a number".into() }),
+        }
+    }};
+}
+
+/// Runs `$body` with `$t` naming the Rust type of `$dtype`, which must be f32 or f64.
+macro_rules! with_real {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        use tq_qtypes::DType;
+        match $dtype {
+            DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => Err($crate::OpError::DType { what: "input 0", got: other, expected: "a float".into() }),
+        }
+    }};
+}
+
+pub(crate) use {with_number, with_real, with_storage};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rounding_an_f64_to_sixteen_bits_rounds_once() {
+        // Just above the tie between 1 and 1 + 2^-10: by way of f32 it would become the tie, and then 1.
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(f64_to_f16(x).to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(f64_to_f16(1.0 + 2f64.powi(-11)).to_f64(), 1.0);
+        assert_eq!(f64_to_bf16(1.0 + 2f64.powi(-8) + 2f64.powi(-40)).to_f64(), 1.0 + 2f64.powi(-7));
+        assert_eq!(f64_to_f16(1e300), f16::INFINITY);
+        assert_eq!(f64_to_f16(-65_519.999), f16::MIN);
+        assert!(f64_to_f16(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn integer_quotients_truncate_and_wrap() {
+        assert_eq!((-7i32).over(2), -3);
+        assert_eq!(i32::MIN.over(-1), i32::MIN);
+        assert_eq!(i64::mean(&[-3, -4]), Some(-3));
+        assert_eq!(u8::mean(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn f16_of_f64_is_the_nearest(x in -70_000.0f64..70_000.0) {
+            let got = f64_to_f16(x).to_f64();
+            let direct = f16::from_f64(x).to_f64();
+            prop_assert!((got - x).abs() <= (direct - x).abs());
+        }
+    }
+}

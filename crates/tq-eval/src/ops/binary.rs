@@ -1,0 +1,90 @@
+//! Functions of two elements, with broadcasting.
+
+use super::{CHUNK, Context, same_dtype};
+use crate::OpError;
+use crate::number::{Number, with_number};
+use crate::shape::{broadcast, broadcast_strides, coalesce};
+use rayon::prelude::*;
+use tq_graph::op::BinaryOp;
+use tq_graph::{Element, Tensor};
+
+/// Sum, difference, product or quotient. Integers wrap; their quotients truncate.
+pub(crate) fn binary(ctx: &Context, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+    same_dtype(a, b, "input 1")?;
+    with_number!(a.dtype(), T => binary_as::<T>(ctx, op, a, b))
+}
+
+fn binary_as<T: Number>(ctx: &Context, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+    match op {
+        BinaryOp::Add => zip(ctx, a, b, T::plus),
+        BinaryOp::Sub => zip(ctx, a, b, T::minus),
+        BinaryOp::Mul => zip(ctx, a, b, T::times),
+        BinaryOp::Div => {
+            let integers = a.dtype().is_integer();
+            if integers && !a.is_empty() && b.as_slice::<T>()?.contains(&T::ZERO) {
+                return Err(OpError::DivisionByZero);
+            }
+            zip(ctx, a, b, T::over)
+        }
+        _ => Err(OpError::Unsupported("Binary")),
+    }
+}
+
+/// `f` of every pair of elements after broadcasting.
+fn zip<T: Element>(
+    ctx: &Context,
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(T, T) -> T + Sync,
+) -> Result<Tensor, OpError> {
+    let dims = broadcast(a.dims(), b.dims())?;
+    let (x, y) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
+    let mut out = ctx.zeros::<T>(&dims)?;
+    if out.is_empty() {
+        return Ok(Tensor::new(&dims, out)?);
+    }
+    let sa = broadcast_strides(a.dims(), &dims);
+    let sb = broadcast_strides(b.dims(), &dims);
+    let mut axes = coalesce(&dims, [&sa, &sb]);
+    let (row, [step_a, step_b]) = axes.pop().unwrap_or((1, [0, 0]));
+    let fill = |(index, out): (usize, &mut [T])| {
+        let (mut rest, mut at_a, mut at_b) = (index, 0, 0);
+        for (len, [sa, sb]) in axes.iter().rev() {
+            at_a += rest % len * sa;
+            at_b += rest % len * sb;
+            rest /= len;
+        }
+        match (step_a, step_b) {
+            (1, 1) => {
+                let pairs = x[at_a..][..row].iter().zip(&y[at_b..][..row]);
+                out.iter_mut().zip(pairs).for_each(|(o, (p, q))| *o = f(*p, *q));
+            }
+            (1, 0) => {
+                let q = y[at_b];
+                out.iter_mut().zip(&x[at_a..][..row]).for_each(|(o, p)| *o = f(*p, q));
+            }
+            (0, 1) => {
+                let p = x[at_a];
+                out.iter_mut().zip(&y[at_b..][..row]).for_each(|(o, q)| *o = f(p, *q));
+            }
+            _ => {
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o = f(x[at_a + i * step_a], y[at_b + i * step_b]);
+                }
+            }
+        }
+    };
+    if out.len() <= CHUNK {
+        out.chunks_mut(row).enumerate().for_each(fill);
+    } else if axes.is_empty() && (step_a, step_b) == (1, 1) {
+        // One long row: cut it.
+        let parts = x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
+        out.par_chunks_mut(CHUNK).zip(parts).for_each(|(out, (x, y))| {
+            out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (p, q))| *o = f(*p, *q));
+        });
+    } else {
+        let rows = (CHUNK / row).max(1);
+        out.par_chunks_mut(row).with_min_len(rows).enumerate().for_each(fill);
+    }
+    Ok(Tensor::new(&dims, out)?)
+}

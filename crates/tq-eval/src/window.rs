@@ -1,0 +1,248 @@
+//! Geometry of sliding windows: convolutions and pools.
+
+use crate::OpError;
+use std::ops::Range;
+use tq_graph::op::Padding;
+
+/// Sizes beyond this make no window: sums and products of a few of them still fit i64.
+const MAX_EXTENT: i64 = 1 << 60;
+
+/// One spatial axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axis {
+    /// Length of the input.
+    pub(crate) input: usize,
+    /// Elements of the window.
+    pub(crate) kernel: usize,
+    /// Step between windows.
+    pub(crate) stride: usize,
+    /// Step within a window.
+    pub(crate) dilation: usize,
+    /// Padding before the input.
+    pub(crate) begin: usize,
+    /// Padding after the input.
+    pub(crate) end: usize,
+    /// Number of windows.
+    pub(crate) output: usize,
+}
+
+impl Axis {
+    const UNIT: Axis = Axis { input: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, end: 0, output: 1 };
+
+    /// Position in the input of element `k` of window `o`, unless it lies in the padding.
+    pub(crate) fn position(&self, o: usize, k: usize) -> Option<usize> {
+        (o * self.stride + k * self.dilation).checked_sub(self.begin).filter(|p| *p < self.input)
+    }
+
+    /// Elements of window `o` that lie inside the input.
+    pub(crate) fn taps(&self, o: usize) -> Range<usize> {
+        let start = o * self.stride;
+        let lo = self.begin.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
+        let hi = (self.begin + self.input).saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
+        lo..hi.max(lo)
+    }
+
+    /// Windows whose element `k` lies inside the input.
+    pub(crate) fn windows(&self, k: usize) -> Range<usize> {
+        let offset = k * self.dilation;
+        let lo = self.begin.saturating_sub(offset).div_ceil(self.stride).min(self.output);
+        let hi = (self.begin + self.input).saturating_sub(offset).div_ceil(self.stride).min(self.output);
+        lo..hi.max(lo)
+    }
+
+    /// Number of elements of window `o` that lie inside the input and its padding.
+    pub(crate) fn padded_taps(&self, o: usize) -> usize {
+        let room = (self.begin + self.input + self.end).saturating_sub(o * self.stride);
+        room.div_ceil(self.dilation).min(self.kernel)
+    }
+
+    fn new(
+        input: usize,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+        padding: AxisPadding,
+        ceil: bool,
+    ) -> Result<Self, OpError> {
+        let bad = |why: &str| {
+            OpError::Shape(format!(
+                "{why}: input {input}, kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding:?}"
+            ))
+        };
+        if kernel == 0 || stride == 0 || dilation == 0 {
+            return Err(bad("kernel, stride and dilation must be at least 1"));
+        }
+        let signed = |v: usize| i64::try_from(v).ok().filter(|v| *v < MAX_EXTENT);
+        let too_large = || bad("window too large");
+        let extent = signed(kernel - 1)
+            .and_then(|k| k.checked_mul(signed(dilation)?))
+            .filter(|e| *e < MAX_EXTENT)
+            .ok_or_else(too_large)?
+            + 1;
+        let (length, step) = (signed(input).ok_or_else(too_large)?, signed(stride).ok_or_else(too_large)?);
+        let (begin, end, output) = match padding {
+            AxisPadding::Explicit(begin, end) => {
+                let b = signed(begin).ok_or_else(too_large)?;
+                let e = signed(end).ok_or_else(too_large)?;
+                let room = length + b + e - extent;
+                let mut output = if ceil { -((-room).div_euclid(step)) } else { room.div_euclid(step) } + 1;
+                // A last window that would start in the padding after the input is left out.
+                if ceil && output > 1 && (output - 1).checked_mul(step).is_none_or(|s| s >= length + b) {
+                    output -= 1;
+                }
+                if output < 1 {
+                    return Err(bad("the window does not fit the padded input"));
+                }
+                (begin, end, output as usize)
+            }
+            AxisPadding::Same { upper } => {
+                let output = input.div_ceil(stride);
+                let needed = match output {
+                    0 => 0,
+                    n => (n as i64 - 1)
+                        .checked_mul(step)
+                        .and_then(|v| v.checked_add(extent))
+                        .ok_or_else(too_large)?,
+                };
+                let total = (needed - length).max(0) as usize;
+                let small = total / 2;
+                if upper { (small, total - small, output) } else { (total - small, small, output) }
+            }
+        };
+        Ok(Self { input, kernel, stride, dilation, begin, end, output })
+    }
+}
+
+/// Padding of one axis.
+#[derive(Debug, Clone, Copy)]
+enum AxisPadding {
+    Explicit(usize, usize),
+    Same { upper: bool },
+}
+
+/// A window over up to three spatial axes; absent leading ones have length 1.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    /// Depth, height, width.
+    pub(crate) axes: [Axis; 3],
+    rank: usize,
+}
+
+impl Window {
+    /// The window of extent `kernel` over spatial dimensions `input`.
+    ///
+    /// Empty `strides`, `dilations` and pads stand for their defaults.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] when there are not 1 to 3 axes, when lists have other lengths, and when a window
+    /// does not fit.
+    pub(crate) fn new(
+        input: &[usize],
+        kernel: &[usize],
+        strides: &[usize],
+        dilations: &[usize],
+        padding: &Padding,
+        ceil: bool,
+    ) -> Result<Self, OpError> {
+        let rank = input.len();
+        if !(1..=3).contains(&rank) {
+            return Err(OpError::Shape(format!("{rank} spatial axes, expected 1 to 3")));
+        }
+        let check = |what: &str, len: usize, may_be_empty: bool| {
+            if len == rank || (may_be_empty && len == 0) {
+                return Ok(());
+            }
+            Err(OpError::Shape(format!("{len} {what} for {rank} spatial axes")))
+        };
+        check("kernel sizes", kernel.len(), false)?;
+        check("strides", strides.len(), true)?;
+        check("dilations", dilations.len(), true)?;
+        if let Padding::Explicit { begin, end } = padding {
+            check("pads at the beginning", begin.len(), true)?;
+            check("pads at the end", end.len(), true)?;
+        }
+        let mut axes = [Axis::UNIT; 3];
+        for i in 0..rank {
+            let or = |list: &[usize], default: usize| list.get(i).copied().unwrap_or(default);
+            let pad = match padding {
+                Padding::Explicit { begin, end } => AxisPadding::Explicit(or(begin, 0), or(end, 0)),
+                Padding::SameUpper => AxisPadding::Same { upper: true },
+                Padding::SameLower => AxisPadding::Same { upper: false },
+            };
+            axes[3 - rank + i] = Axis::new(input[i], kernel[i], or(strides, 1), or(dilations, 1), pad, ceil)?;
+        }
+        Ok(Self { axes, rank })
+    }
+
+    /// Spatial dimensions of the output.
+    pub(crate) fn output_dims(&self) -> Vec<usize> {
+        self.axes[3 - self.rank..].iter().map(|a| a.output).collect()
+    }
+
+    /// Elements of an input plane.
+    pub(crate) fn input_len(&self) -> usize {
+        self.axes.iter().map(|a| a.input).product()
+    }
+
+    /// Elements of an output plane.
+    pub(crate) fn output_len(&self) -> usize {
+        self.axes.iter().map(|a| a.output).product()
+    }
+
+    /// Elements of the window.
+    pub(crate) fn kernel_len(&self) -> usize {
+        self.axes.iter().map(|a| a.kernel).product()
+    }
+
+    /// True when every window is exactly the input element of the same index.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn explicit(b: usize, e: usize) -> Padding {
+        Padding::Explicit { begin: vec![b], end: vec![e] }
+    }
+
+    #[test]
+    fn output_sizes() {
+        let out = |i, k, s, d, p: &Padding, ceil| {
+            Window::new(&[i], &[k], &[s], &[d], p, ceil).map(|w| w.output_dims()[0])
+        };
+        assert_eq!(out(7, 3, 2, 1, &explicit(1, 1), false), Ok(4));
+        assert_eq!(out(4, 3, 2, 1, &explicit(0, 0), true), Ok(2));
+        // The second window would start in the padding.
+        assert_eq!(out(2, 1, 2, 1, &explicit(0, 1), true), Ok(1));
+        assert_eq!(out(2, 3, 2, 1, &explicit(0, 0), true), Ok(1));
+        assert_eq!(out(5, 3, 2, 1, &Padding::SameUpper, false), Ok(3));
+        assert!(out(2, 3, 1, 1, &explicit(0, 0), false).is_err());
+        assert!(out(2, 1, 0, 1, &explicit(0, 0), false).is_err());
+        assert!(out(2, usize::MAX, 1, usize::MAX, &explicit(0, 0), false).is_err());
+        assert_eq!(out(0, 3, 2, 1, &Padding::SameUpper, false), Ok(0));
+        assert_eq!(out(0, 3, 1, 1, &explicit(2, 2), false), Ok(2));
+    }
+
+    proptest! {
+        #[test]
+        fn taps_and_windows_are_the_positions_inside(
+            i in 0usize..9, k in 1usize..5, s in 1usize..4, d in 1usize..4, b in 0usize..5, e in 0usize..5, ceil: bool
+        ) {
+            let Ok(window) = Window::new(&[i], &[k], &[s], &[d], &explicit(b, e), ceil) else { return Ok(()) };
+            let axis = window.axes[2];
+            for o in 0..axis.output {
+                for t in 0..k {
+                    let inside = axis.position(o, t).is_some();
+                    prop_assert_eq!(axis.taps(o).contains(&t), inside);
+                    prop_assert_eq!(axis.windows(t).contains(&o), inside);
+                }
+                let padded = (0..k).filter(|t| o * s + t * d < b + i + e).count();
+                prop_assert_eq!(axis.padded_taps(o), padded);
+            }
+        }
+    }
+}
