@@ -49,10 +49,6 @@ impl<'a> Attributes<'a> {
         Ok(Some(attribute))
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.list.iter().any(|(a, _)| a.name() == name)
-    }
-
     pub(crate) fn int_opt(&self, name: &str) -> Result<Option<i64>> {
         Ok(self.get(name, AttributeType::Int)?.map(AttributeProto::i))
     }

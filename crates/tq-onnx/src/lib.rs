@@ -2,6 +2,7 @@
 //!
 //! * [`import`] and [`import_bytes`] read a model of opset 13 to 21 into a [`tq_graph::Graph`] whose operators all
 //!   have opset-21 semantics, whatever opset the file was written in.
+//! * [`export`] and [`export_bytes`] write a graph at any of these opsets.
 //! * [`read_tensor`] reads one serialized `TensorProto`.
 //!
 //! Files are untrusted: every length is checked before it is allocated, external data is read only from inside the
@@ -10,6 +11,7 @@
 
 mod attributes;
 mod error;
+mod export;
 mod external;
 mod import;
 mod names;
@@ -18,6 +20,7 @@ mod tensor;
 mod wire;
 
 pub use error::{OnnxError, UnsupportedItem};
+pub use export::{ExportOptions, export, export_bytes};
 pub use import::{import, import_bytes, read_tensor};
 
 /// The lowest operator set that is read and written.

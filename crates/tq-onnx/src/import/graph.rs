@@ -77,7 +77,7 @@ fn versions(model: &ModelProto) -> Result<i64, OnnxError> {
     match opset {
         None => Err(OnnxError::Model("it imports no version of ONNX's operator set".into())),
         Some(v) if (MIN_OPSET..=MAX_OPSET).contains(&v) => Ok(v),
-        Some(v) if v >= 1 && v < MIN_OPSET && same_at_lowest(model, v) => Ok(v),
+        Some(v) if (1..MIN_OPSET).contains(&v) && same_at_lowest(model, v) => Ok(v),
         Some(v) => Err(OnnxError::Opset(v)),
     }
 }

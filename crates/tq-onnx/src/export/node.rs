@@ -1,0 +1,384 @@
+//! One node of the graph as one or more nodes of the file.
+
+use super::{Writer, types};
+use crate::proto::attribute_proto::AttributeType;
+use crate::proto::{AttributeProto, NodeProto};
+use crate::{OnnxError, tensor};
+use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::{Graph, GraphError, Node, Tensor, dim};
+use tq_qtypes::DType;
+
+/// What an operator set cannot say, and the lowest one that can (0: none).
+pub(super) struct Lack {
+    pub(super) what: String,
+    pub(super) needs: i64,
+}
+
+fn lack<T>(what: impl Into<String>, needs: i64) -> Result<T, Error> {
+    Err(Error::Lack(Lack { what: what.into(), needs }))
+}
+
+enum Error {
+    Lack(Lack),
+    Graph(GraphError),
+}
+
+impl From<GraphError> for Error {
+    fn from(error: GraphError) -> Self {
+        Error::Graph(error)
+    }
+}
+
+impl Writer<'_> {
+    /// Writes one node.
+    pub(super) fn node(&mut self, node: &Node) -> Result<(), OnnxError> {
+        let opset = self.opset;
+        let not_expressible = |lack: Lack| OnnxError::NotExpressible {
+            node: node.name.clone(),
+            op: node.op.name(),
+            opset,
+            needs: lack.needs,
+            what: lack.what,
+        };
+        types::check(self.graph, node, opset).map_err(not_expressible)?;
+        if node.op == Op::Unary(UnaryOp::HardSwish) && self.opset < 14 {
+            self.hard_swish(node);
+            return Ok(());
+        }
+        let mut out = NodeProto {
+            name: Some(node.name.clone()),
+            op_type: Some(node.op.name().to_owned()),
+            ..NodeProto::default()
+        };
+        match self.attributes(node, &mut out) {
+            Ok(()) => {}
+            Err(Error::Lack(lack)) => return Err(not_expressible(lack)),
+            Err(Error::Graph(error)) => return Err(error.into()),
+        }
+        // What the attributes took over is already left out of the inputs, what they had to add follows them.
+        let added = std::mem::take(&mut out.input);
+        let skip = self.inputs_in_attributes(node);
+        for v in node.inputs.iter().take(skip) {
+            out.input.push(v.map(|v| self.graph.value(v).name.clone()).unwrap_or_default());
+            self.used.extend(*v);
+        }
+        while out.input.last().is_some_and(String::is_empty) {
+            out.input.pop();
+        }
+        out.input.extend(added);
+        out.output = node
+            .outputs
+            .iter()
+            .map(|v| v.map(|v| self.graph.value(v).name.clone()).unwrap_or_default())
+            .collect();
+        while out.output.last().is_some_and(String::is_empty) {
+            out.output.pop();
+        }
+        self.nodes.push(out);
+        Ok(())
+    }
+
+    /// How many of the node's inputs are inputs in the file too.
+    fn inputs_in_attributes(&self, node: &Node) -> usize {
+        match node.op {
+            Op::ReduceMean { .. } if self.opset < 18 => 1,
+            _ => node.inputs.len(),
+        }
+    }
+
+    /// `x * HardSigmoid(x; 1/6, 0.5)`, the definition of HardSwish, for operator sets that do not have it.
+    fn hard_swish(&mut self, node: &Node) {
+        let value =
+            |id: Option<tq_graph::ValueId>| id.map(|v| self.graph.value(v).name.clone()).unwrap_or_default();
+        let (x, y) = (value(node.input(0)), value(node.output(0)));
+        self.used.extend(node.input(0));
+        let gate = self.value_names.fresh(&format!("{y}_gate"));
+        self.nodes.push(NodeProto {
+            name: Some(self.node_names.fresh(&format!("{}_gate", node.name))),
+            op_type: Some("HardSigmoid".to_owned()),
+            input: vec![x.clone()],
+            output: vec![gate.clone()],
+            attribute: vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)],
+            ..NodeProto::default()
+        });
+        self.nodes.push(NodeProto {
+            name: Some(node.name.clone()),
+            op_type: Some("Mul".to_owned()),
+            input: vec![x, gate],
+            output: vec![y],
+            ..NodeProto::default()
+        });
+    }
+
+    /// Names a constant that only the file has.
+    fn add(&mut self, base: &str, data: Tensor) -> String {
+        let name = self.value_names.fresh(base);
+        self.added.push((name.clone(), data));
+        name
+    }
+
+    /// Fills in the attributes, and into `out.input` inputs to add after the node's own.
+    fn attributes(&mut self, node: &Node, out: &mut NodeProto) -> Result<(), Error> {
+        let (graph, opset) = (self.graph, self.opset);
+        out.attribute = match &node.op {
+            Op::Conv(attrs) | Op::ConvInteger(attrs) => conv(graph, node, attrs, 1),
+            Op::QLinearConv(attrs) => conv(graph, node, attrs, 3),
+            Op::Gemm { alpha, beta, trans_a, trans_b } => vec![
+                float("alpha", *alpha),
+                float("beta", *beta),
+                int("transA", i64::from(*trans_a)),
+                int("transB", i64::from(*trans_b)),
+            ],
+            Op::Unary(UnaryOp::Elu { alpha }) => vec![float("alpha", *alpha)],
+            Op::Unary(UnaryOp::HardSigmoid { alpha, beta }) => {
+                vec![float("alpha", *alpha), float("beta", *beta)]
+            }
+            Op::BatchNormalization { epsilon } => vec![float("epsilon", *epsilon)],
+            Op::MaxPool { attrs, column_major } => {
+                let mut list = pool(attrs);
+                list.push(ints("dilations", &attrs.dilations));
+                if *column_major {
+                    list.push(int("storage_order", 1));
+                }
+                list
+            }
+            Op::AveragePool { attrs, count_include_pad } => {
+                let mut list = pool(attrs);
+                list.push(int("count_include_pad", i64::from(*count_include_pad)));
+                if attrs.dilations.iter().any(|d| *d != 1) {
+                    if opset < 19 {
+                        return lack("dilations", 19);
+                    }
+                    list.push(ints("dilations", &attrs.dilations));
+                }
+                list
+            }
+            Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+                reduce_mean(graph, node, opset, *keep_dims, *noop_with_empty_axes)?
+            }
+            Op::Flatten { axis } | Op::Concat { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
+                vec![int("axis", *axis)]
+            }
+            Op::Reshape { allow_zero: false } => Vec::new(),
+            Op::Reshape { allow_zero: true } if opset < 14 => return lack("a zero in the shape", 14),
+            Op::Reshape { allow_zero: true } => vec![int("allowzero", 1)],
+            Op::Transpose { perm } => perm.iter().map(|p| ints("perm", p)).collect(),
+            Op::Split { axis } => self.split(node, *axis, out)?,
+            Op::Pad { mode } => vec![pad(node, opset, *mode)?],
+            Op::Shape { start: 0, end: None } => Vec::new(),
+            Op::Shape { .. } if opset < 15 => return lack("start or end", 15),
+            Op::Shape { start, end } => {
+                let mut list: Vec<_> = end.iter().map(|e| int("end", *e)).collect();
+                list.push(int("start", *start));
+                list
+            }
+            Op::Cast { to, saturate } => {
+                let mut list = Vec::new();
+                if !saturate && opset >= 19 {
+                    list.push(int("saturate", 0));
+                }
+                list.push(dtype("to", *to)?);
+                list
+            }
+            Op::ConstantOfShape { value } => vec![AttributeProto {
+                name: Some("value".to_owned()),
+                r#type: Some(AttributeType::Tensor as i32),
+                t: Some(Box::new(tensor::write(&value.clone().reshape(&[1])?, "value")?)),
+                ..AttributeProto::default()
+            }],
+            Op::QuantizeLinear { axis, block_size, output_dtype, saturate } => {
+                let mut list = quantization(*axis, *block_size, opset)?;
+                if let Some(to) = output_dtype {
+                    self.output_dtype(node, *to, out, &mut list)?;
+                }
+                if !saturate && opset >= 19 {
+                    list.push(int("saturate", 0));
+                }
+                list
+            }
+            Op::DequantizeLinear { axis, block_size } => quantization(*axis, *block_size, opset)?,
+            _ => Vec::new(),
+        };
+        out.attribute.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(())
+    }
+
+    /// The type of the codes of a Quantize node. Below opset 21 only a zero point can tell it, so where there is none
+    /// and the type is not the default one, a zero point of zeros is added.
+    fn output_dtype(
+        &mut self,
+        node: &Node,
+        to: DType,
+        out: &mut NodeProto,
+        list: &mut Vec<AttributeProto>,
+    ) -> Result<(), Error> {
+        if self.opset >= 21 {
+            list.push(dtype("output_dtype", to)?);
+            return Ok(());
+        }
+        if node.input(2).is_some() || to == DType::U8 {
+            return Ok(());
+        }
+        let scale =
+            node.input(1).and_then(|s| self.graph.value(s).shape.as_deref()).and_then(dim::known_shape);
+        let Some(scale) = scale else { return lack(format!("output type {to}"), 21) };
+        let numel = scale.iter().product();
+        let zeros = match to {
+            DType::I8 => Tensor::new(&scale, vec![0i8; numel])?,
+            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ => {
+                Tensor::with_dtype(to, &scale, vec![0u8; numel])?
+            }
+            _ => return lack(format!("output type {to}"), 21),
+        };
+        out.input.push(self.add(&format!("{}_zero_point", node.name), zeros));
+        Ok(())
+    }
+
+    /// Below opset 18 a Split without sizes means equal ones, after it the last one may be smaller.
+    fn split(&mut self, node: &Node, axis: i64, out: &mut NodeProto) -> Result<Vec<AttributeProto>, Error> {
+        let mut list = vec![int("axis", axis)];
+        if node.input(1).is_some() {
+            return Ok(list);
+        }
+        let parts = node.outputs.len();
+        if self.opset >= 18 {
+            list.push(int("num_outputs", i64::try_from(parts).unwrap_or(i64::MAX)));
+            return Ok(list);
+        }
+        let shape = node.input(0).and_then(|x| self.graph.value(x).shape.as_ref());
+        let at = |rank: usize| {
+            let rank = i64::try_from(rank).ok()?;
+            usize::try_from(if axis < 0 { axis.checked_add(rank)? } else { axis }).ok()
+        };
+        let size = shape.and_then(|s| s.get(at(s.len())?)).and_then(tq_graph::Dim::known_usize);
+        let Some(size) = size else { return lack("a split of an unknown dimension without sizes", 18) };
+        if size.checked_rem(parts).is_some_and(|rest| rest != 0) {
+            let part = size.div_ceil(parts);
+            let sizes = (0..parts).map(|i| part.min(size.saturating_sub(i.saturating_mul(part))));
+            let sizes = sizes.map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect();
+            out.input.push(self.add(&format!("{}_split", node.name), Tensor::vector::<i64>(sizes)));
+        }
+        Ok(list)
+    }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
+}
+
+fn int64s(name: &str, values: Vec<i64>) -> AttributeProto {
+    AttributeProto { ints: values, ..attribute(name, AttributeType::Ints) }
+}
+
+fn ints(name: &str, values: &[usize]) -> AttributeProto {
+    int64s(name, values.iter().map(|v| i64::try_from(*v).unwrap_or(i64::MAX)).collect())
+}
+
+fn dtype(name: &str, value: DType) -> Result<AttributeProto, Error> {
+    match tensor::code_of(value) {
+        Some(code) => Ok(int(name, i64::from(code))),
+        None => lack(format!("element type {value}"), 0),
+    }
+}
+
+fn padding(padding: &Padding) -> AttributeProto {
+    match padding {
+        Padding::Explicit { begin, end } => {
+            ints("pads", &begin.iter().chain(end).copied().collect::<Vec<usize>>())
+        }
+        Padding::SameUpper => text("auto_pad", "SAME_UPPER"),
+        Padding::SameLower => text("auto_pad", "SAME_LOWER"),
+    }
+}
+
+fn conv(graph: &Graph, node: &Node, attrs: &ConvAttrs, weight: usize) -> Vec<AttributeProto> {
+    let mut list = vec![
+        ints("dilations", &attrs.dilations),
+        int("group", i64::try_from(attrs.groups).unwrap_or(i64::MAX)),
+        padding(&attrs.padding),
+        ints("strides", &attrs.strides),
+    ];
+    let dims = node.input(weight).and_then(|w| graph.value(w).shape.as_deref()).and_then(|s| s.get(2..));
+    if let Some(kernel) = dims.and_then(dim::known_shape) {
+        list.push(ints("kernel_shape", &kernel));
+    }
+    list
+}
+
+fn pool(attrs: &PoolAttrs) -> Vec<AttributeProto> {
+    vec![
+        int("ceil_mode", i64::from(attrs.ceil_mode)),
+        ints("kernel_shape", &attrs.kernel),
+        padding(&attrs.padding),
+        ints("strides", &attrs.strides),
+    ]
+}
+
+/// Below opset 18 the axes are an attribute, so they must be known.
+fn reduce_mean(
+    graph: &Graph,
+    node: &Node,
+    opset: i64,
+    keep_dims: bool,
+    noop: bool,
+) -> Result<Vec<AttributeProto>, Error> {
+    let mut list = vec![int("keepdims", i64::from(keep_dims))];
+    if opset >= 18 {
+        if noop {
+            list.push(int("noop_with_empty_axes", 1));
+        }
+        return Ok(list);
+    }
+    let axes = match node.input(1) {
+        None => Vec::new(),
+        Some(_) => match graph.const_input(node, 1).and_then(Tensor::to_i64_vec) {
+            Some(axes) => axes,
+            None => return lack("axes that are not constant", 18),
+        },
+    };
+    if !axes.is_empty() {
+        list.push(int64s("axes", axes));
+    } else if noop {
+        return lack("noop_with_empty_axes", 18);
+    }
+    Ok(list)
+}
+
+fn pad(node: &Node, opset: i64, mode: PadMode) -> Result<AttributeProto, Error> {
+    if node.input(3).is_some() && opset < 18 {
+        return lack("axes", 18);
+    }
+    Ok(text(
+        "mode",
+        match mode {
+            PadMode::Constant => "constant",
+            PadMode::Reflect => "reflect",
+            PadMode::Edge => "edge",
+            PadMode::Wrap if opset < 19 => return lack("mode wrap", 19),
+            PadMode::Wrap => "wrap",
+        },
+    ))
+}
+
+fn quantization(axis: i64, block_size: usize, opset: i64) -> Result<Vec<AttributeProto>, Error> {
+    let mut list = vec![int("axis", axis)];
+    if block_size > 0 {
+        if opset < 21 {
+            return lack(format!("block_size {block_size}"), 21);
+        }
+        list.push(int("block_size", i64::try_from(block_size).unwrap_or(i64::MAX)));
+    }
+    Ok(list)
+}

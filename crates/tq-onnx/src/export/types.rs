@@ -1,0 +1,117 @@
+//! Which operator set knows which element type, operator by operator.
+
+use super::node::Lack;
+use tq_graph::op::{Op, UnaryOp};
+use tq_graph::{Graph, Node};
+use tq_qtypes::DType;
+
+/// In place of an operator set: no one up to the highest that is written has it.
+const NEVER: i64 = 0;
+
+/// Checks that the types of the node's inputs and outputs exist for its operator at `opset`.
+pub(super) fn check(graph: &Graph, node: &Node, opset: i64) -> Result<(), Lack> {
+    let dtype = |id: Option<tq_graph::ValueId>| id.and_then(|v| graph.value(v).dtype);
+    let data = dtype(node.input(0)).into_iter().map(|d| (d, lowest(&node.op, d)));
+    let second = match node.op {
+        Op::QuantizeLinear { .. } => dtype(node.output(0)).map(|d| (d, codes(d))),
+        Op::DequantizeLinear { .. } => dtype(node.input(1)).map(|d| (d, scales(d))),
+        Op::Cast { to, .. } => Some((to, lowest(&node.op, to))),
+        Op::ConstantOfShape { ref value } => Some((value.dtype(), lowest(&node.op, value.dtype()))),
+        Op::QLinearMatMul => dtype(node.input(1)).map(|d| (d, if d == DType::F32 { 10 } else { 21 })),
+        _ => None,
+    };
+    for (dtype, needs) in data.chain(second) {
+        if needs == NEVER || needs > opset {
+            return Err(Lack { what: format!("{dtype} data"), needs });
+        }
+    }
+    Ok(())
+}
+
+/// The lowest operator set (13 or more) in which `op` takes `dtype` as its first input.
+/// For Cast and ConstantOfShape also that of the output.
+fn lowest(op: &Op, dtype: DType) -> i64 {
+    let four_bit = dtype.bits() == 4;
+    let small_int = dtype.is_integer() && dtype.bits() < 32;
+    let plain = !four_bit && !dtype.is_float8();
+    let when = |ok: bool, opset: i64| if ok { opset } else { NEVER };
+    match op {
+        Op::Reshape { .. } | Op::Shape { .. } | Op::Identity | Op::Cast { .. } => match () {
+            () if four_bit => 21,
+            () if dtype.is_float8() => 19,
+            () => 13,
+        },
+        Op::Transpose { .. } | Op::Squeeze | Op::Unsqueeze | Op::Flatten { .. } | Op::Pad { .. } => {
+            if plain {
+                13
+            } else {
+                21
+            }
+        }
+        Op::Concat { .. } | Op::Slice | Op::Split { .. } | Op::Gather { .. } => when(plain, 13),
+        Op::ConstantOfShape { .. } => match () {
+            () if four_bit => 21,
+            () if dtype.is_float8() || dtype == DType::BF16 => 20,
+            () => 13,
+        },
+        Op::Binary(_) => when(plain && dtype != DType::Bool, if small_int { 14 } else { 13 }),
+        Op::Unary(UnaryOp::Relu) if dtype.is_integer() => {
+            when(plain && dtype.quant_range().is_none_or(|(lo, _)| lo < 0) && dtype != DType::U64, 14)
+        }
+        Op::Unary(UnaryOp::Relu | UnaryOp::Sigmoid) | Op::Softmax { .. } | Op::Dropout => {
+            when(dtype.is_float(), 13)
+        }
+        Op::Clip => when(plain && dtype != DType::Bool, 13),
+        Op::MatMul | Op::Gemm { .. } | Op::ReduceMean { .. } => {
+            when(dtype.is_float() || (dtype.is_integer() && dtype.bits() >= 32), 13)
+        }
+        Op::BatchNormalization { .. } => when(dtype.is_float(), if dtype == DType::BF16 { 14 } else { 13 }),
+        Op::MaxPool { .. } => {
+            when((dtype.is_float() && dtype != DType::BF16) || matches!(dtype, DType::I8 | DType::U8), 13)
+        }
+        Op::Conv(_) | Op::AveragePool { .. } | Op::GlobalAveragePool | Op::Unary(_) => {
+            when(dtype.is_float() && dtype != DType::BF16, 13)
+        }
+        Op::QuantizeLinear { .. } => {
+            if dtype == DType::I32 {
+                13
+            } else {
+                scales(dtype)
+            }
+        }
+        Op::DequantizeLinear { .. } => {
+            if dtype == DType::I32 {
+                13
+            } else {
+                codes(dtype)
+            }
+        }
+        Op::DynamicQuantizeLinear => when(dtype == DType::F32, 13),
+        Op::MatMulInteger | Op::ConvInteger(_) | Op::QLinearConv(_) => {
+            when(matches!(dtype, DType::I8 | DType::U8), 13)
+        }
+        Op::QLinearMatMul if dtype.is_float8() => 21,
+        Op::QLinearMatMul => when(matches!(dtype, DType::I8 | DType::U8), 13),
+        // Operators that this crate does not know cannot be in a graph that was checked.
+        _ => 13,
+    }
+}
+
+/// The lowest operator set in which Quantize gives and Dequantize takes codes of this type.
+fn codes(dtype: DType) -> i64 {
+    match dtype {
+        DType::I8 | DType::U8 => 13,
+        d if d.is_float8() => 19,
+        DType::I4 | DType::U4 | DType::I16 | DType::U16 => 21,
+        _ => NEVER,
+    }
+}
+
+/// The lowest operator set in which scales, and the data beside them, are of this type.
+fn scales(dtype: DType) -> i64 {
+    match dtype {
+        DType::F32 => 13,
+        DType::F16 | DType::BF16 => 19,
+        _ => NEVER,
+    }
+}
