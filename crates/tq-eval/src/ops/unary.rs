@@ -51,9 +51,17 @@ fn sigmoid<T: Real>(x: T) -> T {
 
 /// `min(max(x, lo), hi)` as in numpy: NaN in any of the three gives NaN, and `hi` wins over `lo`.
 fn clamp<T: Number>(x: T, lo: T, hi: T) -> T {
-    let is_number = |v: &T| v.partial_cmp(v).is_some();
-    let raised = if x >= lo || !is_number(&x) { x } else { lo };
-    if raised <= hi || !is_number(&raised) { raised } else { hi }
+    lower(raise(x, lo), hi)
+}
+
+/// The larger of the two, or NaN if one is.
+fn raise<T: Number>(x: T, lo: T) -> T {
+    if x >= lo || x.partial_cmp(&x).is_none() { x } else { lo }
+}
+
+/// The smaller of the two, or NaN if one is.
+fn lower<T: Number>(x: T, hi: T) -> T {
+    if x <= hi || x.partial_cmp(&x).is_none() { x } else { hi }
 }
 
 /// Clip between two optional scalars.
@@ -80,7 +88,7 @@ fn clip_as<T: Number>(
     match (bound(min, "min")?, bound(max, "max")?) {
         (None, None) => Ok(x.clone()),
         (Some(lo), Some(hi)) => map(ctx, data, x.dims(), |v| clamp(v, lo, hi)),
-        (Some(lo), None) => map(ctx, data, x.dims(), |v| clamp(v, lo, v)),
-        (None, Some(hi)) => map(ctx, data, x.dims(), |v| clamp(v, v, hi)),
+        (Some(lo), None) => map(ctx, data, x.dims(), |v| raise(v, lo)),
+        (None, Some(hi)) => map(ctx, data, x.dims(), |v| lower(v, hi)),
     }
 }
