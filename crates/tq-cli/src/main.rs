@@ -1,3 +1,5 @@
 //! The tq program.
 #![forbid(unsafe_code)]
+#[allow(dead_code)]
+mod npy;
 fn main() {}
