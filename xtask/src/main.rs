@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod gen_onnx;
 mod oracle;
 mod tidy;
 mod workspace;
@@ -12,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask TASK
 
   ci              formatting, clippy with warnings denied, documentation, tidy
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
+  gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
                   Needs TQ_MODELS_DIR, or checks the embedded demo model alone";
 
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::run(),
+        Some("gen-onnx") => gen_onnx::run(),
         Some("oracle") => oracle::run(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
