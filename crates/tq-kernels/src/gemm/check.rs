@@ -1,0 +1,84 @@
+//! Argument checks, done once before any work.
+
+use super::{Epilogue, GemmOut, Lhs, OutputStage, PAD, PackedRhs};
+use crate::error::{check_clamp, check_len, check_rows, check_zero_point, product};
+use crate::{KernelError, Result};
+
+/// Checks every argument of [`super::QGemm::run`] for the kernel named `kernel`.
+///
+/// # Errors
+/// As documented there.
+pub fn check_run(
+    kernel: &'static str,
+    lhs: &Lhs,
+    rhs: &PackedRhs,
+    epilogue: &Epilogue,
+    out: &GemmOut,
+) -> Result<()> {
+    if rhs.kernel() != kernel {
+        return Err(KernelError::KernelMismatch { packed: rhs.kernel(), running: kernel });
+    }
+    check_lhs(lhs, rhs)?;
+    check_epilogue(epilogue, rhs.n(), rhs.wide_channels().first().copied(), lhs.rows(), out)
+}
+
+fn check_lhs(lhs: &Lhs, rhs: &PackedRhs) -> Result<()> {
+    match *lhs {
+        Lhs::Dense { data, rows, row_stride } => check_rows("lhs", rows, rhs.k(), row_stride, data.len()),
+        Lhs::Indirect { data, offsets, rows, taps, run, pad } => {
+            check_len("lhs taps * run", rhs.k(), product("lhs taps", &[taps, run])?)?;
+            check_len("lhs offsets", product("lhs offsets", &[rows, taps])?, offsets.len())?;
+            if pad > rhs.lhs_max() {
+                return Err(KernelError::PadCode { pad, lhs_max: rhs.lhs_max() });
+            }
+            // The last start at which a run still fits; none when a run is longer than the data.
+            let limit = data.len().checked_sub(run);
+            let fits = |o: usize| o == PAD || limit.is_some_and(|limit| o <= limit);
+            // A fold without early exit, so that it vectorises; the index is looked for only on failure.
+            if offsets.iter().fold(true, |ok, &o| ok & fits(o)) {
+                return Ok(());
+            }
+            let index = offsets.iter().position(|&o| !fits(o)).unwrap_or(0);
+            Err(KernelError::Offset { index, offset: offsets[index], run, len: data.len() })
+        }
+    }
+}
+
+/// Checks an epilogue and the output of `rows` rows of `n` channels that it writes; `wide` is a channel whose
+/// accumulator needs 64 bits.
+///
+/// # Errors
+/// Zero points, clamp ranges or counts that do not fit; an output type that the stage does not make; a wide
+/// channel where 32-bit accumulators are asked for.
+pub fn check_epilogue(
+    epilogue: &Epilogue,
+    n: usize,
+    wide: Option<usize>,
+    rows: usize,
+    out: &GemmOut,
+) -> Result<()> {
+    check_zero_point("lhs", epilogue.lhs_zero_point, 0, 255)?;
+    let per_channel = |what, len| if len == 1 { Ok(()) } else { check_len(what, n, len) };
+    match (epilogue.stage, out) {
+        (OutputStage::Requantize { multiplier, zero_point, clamp }, GemmOut::U8 { .. }) => {
+            per_channel("multipliers", multiplier.len())?;
+            check_zero_point("output", zero_point, 0, 255)?;
+            check_clamp(clamp)?;
+        }
+        (OutputStage::Dequantize { scale }, GemmOut::F32 { .. }) => per_channel("scales", scale.len())?,
+        (OutputStage::Accumulators, GemmOut::I32 { .. }) => {
+            if let Some(channel) = wide {
+                return Err(KernelError::WideChannel { channel });
+            }
+        }
+        (stage, out) => {
+            return Err(KernelError::OutputType { stage: stage.name(), out: out.type_name() });
+        }
+    }
+    let (len, row_stride) = match out {
+        GemmOut::U8 { data, row_stride } => (data.len(), *row_stride),
+        GemmOut::F32 { data, row_stride } => (data.len(), *row_stride),
+        GemmOut::I32 { data, row_stride } => (data.len(), *row_stride),
+    };
+    check_rows("output", rows, n, row_stride, len)
+}

@@ -1,0 +1,80 @@
+//! Splitting work over the ambient rayon pool. Small work stays serial and never touches the pool.
+
+use rayon::prelude::*;
+use std::cell::Cell;
+
+thread_local! {
+    static SERIAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with every kernel called by this thread staying on this thread.
+///
+/// For emulators without threads and for single-thread measurements.
+pub fn serially<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SERIAL.with(|s| s.set(self.0));
+        }
+    }
+    let _restore = Restore(SERIAL.with(|s| s.replace(true)));
+    f()
+}
+
+/// Into how many tasks work of `cost` is cut when each should cost at least `grain`: one or a few per thread.
+pub(crate) fn task_count(cost: usize, grain: usize) -> usize {
+    let by_cost = cost / grain.max(1);
+    // The pool is not asked about before it is known to be needed: asking starts the global one.
+    if by_cost < 2 || SERIAL.with(Cell::get) {
+        return 1;
+    }
+    match rayon::current_num_threads() {
+        1 => 1,
+        threads => by_cost.min(threads.saturating_mul(2)),
+    }
+}
+
+/// Calls `f(index of the first item, items)` on consecutive runs of items of `out`, each item `width` elements
+/// long (the last may be shorter), in about `tasks` tasks whose lengths are multiples of `multiple` items.
+pub(crate) fn for_each_run<T: Send>(
+    out: &mut [T],
+    width: usize,
+    multiple: usize,
+    tasks: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let width = width.max(1);
+    let items = out.len().div_ceil(width);
+    let multiple = multiple.max(1);
+    let run = items.div_ceil(tasks.max(1)).div_ceil(multiple).saturating_mul(multiple);
+    if tasks <= 1 || run >= items {
+        f(0, out);
+        return;
+    }
+    out.par_chunks_mut(run * width).enumerate().for_each(|(i, chunk)| f(i * run, chunk));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_cover_everything_once() {
+        for (len, width, multiple, tasks) in [(100, 7, 3, 4), (5, 1, 1, 9), (64, 8, 4, 2), (1, 3, 2, 5)] {
+            let mut out = vec![0u8; len];
+            for_each_run(&mut out, width, multiple, tasks, |first, chunk| {
+                assert_eq!(first % multiple, 0);
+                for (i, x) in chunk.iter_mut().enumerate() {
+                    *x += u8::try_from(first * width + i).unwrap() + 1;
+                }
+            });
+            assert!(out.iter().enumerate().all(|(i, &x)| usize::from(x) == i + 1));
+        }
+    }
+
+    #[test]
+    fn serial_work_is_one_task() {
+        assert_eq!(serially(|| task_count(usize::MAX, 1)), 1);
+        assert_eq!(task_count(10, 100), 1);
+    }
+}

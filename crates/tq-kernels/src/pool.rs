@@ -1,0 +1,194 @@
+//! Maximum and average over windows of channels-last images.
+
+use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
+use crate::parallel::{for_each_run, task_count};
+use crate::row::{AffineU8, RowKernel};
+use crate::{Result, Window2d};
+use std::fmt::Debug;
+use tq_qtypes::requantize::round_clamped;
+
+/// Codes read below which a task is not worth a thread.
+const GRAIN: usize = 256 * 1024;
+
+/// Channels done at a time: their sums live on the stack.
+const BLOCK: usize = 256;
+
+/// Rows of codes that any 32-bit sum can take: 255 times this is below 2³¹.
+const NARROW_ROWS: usize = 1 << 23;
+
+/// Parameters of a maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxParams {
+    /// Smallest and largest output code: a fused ReLU or clamp.
+    pub clamp: (i32, i32),
+}
+
+impl Default for MaxParams {
+    /// No clamp.
+    fn default() -> Self {
+        Self { clamp: (0, 255) }
+    }
+}
+
+/// Parameters of an average.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AverageParams {
+    /// Scale and zero point of the input.
+    pub input: AffineU8,
+    /// Scale and zero point of the output.
+    pub out: AffineU8,
+    /// True to divide by the taps in the padded image, false by the taps in the image. Padding is real zero.
+    pub count_include_pad: bool,
+    /// Smallest and largest output code: a fused ReLU or clamp.
+    pub clamp: (i32, i32),
+}
+
+/// Pooling of `u8` codes. The output has one row of `channels` per output position, rows adjacent.
+pub trait QPool: Send + Sync + Debug {
+    /// Name of the kernel.
+    fn name(&self) -> &'static str;
+
+    /// The largest code of each window, padding left out. Scale and zero point pass through.
+    ///
+    /// # Errors
+    /// Lengths that do not follow the window; [`crate::KernelError::EmptyWindow`].
+    fn max(&self, window: &Window2d, params: &MaxParams, input: &[u8], out: &mut [u8]) -> Result<()>;
+
+    /// The average of each window: the exact sum `Σ (code - zx)` in integers, then one multiplication by
+    /// `f32(sx / (sy * count))`, then [`tq_qtypes::requantize::round_clamped`].
+    ///
+    /// # Errors
+    /// As [`QPool::max`]; bad scales, zero points or clamp range.
+    fn average(&self, window: &Window2d, params: &AverageParams, input: &[u8], out: &mut [u8]) -> Result<()>;
+}
+
+/// [`QPool`] over the inner loops of `R`.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolDriver<R>(pub R);
+
+/// The multiplier of an average over `count` elements: `f32(sx / (sy * count))`, in f64 up to the last step.
+#[must_use]
+pub fn average_multiplier(input_scale: f32, out_scale: f32, count: usize) -> f32 {
+    (f64::from(input_scale) / (f64::from(out_scale) * count as f64)) as f32
+}
+
+/// Checks sizes; `None` when there is nothing to do.
+fn check(window: &Window2d, input: &[u8], out: &[u8]) -> Result<Option<usize>> {
+    window.validate()?;
+    window.check_input(input.len())?;
+    let rows = window.out_rows()?;
+    check_len("pool output", rows * window.channels, out.len())?;
+    if out.is_empty() {
+        return Ok(None);
+    }
+    window.check_no_empty_window()?;
+    Ok(Some(out.len().saturating_mul(window.taps())))
+}
+
+/// Where an output position lies: row and column of the window, and the first row of its image.
+fn place(window: &Window2d, position: usize) -> (usize, usize, usize) {
+    let (x, y) = (position % window.out_w, position / window.out_w % window.out_h);
+    (y, x, position / (window.out_w * window.out_h) * window.in_h)
+}
+
+/// Calls `f` with the codes of each tap in the image, all channels.
+fn for_each_tap<'a>(
+    window: &Window2d,
+    (y, x, image): (usize, usize, usize),
+    input: &'a [u8],
+    mut f: impl FnMut(&'a [u8]),
+) {
+    for ky in window.rows(y) {
+        let row = (image + window.in_row(y, ky)) * window.in_w;
+        for kx in window.columns(x) {
+            f(&input[(row + window.in_column(x, kx)) * window.channels..][..window.channels]);
+        }
+    }
+}
+
+impl<R: RowKernel> QPool for PoolDriver<R> {
+    fn name(&self) -> &'static str {
+        self.0.row_names().pool
+    }
+
+    fn max(&self, window: &Window2d, params: &MaxParams, input: &[u8], out: &mut [u8]) -> Result<()> {
+        check_clamp(params.clamp)?;
+        let Some(cost) = check(window, input, out)? else { return Ok(()) };
+        let (min, max) = (params.clamp.0 as u8, params.clamp.1 as u8);
+        for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
+            for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
+                out.fill(min);
+                for_each_tap(window, place(window, first + i), input, |tap| self.0.max_row(out, tap));
+                if max < 255 {
+                    out.iter_mut().for_each(|code| *code = (*code).min(max));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn average(&self, window: &Window2d, params: &AverageParams, input: &[u8], out: &mut [u8]) -> Result<()> {
+        check_clamp(params.clamp)?;
+        for (what, side) in [("pool input", params.input), ("pool output", params.out)] {
+            check_scale(what, side.scale)?;
+            check_zero_point(what, side.zero_point, 0, 255)?;
+        }
+        let Some(cost) = check(window, input, out)? else { return Ok(()) };
+        for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
+            for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
+                self.average_position(window, params, place(window, first + i), input, out);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl<R: RowKernel> PoolDriver<R> {
+    fn average_position(
+        &self,
+        window: &Window2d,
+        params: &AverageParams,
+        place: (usize, usize, usize),
+        input: &[u8],
+        out: &mut [u8],
+    ) {
+        let (y, x, _) = place;
+        let inside = window.rows(y).len() * window.columns(x).len();
+        let count = if params.count_include_pad {
+            let (rows, columns) = window.padded_taps(y, x);
+            rows * columns
+        } else {
+            inside
+        };
+        let multiplier = average_multiplier(params.input.scale, params.out.scale, count);
+        // Padding is real zero, so only taps in the image are corrected for the zero point.
+        let correction = inside as i64 * i64::from(params.input.zero_point);
+        for start in (0..window.channels).step_by(BLOCK) {
+            let out = &mut out[start..window.channels.min(start + BLOCK)];
+            let mut sums = [0i64; BLOCK];
+            let mut narrow = [0i32; BLOCK];
+            let narrow = &mut narrow[..out.len()];
+            let mut rows = 0;
+            for_each_tap(window, place, input, |tap| {
+                self.0.sum_row(narrow, &tap[start..]);
+                rows += 1;
+                if rows == NARROW_ROWS {
+                    flush(&mut sums, narrow);
+                    rows = 0;
+                }
+            });
+            flush(&mut sums, narrow);
+            for (out, &sum) in out.iter_mut().zip(&sums) {
+                let real = (sum - correction) as f32 * multiplier;
+                *out = round_clamped(real, params.out.zero_point, params.clamp.0, params.clamp.1) as u8;
+            }
+        }
+    }
+}
+
+/// Moves 32-bit sums to 64-bit ones.
+fn flush(sums: &mut [i64], narrow: &mut [i32]) {
+    for (sum, narrow) in sums.iter_mut().zip(narrow) {
+        *sum += i64::from(std::mem::take(narrow));
+    }
+}

@@ -1,0 +1,149 @@
+//! Inner loops over contiguous rows of codes, shared by all families.
+//!
+//! Every method has a scalar body, which is the definition. A backend overrides those that it can vectorise
+//! without changing one bit.
+
+use crate::binary::{BinaryOp, BinaryParams};
+use std::fmt::Debug;
+use tq_qtypes::Rounding;
+use tq_qtypes::affine::{dequantize_f32, quantize_f32};
+use tq_qtypes::requantize::{requantize, round_clamped};
+
+/// Per-tensor affine parameters of `u8` codes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AffineU8 {
+    /// Real value of one step.
+    pub scale: f32,
+    /// Code of real zero, 0..=255.
+    pub zero_point: i32,
+}
+
+/// The parts of a requantization that all channels share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requantize {
+    /// Output code of real zero, 0..=255.
+    pub zero_point: i32,
+    /// Smallest and largest output code, 0..=255: a fused ReLU or clamp.
+    pub clamp: (i32, i32),
+}
+
+/// Names of the kernels that one [`RowKernel`] makes, as shown by explain, in errors and in benches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowNames {
+    /// Depthwise convolution.
+    pub depthwise: &'static str,
+    /// Elementwise binary operators.
+    pub binary: &'static str,
+    /// Pooling.
+    pub pool: &'static str,
+    /// Quantize and dequantize.
+    pub convert: &'static str,
+}
+
+/// The inner loops of one instruction-set level.
+///
+/// Slices that correspond element by element have equal lengths; implementations go by the shortest, so that no
+/// argument can make them read or write outside a slice.
+pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
+    /// Names of the kernels built on these loops.
+    fn row_names(&self) -> RowNames;
+
+    /// Codes of a tile of accumulators: for each row `r` and column `c < offset.len()`,
+    /// `out[r * out_stride + c] = requantize(acc[r * acc_stride + c] + offset[c], multiplier[c])`.
+    ///
+    /// The sum does not overflow: the caller has proved it.
+    #[allow(clippy::too_many_arguments, reason = "one tile: two strided matrices and two vectors")]
+    fn requantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        multiplier: &[f32],
+        params: Requantize,
+        out: &mut [u8],
+        out_stride: usize,
+    ) {
+        for r in 0..rows {
+            let (acc, out) = (&acc[r * acc_stride..], &mut out[r * out_stride..]);
+            requantize_row(acc, offset, multiplier, params, out);
+        }
+    }
+
+    /// `acc[c] += Σ_t taps[t][c] * weights[t * weight_stride + c]` for every `c < acc.len()`.
+    ///
+    /// Weights are in -255..=255.
+    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
+        for (t, tap) in taps.iter().enumerate() {
+            let weights = &weights[t * weight_stride..];
+            for ((acc, &a), &w) in acc.iter_mut().zip(*tap).zip(weights) {
+                *acc += i32::from(i16::from(a)) * i32::from(w);
+            }
+        }
+    }
+
+    /// `acc[c] = max(acc[c], row[c])`.
+    fn max_row(&self, acc: &mut [u8], row: &[u8]) {
+        for (acc, &a) in acc.iter_mut().zip(row) {
+            *acc = (*acc).max(a);
+        }
+    }
+
+    /// `acc[c] += row[c]`. The caller bounds the number of rows.
+    fn sum_row(&self, acc: &mut [i32], row: &[u8]) {
+        for (acc, &a) in acc.iter_mut().zip(row) {
+            *acc += i32::from(a);
+        }
+    }
+
+    /// The binary operator on codes of equal length.
+    fn binary(&self, params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) {
+        binary_row(params, lhs, rhs, out);
+    }
+
+    /// Codes of real values: `clamp(round_half_even(x / scale) + zero_point)`, NaN giving the lower bound.
+    fn quantize(&self, src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) {
+        quantize_row(src, params, clamp, dst);
+    }
+
+    /// Real values of codes: `scale * (code - zero_point)`.
+    fn dequantize(&self, src: &[u8], params: AffineU8, dst: &mut [f32]) {
+        for (d, &q) in dst.iter_mut().zip(src) {
+            *d = dequantize_f32(i32::from(q), params.scale, params.zero_point);
+        }
+    }
+}
+
+/// One row of [`RowKernel::requantize_tile`], also the remainder loop of vector versions.
+pub fn requantize_row(acc: &[i32], offset: &[i32], multiplier: &[f32], params: Requantize, out: &mut [u8]) {
+    let (min, max) = params.clamp;
+    for (((out, &acc), &offset), &m) in out.iter_mut().zip(acc).zip(offset).zip(multiplier) {
+        *out = requantize(acc + offset, m, params.zero_point, min, max) as u8;
+    }
+}
+
+/// [`RowKernel::binary`] one element at a time, also the remainder loop of vector versions.
+pub fn binary_row(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) {
+    // One loop per operator: the branch stays outside.
+    match params.op {
+        BinaryOp::Add => binary_row_by(params, lhs, rhs, out, |a, b| a + b),
+        BinaryOp::Sub => binary_row_by(params, lhs, rhs, out, |a, b| a - b),
+        BinaryOp::ReverseSub => binary_row_by(params, lhs, rhs, out, |a, b| b - a),
+        BinaryOp::Mul => binary_row_by(params, lhs, rhs, out, |a, b| a * b),
+    }
+}
+
+fn binary_row_by(p: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8], f: impl Fn(f32, f32) -> f32) {
+    for ((out, &a), &b) in out.iter_mut().zip(lhs).zip(rhs) {
+        let a = dequantize_f32(i32::from(a), p.lhs.scale, p.lhs.zero_point);
+        let b = dequantize_f32(i32::from(b), p.rhs.scale, p.rhs.zero_point);
+        *out = round_clamped(f(a, b) / p.out.scale, p.out.zero_point, p.clamp.0, p.clamp.1) as u8;
+    }
+}
+
+/// [`RowKernel::quantize`] one element at a time, also the remainder loop of vector versions.
+pub fn quantize_row(src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) {
+    for (d, &x) in dst.iter_mut().zip(src) {
+        *d = quantize_f32(x, params.scale, params.zero_point, clamp.0, clamp.1, Rounding::Divide) as u8;
+    }
+}
