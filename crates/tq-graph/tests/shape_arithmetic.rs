@@ -1,5 +1,7 @@
 //! Shape arithmetic as exporters write it disappears.
 
+#![allow(clippy::unwrap_used)]
+
 use tq_graph::infer::{bind, infer, simplify_shapes};
 use tq_graph::op::{BinaryOp, PadMode, UnaryOp};
 use tq_graph::{Dim, Graph, GraphError, Op, Tensor, ValueId};

@@ -53,13 +53,6 @@ fn slide(
         .checked_add(&Dim::from(begin))
         .and_then(|d| d.checked_add(&Dim::from(end)))
         .and_then(|d| d.checked_sub(&Dim::from(extent)));
-    if let Some(room) = room.as_ref().and_then(Dim::known)
-        && room < 0
-    {
-        return ctx.fail(format!(
-            "a window of {extent} does not fit into {input} elements with pads {begin} and {end} on axis {axis}"
-        ));
-    }
     // Rounding up would give ceil(room / stride) + 1, but the last window has to start inside the input or the
     // padding before it. With slack = extent - 1 - end that bound is (room + slack) / stride, rounded down, and the
     // smaller of the two is one quotient, whatever the input.
@@ -69,10 +62,14 @@ fn slide(
     } else {
         0
     };
-    let count = room
-        .and_then(|d| d.checked_add(&Dim::from(round_up)))
-        .and_then(|d| d.checked_div_floor(&stride))
-        .and_then(|d| d.checked_add(&Dim::from(1i64)));
+    let rounded = room.and_then(|d| d.checked_add(&Dim::from(round_up)));
+    if rounded.as_ref().and_then(Dim::known).is_some_and(|r| r < 0) {
+        return ctx.fail(format!(
+            "a window of {extent} does not fit into {input} elements with pads {begin} and {end} on axis {axis}"
+        ));
+    }
+    let count =
+        rounded.and_then(|d| d.checked_div_floor(&stride)).and_then(|d| d.checked_add(&Dim::from(1i64)));
     ctx.settle(0, axis, count, &[input])
 }
 

@@ -334,17 +334,13 @@ pub(super) fn pad(ctx: &Context<'_>, mode: PadMode) -> Result<Fact, GraphError> 
         let (begin, end, size) = (pads[i], pads[n + i], &input[at]);
         check_pad_source(ctx, mode, at, size, begin, end)?;
         let sum = size.checked_add(begin).and_then(|d| d.checked_add(end));
-        if let Some(total) = sum.as_ref().and_then(Dim::known)
-            && total < 0
-        {
-            return ctx.fail(format!("pads {begin} and {end} leave {total} of {size} elements on axis {at}"));
-        }
         out[at] = ctx.settle(0, at, sum, &[size, begin, end])?;
     }
     Ok(Fact::new(dtype, Some(out)))
 }
 
-/// Fails when there are no elements of which the padding could be made.
+/// Fails when more is cropped than there is (negative pads crop, and do so first), or when nothing is left of which
+/// the padding could be made.
 fn check_pad_source(
     ctx: &Context<'_>,
     mode: PadMode,
@@ -356,12 +352,16 @@ fn check_pad_source(
     let (Some(size), Some(begin), Some(end)) = (size.known(), begin.known(), end.known()) else {
         return Ok(());
     };
+    let left = begin.min(0).checked_add(end.min(0)).and_then(|crop| size.checked_add(crop)).unwrap_or(-1);
     let most = begin.max(end);
     match mode {
-        PadMode::Reflect if most > 0 && most >= size => ctx.fail(format!(
-            "pads {begin} and {end} on axis {axis} must be smaller than its {size} elements to reflect them"
+        _ if left < 0 => {
+            ctx.fail(format!("pads {begin} and {end} crop more than the {size} elements of axis {axis}"))
+        }
+        PadMode::Reflect if most > 0 && most >= left => ctx.fail(format!(
+            "pads {begin} and {end} on axis {axis} must be smaller than the {left} elements that they reflect"
         )),
-        PadMode::Edge | PadMode::Wrap if most > 0 && size == 0 => {
+        PadMode::Edge | PadMode::Wrap if most > 0 && left == 0 => {
             ctx.fail(format!("axis {axis} has no element with which to fill pads {begin} and {end}"))
         }
         _ => Ok(()),

@@ -106,7 +106,7 @@ fn length(size: &Dim, slice: &AxisSlice) -> Option<Dim> {
         }
         size.clone()
     };
-    let stride = Dim::from(step.checked_abs()?);
+    let stride = Dim::from(step.checked_abs().filter(|s| *s < FAR)?);
     let rounding = stride.checked_sub(&Dim::from(1i64))?;
     span.checked_add(&rounding)?.checked_div_floor(&stride)
 }
