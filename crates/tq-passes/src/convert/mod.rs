@@ -1,0 +1,118 @@
+//! From a calibrated model to a graph with Quantize and Dequantize pairs.
+
+mod build;
+mod weights;
+
+use crate::{FusionReport, PassError, Placement, Prepared};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use tq_graph::{Graph, infer};
+use tq_observers::ObserverError;
+use tq_qtypes::AffineParams;
+
+/// What became of one node of the fused float graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its operator.
+    pub op: String,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub placement: Placement,
+}
+
+impl fmt::Display for NodeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.op, self.node, self.placement)
+    }
+}
+
+/// A channel whose bias did not fit 32 bits at the scale of the accumulator, so that the scale of its weights was
+/// made larger (coarser) until it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BiasAdjustment {
+    /// Name of the node.
+    pub node: String,
+    /// The output channel, or `None` where all weights share one scale.
+    pub channel: Option<usize>,
+    /// Scale of the weights as their range asks for.
+    pub from: f32,
+    /// Scale of the weights as it is.
+    pub to: f32,
+}
+
+/// What [`convert()`] did.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ConvertReport {
+    /// Every node of the fused float graph, in its order.
+    pub nodes: Vec<NodeReport>,
+    /// Weights that became coarser for the sake of their bias.
+    pub adjustments: Vec<BiasAdjustment>,
+    /// What fusion did before.
+    pub fusion: FusionReport,
+}
+
+impl ConvertReport {
+    /// Nodes that run in float, each with its reason.
+    pub fn float_nodes(&self) -> impl Iterator<Item = (&NodeReport, &str)> {
+        self.nodes.iter().filter_map(|n| match &n.placement {
+            Placement::Float { reason } => Some((n, reason.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Nodes that run in integers, epilogues included.
+    pub fn integer_nodes(&self) -> impl Iterator<Item = &NodeReport> {
+        self.nodes.iter().filter(|n| n.placement.is_quantized())
+    }
+}
+
+/// A quantized model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantized {
+    /// The model in QDQ form. Inputs and outputs are named and typed as in the float model.
+    pub graph: Graph,
+    /// How it came about.
+    pub report: ConvertReport,
+}
+
+/// Turns what calibration saw into scales, and the model into its QDQ form.
+///
+/// * A tensor `x` on codes becomes `x` → Quantize → `x_quantized` → Dequantize → `x_dequantized`, with the constants
+///   `x_scale` and `x_zero_point`. Where `x` is an output of the model, the name `x` is that of the dequantized one
+///   and `x_float` that of the one before.
+/// * Weights `w` become constant codes `w_quantized` behind a Dequantize; a bias becomes i32 codes at scale
+///   `f32(input scale * weight scale)`.
+/// * A Relu or Clip that the quantizer after it does anyway (its bounds quantize to the ends of the codes) goes.
+///
+/// # Errors
+/// [`PassError::NoCalibrationData`] and [`PassError::NeverObserved`] when observers saw nothing,
+/// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
+pub fn convert(prepared: Prepared) -> Result<Quantized, PassError> {
+    let nodes = prepared.placements();
+    let params = activation_params(&prepared)?;
+    let (mut graph, adjustments) = build::quantized_graph(&prepared, &params)?;
+    graph.compact();
+    infer::infer(&mut graph)?;
+    let report = ConvertReport { nodes, adjustments, fusion: prepared.fusion };
+    Ok(Quantized { graph, report })
+}
+
+/// Parameters of every group of values.
+fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
+    let calibration = prepared.calibration();
+    if calibration.batches == 0 {
+        return Err(PassError::NoCalibrationData);
+    }
+    let of_group = |(group, values): (usize, &Vec<tq_graph::ValueId>)| {
+        calibration.observers[group].calculate_qparams().map_err(|e| {
+            let tensor = values.first().map_or("?".to_owned(), |v| prepared.graph.value(*v).name.clone());
+            match e {
+                ObserverError::NoData => PassError::NeverObserved { tensor, batches: calibration.batches },
+                source => PassError::Observer { tensor, source },
+            }
+        })
+    };
+    prepared.plan.groups.iter().enumerate().map(of_group).collect()
+}

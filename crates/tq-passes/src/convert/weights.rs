@@ -1,0 +1,149 @@
+//! Codes and scales of weights and biases.
+
+use crate::prepare::constant_error;
+use crate::{BiasAdjustment, PassError, QuantConfig};
+use tq_graph::{Graph, Node, Op, Tensor, ValueId};
+use tq_qtypes::requantize::quantize_bias;
+use tq_qtypes::{AffineParams, Granularity, QTypeError, Rounding, affine};
+
+/// Largest bias in units of the accumulator: half of what 32 bits hold, so that the products find room beside it
+/// in a 32-bit accumulator.
+const MAX_BIAS: f64 = 1_073_741_823.0;
+
+/// Weights and bias of one node as codes.
+#[derive(Debug)]
+pub(super) struct LinearCodes {
+    pub(super) weights: ValueId,
+    pub(super) params: AffineParams,
+    pub(super) codes: Tensor,
+    /// The i32 bias with its scales, one a channel or one for all.
+    pub(super) bias: Option<(ValueId, Tensor, Vec<f32>)>,
+    pub(super) adjustments: Vec<BiasAdjustment>,
+}
+
+/// The axis of the weights that counts output channels.
+fn channel_axis(op: &Op) -> usize {
+    match op {
+        Op::Conv(_) | Op::Gemm { trans_b: true, .. } => 0,
+        _ => 1,
+    }
+}
+
+/// Quantizes the weights and the bias of a Conv, Gemm or MatMul whose input has scale `input_scale`.
+pub(super) fn quantize_linear(
+    graph: &Graph,
+    node: &Node,
+    config: &QuantConfig,
+    input_scale: f32,
+) -> Result<Option<LinearCodes>, PassError> {
+    let Some(w) = node.input(1) else { return Ok(None) };
+    let Some(tensor) = graph.constant(w) else { return Ok(None) };
+    let name = &graph.value(w).name;
+    let (data, dims) = (tensor.as_slice::<f32>()?, tensor.dims());
+    let axis = channel_axis(&node.op);
+    let observer_error = |e| constant_error(&node.name, name, e);
+    let mut observer = config.weight_observer().along(axis).build().map_err(observer_error)?;
+    observer.observe(data, dims).map_err(observer_error)?;
+    let mut params = observer.calculate_qparams().map_err(observer_error)?;
+    let channels = dims.get(axis).copied().unwrap_or(1);
+
+    let bias = match node.input(2) {
+        Some(b) => Some((b, bias_values(graph, node, b, channels)?)),
+        None => None,
+    };
+    let mut adjustments = Vec::new();
+    let values = bias.as_ref().map_or(&[][..], |(_, values)| values);
+    fit_bias(node, values, input_scale, &mut params, &mut adjustments)?;
+    let codes = affine::quantize(data, dims, &params, Rounding::Divide)
+        .map_err(|e| PassError::Observer { tensor: name.clone(), source: e.into() })?;
+    let codes = codes_tensor(dims, &codes, &params)?;
+    let bias = match bias {
+        None => None,
+        Some((b, values)) => {
+            let q = quantize_bias(&values, input_scale, &params.scale);
+            let scale = params.scale.iter().map(|s| input_scale * s).collect();
+            Some((b, Tensor::vector(q.values), scale))
+        }
+    };
+    Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments }))
+}
+
+/// The bias, one value a channel.
+fn bias_values(graph: &Graph, node: &Node, b: ValueId, channels: usize) -> Result<Vec<f32>, PassError> {
+    let Some(tensor) = graph.constant(b) else { return Ok(vec![0.0; channels]) };
+    let data = tensor.as_slice::<f32>()?;
+    let bad = data.iter().filter(|v| !v.is_finite()).count();
+    if bad > 0 {
+        let tensor = graph.value(b).name.clone();
+        return Err(PassError::NonFiniteConstant { node: node.name.clone(), tensor, count: bad as u64 });
+    }
+    Ok(if data.len() == 1 { vec![data[0]; channels] } else { data.to_vec() })
+}
+
+/// Enlarges weight scales until every bias fits the accumulator, and until accumulators have a normal f32 scale.
+fn fit_bias(
+    node: &Node,
+    bias: &[f32],
+    input_scale: f32,
+    params: &mut AffineParams,
+    adjustments: &mut Vec<BiasAdjustment>,
+) -> Result<(), PassError> {
+    let shared = params.scale.len() == 1;
+    let largest = bias.iter().fold(0.0f32, |m, b| m.max(b.abs()));
+    for c in 0..params.scale.len() {
+        let from = params.scale[c];
+        let b = f64::from(if shared { largest } else { bias.get(c).copied().unwrap_or(0.0).abs() });
+        let fits = |s: f32| {
+            let product = input_scale * s;
+            product.is_normal() && b / f64::from(product) <= MAX_BIAS
+        };
+        if fits(from) {
+            continue;
+        }
+        let least = (b / MAX_BIAS).max(f64::from(f32::MIN_POSITIVE)) / f64::from(input_scale);
+        // The quotient and the product are rounded: step up until it really fits.
+        let mut to = (least as f32).max(from);
+        while to.is_finite() && !fits(to) {
+            to = (to * 1.000_001).next_up();
+        }
+        if !to.is_finite() {
+            let source = QTypeError::BadScale { index: c, scale: to }.into();
+            return Err(PassError::Observer { tensor: format!("weights of {}", node.name), source });
+        }
+        params.scale[c] = to;
+        let channel = (!shared).then_some(c);
+        adjustments.push(BiasAdjustment { node: node.name.clone(), channel, from, to });
+    }
+    Ok(())
+}
+
+/// Codes as a tensor of the type of `params`.
+pub(super) fn codes_tensor(
+    dims: &[usize],
+    codes: &[i32],
+    params: &AffineParams,
+) -> Result<Tensor, PassError> {
+    use tq_qtypes::DType;
+    // Quantization clamped the codes to their type, so the conversions keep the value.
+    let tensor = match params.dtype {
+        DType::U8 | DType::U4 => {
+            Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as u8).collect())
+        }
+        DType::I8 | DType::I4 => {
+            Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as i8).collect())
+        }
+        other => {
+            return Err(PassError::Config { part: "weight", message: format!("codes of type {other}") });
+        }
+    };
+    Ok(tensor?)
+}
+
+/// The zero points as a tensor: a scalar for one, else one a channel.
+pub(super) fn zero_point_tensor(params: &AffineParams) -> Result<Tensor, PassError> {
+    let dims: &[usize] = match params.granularity {
+        Granularity::PerTensor => &[],
+        _ => &[params.zero_point.len()],
+    };
+    codes_tensor(dims, &params.zero_point, params)
+}

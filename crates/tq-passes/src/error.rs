@@ -1,0 +1,84 @@
+//! Errors of this crate.
+
+use tq_eval::{EvalError, OpError};
+use tq_graph::GraphError;
+use tq_observers::ObserverError;
+
+/// What can go wrong between a float graph and a quantized one.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// The graph is broken.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The float model could not be evaluated.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A node on constants could not be computed.
+    #[error("node {node} ({op}): {source}")]
+    Fold {
+        /// Name of the node.
+        node: String,
+        /// Name of its operator.
+        op: &'static str,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// The model holds quantized operators already.
+    #[error("the model is quantized already: node {node} is a {op}")]
+    AlreadyQuantized {
+        /// First such node.
+        node: String,
+        /// Name of its operator.
+        op: &'static str,
+    },
+    /// The configuration asks for what cannot be.
+    #[error("configuration: {part}: {message}")]
+    Config {
+        /// Which part of the configuration.
+        part: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Calibration data, or what the model makes of it, is not finite. Nothing of the batch was taken.
+    #[error("calibration batch {batch}: {count} of {len} values of tensor {tensor} are NaN or infinite")]
+    NonFinite {
+        /// Name of the first such tensor in the model's order.
+        tensor: String,
+        /// How many of its values are not finite.
+        count: u64,
+        /// How many values it has.
+        len: u64,
+        /// The batch, counted from 1.
+        batch: u64,
+    },
+    /// An observer could not work with a tensor.
+    #[error("tensor {tensor}: {source}")]
+    Observer {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong.
+        source: ObserverError,
+    },
+    /// Conversion was asked for before any calibration batch.
+    #[error("no calibration data: call forward with at least one batch before convert")]
+    NoCalibrationData,
+    /// Calibration batches came, but this tensor never held a value.
+    #[error("no calibration data for tensor {tensor}: it had no elements in any of {batches} batches")]
+    NeverObserved {
+        /// Name of the tensor.
+        tensor: String,
+        /// Number of batches.
+        batches: u64,
+    },
+    /// A constant that is to be quantized is not finite.
+    #[error("node {node}: {count} values of constant {tensor} are NaN or infinite")]
+    NonFiniteConstant {
+        /// Name of the node that reads it.
+        node: String,
+        /// Name of the constant.
+        tensor: String,
+        /// How many values are not finite.
+        count: u64,
+    },
+}

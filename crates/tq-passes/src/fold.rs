@@ -1,0 +1,81 @@
+//! Computing what depends on constants only.
+
+use crate::PassError;
+use tq_eval::{Precision, eval_op};
+use tq_graph::dim::known_shape;
+use tq_graph::tensor::checked_numel;
+use tq_graph::{Graph, Node, Op, Tensor, infer};
+
+/// Folded results larger than this, in bytes, and larger than what they are computed from, stay computations:
+/// a model must not grow by being read.
+const MAX_GROWTH_BYTES: usize = 1 << 20;
+
+/// Replaces every node whose inputs are all constant by its results, and removes what nobody needs any more.
+/// Returns the number of nodes that went.
+///
+/// Quantize and Dequantize nodes stay: they say how a constant is stored. So do nodes that would blow the model up
+/// (a result of more than 1 MiB that is larger than its inputs).
+///
+/// # Errors
+/// [`PassError::Fold`] when such a node cannot be computed; [`PassError::Graph`] when the graph is broken.
+pub fn fold_constants(graph: &mut Graph) -> Result<usize, PassError> {
+    infer::infer(graph)?;
+    let before = graph.nodes.len();
+    let mut kept = Vec::with_capacity(before);
+    for node in std::mem::take(&mut graph.nodes) {
+        let Some(results) = fold(graph, &node)? else {
+            kept.push(node);
+            continue;
+        };
+        for (slot, result) in node.outputs.iter().zip(results) {
+            if let Some(v) = slot {
+                let value = &mut graph.values[v.0];
+                value.dtype = Some(result.dtype());
+                value.shape = Some(tq_graph::dim::shape_of(result.dims()));
+                value.constant = Some(result);
+            }
+        }
+    }
+    graph.nodes = kept;
+    graph.compact();
+    Ok(before - graph.nodes.len())
+}
+
+/// The results of `node`, or `None` where it is to stay.
+fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, PassError> {
+    let stays = matches!(
+        node.op,
+        Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear
+    );
+    if stays || node.inputs.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for slot in &node.inputs {
+        match slot {
+            None => inputs.push(None),
+            Some(v) => match graph.constant(*v) {
+                Some(t) => inputs.push(Some(t)),
+                None => return Ok(None),
+            },
+        }
+    }
+    let read: usize = inputs.iter().flatten().map(|t| t.packed_bytes()).fold(0, usize::saturating_add);
+    let allowed = read.max(MAX_GROWTH_BYTES);
+    for v in node.outputs.iter().flatten() {
+        let value = graph.value(*v);
+        let Some(bytes) = value
+            .dtype
+            .zip(value.shape.as_deref().and_then(known_shape))
+            .and_then(|(dtype, dims)| checked_numel(&dims, dtype).ok().map(|n| dtype.packed_bytes(n)))
+        else {
+            return Ok(None);
+        };
+        if bytes > allowed {
+            return Ok(None);
+        }
+    }
+    eval_op(&node.op, &inputs, node.outputs.len(), Precision::F32)
+        .map(Some)
+        .map_err(|source| PassError::Fold { node: node.name.clone(), op: node.op.name(), source })
+}

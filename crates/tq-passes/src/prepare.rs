@@ -1,0 +1,199 @@
+//! Calibration.
+
+use crate::place::{Plan, plan};
+use crate::{FusionReport, NodeReport, PassError, QuantConfig, fold_constants, fuse};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tq_eval::{Evaluator, Precision};
+use tq_graph::{Graph, Op, Tensor, ValueId};
+use tq_observers::{Observer, ObserverError};
+
+/// A model with observers on it, made by [`prepare_static`].
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+    pub(crate) config: QuantConfig,
+    pub(crate) fusion: FusionReport,
+    /// For every value whether it is computed in float even where codes of it are made.
+    pub(crate) float_values: Vec<bool>,
+    evaluator: Evaluator,
+    calibration: Mutex<Calibration>,
+}
+
+/// What calibration has gathered so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Calibration {
+    /// One observer a group of values that share scales.
+    pub(crate) observers: Vec<Box<dyn Observer>>,
+    /// Batches taken.
+    pub(crate) batches: u64,
+}
+
+/// Folds and fuses `model`, decides what is to run in integers, and puts observers on its tensors.
+///
+/// # Errors
+/// [`PassError::Config`] when the configuration asks for what cannot be, [`PassError::AlreadyQuantized`] when the
+/// model holds quantized operators, [`PassError::Graph`] and [`PassError::Fold`] when it is broken,
+/// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
+pub fn prepare_static(model: Graph, config: QuantConfig) -> Result<Prepared, PassError> {
+    config.validate()?;
+    let mut graph = model;
+    if let Some(node) = graph.nodes.iter().find(|n| is_quantized(&n.op)) {
+        return Err(PassError::AlreadyQuantized { node: node.name.clone(), op: node.op.name() });
+    }
+    fold_constants(&mut graph)?;
+    let fusion = fuse(&mut graph)?;
+    let plan = plan(&graph);
+    let observer = config
+        .activation_observer()
+        .build()
+        .map_err(|e| PassError::Config { part: "activation", message: e.to_string() })?;
+    let mut observers = vec![observer; plan.groups.len()];
+    observe_constants(&graph, &plan, &mut observers)?;
+    let evaluator = Evaluator::new(&graph, Precision::F32)?;
+    let calibration = Mutex::new(Calibration { observers, batches: 0 });
+    let float_values = float_values(&graph, &plan);
+    Ok(Prepared { graph, plan, config, fusion, float_values, evaluator, calibration })
+}
+
+/// Marks what float nodes give, and the inputs of the model.
+fn float_values(graph: &Graph, plan: &Plan) -> Vec<bool> {
+    let mut out = vec![false; graph.values.len()];
+    graph.inputs.iter().for_each(|v| out[v.0] = true);
+    for (node, placement) in graph.nodes.iter().zip(&plan.placements) {
+        if !placement.is_quantized() {
+            node.outputs.iter().flatten().for_each(|v| out[v.0] = true);
+        }
+    }
+    out
+}
+
+fn is_quantized(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::QuantizeLinear { .. }
+            | Op::DequantizeLinear { .. }
+            | Op::DynamicQuantizeLinear
+            | Op::MatMulInteger
+            | Op::ConvInteger(_)
+            | Op::QLinearMatMul
+            | Op::QLinearConv(_)
+    )
+}
+
+/// Constants that are concatenated with activations share their scale, so they are observed with them.
+fn observe_constants(
+    graph: &Graph,
+    plan: &Plan,
+    observers: &mut [Box<dyn Observer>],
+) -> Result<(), PassError> {
+    for (id, node) in graph.iter_nodes() {
+        let group = node.output(0).and_then(|v| plan.group_of[v.0]);
+        let (Op::Concat { .. }, Some(group), true) = (&node.op, group, plan.is_integer(id)) else { continue };
+        for v in node.inputs.iter().flatten() {
+            let Some(tensor) = graph.constant(*v) else { continue };
+            let name = &graph.value(*v).name;
+            let observed = match tensor.as_slice::<f32>() {
+                Ok(data) => observers[group].observe(data, tensor.dims()),
+                Err(e) => return Err(e.into()),
+            };
+            observed.map_err(|e| constant_error(&node.name, name, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// The error of an observer that was given a constant.
+pub(crate) fn constant_error(node: &str, tensor: &str, error: ObserverError) -> PassError {
+    match error {
+        ObserverError::NonFinite { count, .. } => {
+            PassError::NonFiniteConstant { node: node.to_owned(), tensor: tensor.to_owned(), count }
+        }
+        source => PassError::Observer { tensor: tensor.to_owned(), source },
+    }
+}
+
+impl Prepared {
+    /// Runs the float model on one batch, one tensor a graph input, and lets the observers see it.
+    /// Returns the model's outputs.
+    ///
+    /// # Errors
+    /// [`PassError::NonFinite`] naming the first tensor that holds NaN or infinities, [`PassError::Eval`] when the
+    /// inputs do not fit or a node fails. The batch leaves no trace then.
+    pub fn forward<B: AsRef<[Tensor]> + ?Sized>(&self, batch: &B) -> Result<Vec<Tensor>, PassError> {
+        let mut calibration = self.calibration();
+        let mut next = calibration.clone();
+        next.batches += 1;
+        let number = next.batches;
+        let outputs = self.evaluator.run_tapped(batch.as_ref(), &mut |v: ValueId, tensor: &Tensor| {
+            let Some(group) = self.plan.group_of[v.0] else { return Ok(()) };
+            let data = tensor.as_slice::<f32>()?;
+            next.observers[group].observe(data, tensor.dims()).map_err(|e| {
+                let tensor = self.graph.value(v).name.clone();
+                match e {
+                    ObserverError::NonFinite { count, len } => {
+                        PassError::NonFinite { tensor, count, len, batch: number }
+                    }
+                    source => PassError::Observer { tensor, source },
+                }
+            })
+        })?;
+        *calibration = next;
+        Ok(outputs)
+    }
+
+    /// Number of batches that calibration has taken.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.calibration().batches
+    }
+
+    /// The fused float graph that calibration runs.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &QuantConfig {
+        &self.config
+    }
+
+    /// What fusion did.
+    #[must_use]
+    pub fn fusion_report(&self) -> &FusionReport {
+        &self.fusion
+    }
+
+    /// Where every node of [`Prepared::graph`] is going to run.
+    #[must_use]
+    pub fn placements(&self) -> Vec<NodeReport> {
+        let report = |(node, placement): (&tq_graph::Node, &crate::Placement)| NodeReport {
+            node: node.name.clone(),
+            op: node.op.name().to_owned(),
+            placement: placement.clone(),
+        };
+        self.graph.nodes.iter().zip(&self.plan.placements).map(report).collect()
+    }
+
+    /// Copies of the observers as they are now, by the name of the tensor. Tensors that share scales share what
+    /// they have seen.
+    #[must_use]
+    pub fn observers(&self) -> BTreeMap<String, Box<dyn Observer>> {
+        let calibration = self.calibration();
+        let mut out = BTreeMap::new();
+        for (group, values) in self.plan.groups.iter().enumerate() {
+            for v in values {
+                out.insert(self.graph.value(*v).name.clone(), calibration.observers[group].clone());
+            }
+        }
+        out
+    }
+
+    /// The state of calibration. A thread that panicked while it held the lock left the last complete state.
+    pub(crate) fn calibration(&self) -> MutexGuard<'_, Calibration> {
+        self.calibration.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
