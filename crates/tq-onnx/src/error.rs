@@ -59,7 +59,7 @@ pub enum OnnxError {
         message: String,
     },
     /// A node that the asked operator set has no words for.
-    #[error("node {} ({op}) cannot be written at opset {opset}: {} needs {}", one_line(.node), one_line(.what), needs_text(*.needs))]
+    #[error("node {} ({op}) {}: {}", one_line(.node), needs_text(*.needs, *.opset), one_line(.what))]
     NotExpressible {
         /// Name of the node.
         node: String,
@@ -83,8 +83,12 @@ impl OnnxError {
     }
 }
 
-fn needs_text(needs: i64) -> String {
-    if needs == 0 { format!("more than opset {MAX_OPSET} has") } else { format!("opset {needs}") }
+fn needs_text(needs: i64, opset: i64) -> String {
+    if needs == 0 {
+        format!("cannot be written at any opset up to {MAX_OPSET}")
+    } else {
+        format!("needs opset {needs}, not {opset}")
+    }
 }
 
 /// How much of one foreign text goes into a message.

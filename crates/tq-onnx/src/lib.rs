@@ -17,6 +17,9 @@ mod import;
 mod names;
 mod proto;
 mod tensor;
+#[cfg(test)]
+mod tests;
+mod types;
 mod wire;
 
 pub use error::{OnnxError, UnsupportedItem};

@@ -2,7 +2,6 @@
 
 mod file;
 mod node;
-mod types;
 
 pub use file::export;
 

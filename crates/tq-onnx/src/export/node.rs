@@ -1,18 +1,13 @@
 //! One node of the graph as one or more nodes of the file.
 
-use super::{Writer, types};
+use super::Writer;
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{AttributeProto, NodeProto};
+use crate::types::{self, Lack};
 use crate::{OnnxError, tensor};
 use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, UnaryOp};
 use tq_graph::{Graph, GraphError, Node, Tensor, dim};
 use tq_qtypes::DType;
-
-/// What an operator set cannot say, and the lowest one that can (0: none).
-pub(super) struct Lack {
-    pub(super) what: String,
-    pub(super) needs: i64,
-}
 
 fn lack<T>(what: impl Into<String>, needs: i64) -> Result<T, Error> {
     Err(Error::Lack(Lack { what: what.into(), needs }))

@@ -19,8 +19,8 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 /// More nodes than any model has.
 const MAX_NODES: usize = 1 << 20;
 
-/// Builds the graph of a model. Its nodes are in the file's order, nothing is inferred yet.
-pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<Graph, OnnxError> {
+/// Builds the graph of a model; gives the model's operator set too. Its nodes are in the file's order, nothing is inferred yet.
+pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), OnnxError> {
     let opset = versions(model)?;
     let Some(proto) = &model.graph else {
         return Err(OnnxError::NotOnnx("there is no graph in it".into()));
@@ -54,7 +54,7 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<Graph, OnnxErr
     }
     match builder.malformed {
         Some(error) => Err(error),
-        None => Ok(builder.graph),
+        None => Ok((builder.graph, opset)),
     }
 }
 
@@ -92,7 +92,7 @@ fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
             "BatchNormalization" | "ConstantOfShape" => 9,
             "ConvInteger" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" => 10,
             "AveragePool" | "Conv" | "DynamicQuantizeLinear" => 11,
-            "MaxPool" => 12,
+            "Constant" | "Dropout" | "MaxPool" => 12,
             _ => MIN_OPSET,
         };
         is_onnx(n.domain()) && since <= opset
@@ -226,8 +226,12 @@ impl<'a> Builder<'a> {
             for input in node.input.iter().take(converted.inputs) {
                 inputs.push(self.used(input, name, node)?);
             }
-            while inputs.last() == Some(&None) {
+            let variadic = converted.op.input_arity().1 == usize::MAX;
+            while inputs.last() == Some(&None) && !variadic {
                 inputs.pop();
+            }
+            if variadic && inputs.contains(&None) {
+                return Err(node_error(node, name, "one of its inputs is absent".into()));
             }
             if let Some((what, data)) = converted.appended {
                 let constant = self.value_names.fresh(&format!("{name}_{what}"));
@@ -237,8 +241,12 @@ impl<'a> Builder<'a> {
         }
         // An output that an operator must give stands even where the file does not name it.
         for i in 0..self.graph.nodes.len() {
-            let required = self.graph.nodes[i].op.output_arity().0;
-            for slot in 0..required.min(self.graph.nodes[i].outputs.len()) {
+            let node = &self.graph.nodes[i];
+            let required = match node.op {
+                Op::Split { .. } => node.outputs.len(),
+                _ => node.op.output_arity().0.min(node.outputs.len()),
+            };
+            for slot in 0..required {
                 if self.graph.nodes[i].outputs[slot].is_none() {
                     let base = format!("{}_output_{slot}", self.graph.nodes[i].name);
                     let id = self.graph.add_value(self.value_names.fresh(&base), None, None);

@@ -3,13 +3,15 @@
 //! `HardSwish(x) = x * HardSigmoid(x; alpha = 1/6, beta = 0.5)` is the operator's definition in ONNX, and what is
 //! written where an operator set does not have it yet (below 14).
 
-use tq_graph::Graph;
+use std::collections::HashSet;
 use tq_graph::op::{BinaryOp, Op, UnaryOp};
+use tq_graph::{Graph, ValueId};
 
 /// Makes one node of every such pair whose HardSigmoid nobody else reads. The product's name stays.
 pub(super) fn fold(graph: &mut Graph) {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let wanted = Op::Unary(UnaryOp::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 });
+    let outputs: HashSet<ValueId> = graph.outputs.iter().copied().collect();
     let mut folded = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
         if graph.nodes[i].op != Op::Binary(BinaryOp::Mul) {
@@ -22,7 +24,7 @@ pub(super) fn fold(graph: &mut Graph) {
             if node.op == wanted
                 && node.input(0) == Some(x)
                 && consumers[gate.0].len() == 1
-                && !graph.outputs.contains(&gate)
+                && !outputs.contains(&gate)
             {
                 folded[sigmoid.0] = true;
                 graph.nodes[i].op = Op::Unary(UnaryOp::HardSwish);

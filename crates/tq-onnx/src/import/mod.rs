@@ -10,7 +10,7 @@ use crate::external::Folder;
 use crate::proto::{ModelProto, TensorProto};
 use crate::tensor::Problem;
 use crate::wire::Message;
-use crate::{OnnxError, tensor, wire};
+use crate::{MIN_OPSET, OnnxError, tensor, types, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use std::fs::File;
@@ -95,12 +95,31 @@ fn from_bytes(bytes: Bytes, folder: Folder) -> Result<Graph, OnnxError> {
     }
     wire::check(&bytes, Message::Model).map_err(OnnxError::NotOnnx)?;
     let model = ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(e.to_string()))?;
-    let mut graph = graph::build(&model, folder)?;
+    let (mut graph, opset) = graph::build(&model, folder)?;
     drop(model); // the weights live in the graph now
     graph.sort()?;
     graph.validate()?;
+    infer::infer(&mut graph)?;
+    check_types(&graph, opset)?;
     hard_swish::fold(&mut graph);
     infer::simplify_shapes(&mut graph)?;
     graph.validate()?;
     Ok(graph)
+}
+
+/// Checks that no operator has element types that it only got after the model's operator set.
+fn check_types(graph: &Graph, opset: i64) -> Result<(), OnnxError> {
+    for node in &graph.nodes {
+        match types::check(graph, node, opset.max(MIN_OPSET)) {
+            Err(lack) if lack.needs != types::NEVER => {
+                return Err(OnnxError::Node {
+                    node: node.name.clone(),
+                    op: node.op.name().to_owned(),
+                    message: format!("{} needs opset {}, the model is of {opset}", lack.what, lack.needs),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

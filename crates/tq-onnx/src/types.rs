@@ -1,15 +1,21 @@
 //! Which operator set knows which element type, operator by operator.
 
-use super::node::Lack;
 use tq_graph::op::{Op, UnaryOp};
 use tq_graph::{Graph, Node};
 use tq_qtypes::DType;
 
 /// In place of an operator set: no one up to the highest that is written has it.
-const NEVER: i64 = 0;
+pub(crate) const NEVER: i64 = 0;
+
+/// What an operator set cannot say, and the lowest one that can (0: none).
+#[derive(Debug)]
+pub(crate) struct Lack {
+    pub(crate) what: String,
+    pub(crate) needs: i64,
+}
 
 /// Checks that the types of the node's inputs and outputs exist for its operator at `opset`.
-pub(super) fn check(graph: &Graph, node: &Node, opset: i64) -> Result<(), Lack> {
+pub(crate) fn check(graph: &Graph, node: &Node, opset: i64) -> Result<(), Lack> {
     let dtype = |id: Option<tq_graph::ValueId>| id.and_then(|v| graph.value(v).dtype);
     let data = dtype(node.input(0)).into_iter().map(|d| (d, lowest(&node.op, d)));
     let second = match node.op {

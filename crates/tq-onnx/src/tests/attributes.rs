@@ -1,0 +1,283 @@
+//! Defaults of attributes, and what each operator set knows.
+
+use super::*;
+use tq_graph::Tensor;
+use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs};
+use tq_qtypes::DType;
+
+/// The operator that a node with these attributes becomes; its inputs are `x` and initializers.
+fn op(opset: i64, name: &str, constants: Vec<TensorProto>, attributes: Vec<AttributeProto>) -> Op {
+    graph(opset, name, constants, attributes).unwrap().nodes.remove(0).op
+}
+
+fn graph(
+    opset: i64,
+    name: &str,
+    constants: Vec<TensorProto>,
+    attributes: Vec<AttributeProto>,
+) -> Result<Graph, OnnxError> {
+    let mut inputs = vec!["x"];
+    inputs.extend(constants.iter().map(|t| t.name()));
+    let mut m = model(opset, vec![node(name, &inputs, &["y"], attributes)]);
+    graph_of(&mut m).initializer = constants;
+    read(&m)
+}
+
+fn message(opset: i64, name: &str, constants: Vec<TensorProto>, attributes: Vec<AttributeProto>) -> String {
+    graph(opset, name, constants, attributes).unwrap_err().to_string()
+}
+
+fn explicit(begin: [usize; 2], end: [usize; 2]) -> Padding {
+    Padding::Explicit { begin: begin.to_vec(), end: end.to_vec() }
+}
+
+#[test]
+fn convolutions() {
+    let w = || vec![zeros("w", &[4, 3, 3, 5])];
+    let plain = ConvAttrs {
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        padding: explicit([0, 0], [0, 0]),
+        groups: 1,
+    };
+    assert_eq!(op(13, "Conv", w(), vec![]), Op::Conv(plain.clone()));
+    assert_eq!(op(13, "Conv", w(), vec![text("auto_pad", "VALID")]), Op::Conv(plain.clone()));
+    let full = vec![
+        ints("kernel_shape", &[3, 5]),
+        ints("strides", &[2, 3]),
+        ints("dilations", &[1, 2]),
+        ints("pads", &[1, 2, 3, 4]),
+        int("group", 1),
+        text("auto_pad", "NOTSET"),
+    ];
+    let all = ConvAttrs {
+        strides: vec![2, 3],
+        dilations: vec![1, 2],
+        padding: explicit([1, 2], [3, 4]),
+        groups: 1,
+    };
+    assert_eq!(op(13, "Conv", w(), full), Op::Conv(all));
+    for (rule, padding) in [("SAME_UPPER", Padding::SameUpper), ("SAME_LOWER", Padding::SameLower)] {
+        let same = Op::Conv(ConvAttrs { padding, ..plain.clone() });
+        assert_eq!(op(13, "Conv", w(), vec![text("auto_pad", rule)]), same);
+    }
+    let bad = |a| message(13, "Conv", w(), vec![a]);
+    assert_eq!(
+        bad(ints("kernel_shape", &[3, 3])),
+        "node Conv_0 (Conv): kernel_shape [3, 3], weights of shape [4, 3, 3, 5]"
+    );
+    assert_eq!(bad(ints("strides", &[0, 1])), "node Conv_0 (Conv): strides [0, 1] has a number below 1");
+    assert_eq!(bad(ints("strides", &[1])), "node Conv_0 (Conv): strides [1] for 2 spatial axes");
+    assert_eq!(bad(ints("pads", &[1, 1])), "node Conv_0 (Conv): pads [1, 1] for 2 spatial axes");
+    assert_eq!(bad(ints("pads", &[-1, 0, 0, 0])), "unsupported: Conv (negative pads [-1, 0, 0, 0]: Conv_0)");
+    assert_eq!(bad(int("group", 0)), "node Conv_0 (Conv): group is 0");
+    assert_eq!(bad(text("auto_pad", "SAME")), "node Conv_0 (Conv): auto_pad is \"SAME\"");
+    assert_eq!(bad(int("pads", 1)), "node Conv_0 (Conv): attribute pads is of type INT, expected INTS");
+}
+
+#[test]
+fn the_rank_of_a_convolution_comes_from_the_weights_behind_a_dequantize_node() {
+    let mut m = model(
+        13,
+        vec![
+            node("DequantizeLinear", &["w", "s"], &["wf"], vec![]),
+            node("Conv", &["x", "wf"], &["y"], vec![]),
+        ],
+    );
+    graph_of(&mut m).initializer = vec![
+        raw("w", DataType::Int8, &[1, 3, 1, 1], &[0; 3]),
+        raw("s", DataType::Float, &[], &1.0f32.to_le_bytes()),
+    ];
+    let Op::Conv(attrs) = &read(&m).unwrap().nodes[1].op else { panic!() };
+    assert_eq!(attrs.strides, [1, 1]);
+}
+
+#[test]
+fn pools() {
+    let kernel = || ints("kernel_shape", &[2, 2]);
+    let plain = PoolAttrs {
+        kernel: vec![2, 2],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        padding: explicit([0, 0], [0, 0]),
+        ceil_mode: false,
+    };
+    let max = Op::MaxPool { attrs: plain.clone(), column_major: false };
+    assert_eq!(op(13, "MaxPool", vec![], vec![kernel()]), max);
+    let wide = PoolAttrs { dilations: vec![2, 1], ceil_mode: true, ..plain.clone() };
+    let with = || vec![kernel(), ints("dilations", &[2, 1]), int("ceil_mode", 1)];
+    let mut ordered = with();
+    ordered.push(int("storage_order", 1));
+    assert_eq!(op(13, "MaxPool", vec![], ordered), Op::MaxPool { attrs: wide.clone(), column_major: true });
+    let average = Op::AveragePool { attrs: plain, count_include_pad: false };
+    assert_eq!(op(13, "AveragePool", vec![], vec![kernel()]), average);
+    let average = Op::AveragePool { attrs: wide, count_include_pad: false };
+    assert_eq!(op(19, "AveragePool", vec![], with()), average);
+    assert_eq!(
+        message(18, "AveragePool", vec![], with()),
+        "unsupported: AveragePool (attribute dilations is unknown at opset 18: AveragePool_0)"
+    );
+    assert_eq!(message(13, "MaxPool", vec![], vec![]), "node MaxPool_0 (MaxPool): kernel_shape is missing");
+}
+
+#[test]
+fn plain_numbers() {
+    use tq_graph::op::UnaryOp::{Elu, HardSigmoid, HardSwish};
+    assert_eq!(op(13, "HardSigmoid", vec![], vec![]), Op::Unary(HardSigmoid { alpha: 0.2, beta: 0.5 }));
+    assert_eq!(op(13, "Elu", vec![], vec![float("alpha", 0.5)]), Op::Unary(Elu { alpha: 0.5 }));
+    assert_eq!(op(14, "HardSwish", vec![], vec![]), Op::Unary(HardSwish));
+    assert_eq!(
+        message(13, "HardSwish", vec![], vec![]),
+        "unsupported: HardSwish (needs opset 14: HardSwish_0)"
+    );
+    assert_eq!(op(13, "Softmax", vec![], vec![]), Op::Softmax { axis: -1 });
+    assert_eq!(op(13, "Flatten", vec![], vec![]), Op::Flatten { axis: 1 });
+    assert_eq!(op(13, "Gather", vec![int64s("i", &[0])], vec![]), Op::Gather { axis: 0 });
+    assert_eq!(message(13, "Concat", vec![], vec![]), "node Concat_0 (Concat): axis is missing");
+    assert_eq!(op(13, "Transpose", vec![], vec![]), Op::Transpose { perm: None });
+    assert_eq!(
+        message(13, "Transpose", vec![], vec![ints("perm", &[0, 1, 1, 3])]),
+        "node Transpose_0 (Transpose): perm [0, 1, 1, 3] is not a permutation"
+    );
+    let mut gemm = model(13, vec![node("Gemm", &["a", "b"], &["y"], vec![])]);
+    graph_of(&mut gemm).input =
+        vec![info("a", DataType::Float, &["2", "3"]), info("b", DataType::Float, &["3", "4"])];
+    let expected = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+    assert_eq!(read(&gemm).unwrap().nodes[0].op, expected);
+}
+
+#[test]
+fn reduce_mean_takes_its_axes_from_the_attribute_below_18() {
+    let g = graph(13, "ReduceMean", vec![], vec![ints("axes", &[2, -1]), int("keepdims", 0)]).unwrap();
+    assert_eq!(g.nodes[0].op, Op::ReduceMean { keep_dims: false, noop_with_empty_axes: false });
+    assert_eq!(g.const_input(&g.nodes[0], 1), Some(&Tensor::vector(vec![2i64, -1])));
+    let g = graph(18, "ReduceMean", vec![int64s("a", &[2])], vec![int("noop_with_empty_axes", 1)]).unwrap();
+    assert_eq!(g.nodes[0].op, Op::ReduceMean { keep_dims: true, noop_with_empty_axes: true });
+    let full = graph(17, "ReduceMean", vec![], vec![]).unwrap();
+    assert_eq!(full.nodes[0].inputs.len(), 1);
+    assert_eq!(
+        message(17, "ReduceMean", vec![int64s("a", &[2])], vec![]),
+        "node ReduceMean_0 (ReduceMean): 2 inputs, one at opset 17"
+    );
+    assert_eq!(
+        message(18, "ReduceMean", vec![], vec![ints("axes", &[2])]),
+        "unsupported: ReduceMean (attribute axes is unknown at opset 18: ReduceMean_0)"
+    );
+}
+
+#[test]
+fn attributes_appear_with_their_operator_sets() {
+    let shape = |o, a| graph(o, "Shape", vec![], a).map(|_| ());
+    assert!(shape(15, vec![int("start", 1)]).is_ok());
+    assert!(shape(14, vec![int("start", 1)]).is_err());
+    let reshape = |o| graph(o, "Reshape", vec![int64s("s", &[-1, 64])], vec![int("allowzero", 0)]);
+    assert!(reshape(14).is_ok());
+    assert!(reshape(13).is_err());
+    let cast = |o, to: DataType| graph(o, "Cast", vec![], vec![int("to", to as i64), int("saturate", 0)]);
+    assert!(cast(19, DataType::Float8e5m2).is_ok());
+    assert!(cast(18, DataType::Float16).is_err());
+    assert_eq!(
+        message(13, "Cast", vec![], vec![int("to", 8)]),
+        "unsupported: Cast (element type STRING: Cast_0)"
+    );
+    let pad = |o, mode| graph(o, "Pad", vec![int64s("p", &[0; 8])], vec![text("mode", mode)]);
+    assert_eq!(pad(13, "edge").unwrap().nodes[0].op, Op::Pad { mode: PadMode::Edge });
+    assert_eq!(pad(19, "wrap").unwrap().nodes[0].op, Op::Pad { mode: PadMode::Wrap });
+    assert!(pad(18, "wrap").is_err());
+    let mut axes = model(18, vec![node("Pad", &["x", "p", "", "a"], &["y"], vec![])]);
+    graph_of(&mut axes).initializer = vec![int64s("p", &[1, 1]), int64s("a", &[3])];
+    assert!(read(&axes).is_ok());
+    axes.opset_import[0].version = Some(17);
+    assert_eq!(error(&axes), "node Pad_0 (Pad): 4 inputs, at most 3 at opset 17");
+}
+
+#[test]
+fn split() {
+    let of = |opset, attributes: Vec<AttributeProto>| {
+        let mut m = model(opset, vec![node("Split", &["x"], &["y", "z"], attributes)]);
+        graph_of(&mut m).output.push(info("z", DataType::Float, &[]));
+        read(&m)
+    };
+    assert_eq!(of(13, vec![int("axis", -1)]).unwrap().nodes[0].op, Op::Split { axis: -1 });
+    assert!(of(18, vec![int("axis", 2), int("num_outputs", 2)]).is_ok());
+    assert_eq!(
+        of(18, vec![int("axis", 2), int("num_outputs", 3)]).unwrap_err().to_string(),
+        "node Split_0 (Split): num_outputs is 3, there are 2 outputs"
+    );
+    assert!(of(17, vec![int("axis", 2), int("num_outputs", 2)]).is_err());
+}
+
+#[test]
+fn training_is_refused() {
+    let four = || (0..4).map(|i| zeros(&format!("c{i}"), &[3])).collect::<Vec<_>>();
+    assert_eq!(op(13, "BatchNormalization", four(), vec![]), Op::BatchNormalization { epsilon: 1e-5 });
+    let training = vec![int("training_mode", 1)];
+    assert_eq!(
+        message(14, "BatchNormalization", four(), training),
+        "unsupported: BatchNormalization (training_mode is 1: BatchNormalization_0)"
+    );
+    let dropout = |on: u8| {
+        let ratio = raw("r", DataType::Float, &[], &0.5f32.to_le_bytes());
+        graph(13, "Dropout", vec![ratio, raw("t", DataType::Bool, &[], &[on])], vec![int("seed", 1)])
+    };
+    let g = dropout(0).unwrap();
+    assert_eq!((&g.nodes[0].op, g.nodes[0].inputs.len(), g.values.len()), (&Op::Dropout, 1, 2));
+    assert_eq!(
+        dropout(1).unwrap_err().to_string(),
+        "unsupported: Dropout (training_mode is true: Dropout_0)"
+    );
+}
+
+#[test]
+fn quantize_and_dequantize() {
+    let scale = || raw("s", DataType::Float, &[], &1.0f32.to_le_bytes());
+    let plain = Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype: None, saturate: true };
+    assert_eq!(op(13, "QuantizeLinear", vec![scale()], vec![]), plain);
+    assert_eq!(op(21, "QuantizeLinear", vec![scale()], vec![int("output_dtype", 0)]), plain);
+    let full = vec![int("axis", 0), int("output_dtype", DataType::Int16 as i64), int("saturate", 0)];
+    let typed =
+        Op::QuantizeLinear { axis: 0, block_size: 0, output_dtype: Some(DType::I16), saturate: false };
+    assert_eq!(op(21, "QuantizeLinear", vec![scale()], full), typed);
+    for (opset, name) in [(18, "saturate"), (20, "output_dtype"), (20, "block_size")] {
+        assert_eq!(
+            message(opset, "QuantizeLinear", vec![scale()], vec![int(name, 0)]),
+            format!(
+                "unsupported: QuantizeLinear (attribute {name} is unknown at opset {opset}: QuantizeLinear_0)"
+            )
+        );
+    }
+    assert!(
+        message(21, "QuantizeLinear", vec![scale()], vec![int("block_size", -1)])
+            .contains("block_size is -1")
+    );
+}
+
+#[test]
+fn constants_of_every_kind() {
+    let of = |a: AttributeProto| {
+        let m =
+            model(13, vec![node("Constant", &[], &["c"], vec![a]), node("Add", &["x", "c"], &["y"], vec![])]);
+        read(&m).map(|g| g.constant(g.find_value("c").unwrap()).cloned().unwrap())
+    };
+    assert_eq!(of(float("value_float", 2.5)).unwrap(), Tensor::scalar(2.5f32));
+    let floats = AttributeProto { floats: vec![1.0; 8], ..attribute("value_floats", AttributeType::Floats) };
+    assert_eq!(of(floats).unwrap(), Tensor::vector(vec![1.0f32; 8]));
+    assert_eq!(of(tensor_attribute("value", zeros("", &[1, 8]))).unwrap().dims(), [1, 8]);
+    let g = graph(13, "Reshape", vec![int64s("s", &[-1, 64])], vec![]).unwrap();
+    assert_eq!(g.nodes[0].op, Op::Reshape { allow_zero: false });
+    let none = model(13, vec![node("Constant", &[], &["y"], vec![])]);
+    assert_eq!(error(&none), "node Constant_0 (Constant): 0 attributes, expected one value");
+}
+
+#[test]
+fn the_fill_of_constant_of_shape_is_one_element() {
+    let of = |a: Vec<AttributeProto>| {
+        let mut m = model(13, vec![node("ConstantOfShape", &["s"], &["y"], a)]);
+        graph_of(&mut m).input.push(info("s", DataType::Int64, &["2"]));
+        read(&m).map(|mut g| g.nodes.remove(0).op)
+    };
+    let zero = Op::ConstantOfShape { value: Tensor::vector(vec![0.0f32]) };
+    assert_eq!(of(vec![]).unwrap(), zero);
+    assert_eq!(of(vec![tensor_attribute("value", zeros("", &[]))]).unwrap(), zero);
+    assert!(of(vec![tensor_attribute("value", zeros("", &[2]))]).is_err());
+}

@@ -1,0 +1,299 @@
+//! Bytes that mean harm, and bytes that an accident changed. Nothing may panic, take long, or take much memory.
+
+use super::*;
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Small valid models with most kinds of messages in them.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut conv = model(
+        13,
+        vec![
+            node("Constant", &[], &["k"], vec![tensor_attribute("value", int64s("", &[-1, 64]))]),
+            node(
+                "Conv",
+                &["x", "w", "b"],
+                &["c"],
+                vec![ints("pads", &[1, 1, 1, 1]), ints("strides", &[2, 2])],
+            ),
+            node(
+                "MaxPool",
+                &["c"],
+                &["m"],
+                vec![ints("kernel_shape", &[2, 2]), text("auto_pad", "SAME_UPPER")],
+            ),
+            node("Reshape", &["m", "k"], &["r"], vec![]),
+            node("Split", &["r"], &["s", "t"], vec![int("axis", 1)]),
+            node("Add", &["s", "t"], &["y"], vec![]),
+        ],
+    );
+    graph_of(&mut conv).initializer = vec![zeros("w", &[4, 3, 3, 3]), zeros("b", &[4])];
+    let mut shapes = model(
+        18,
+        vec![
+            node("Shape", &["x"], &["s"], vec![int("start", 0), int("end", 2)]),
+            node("Constant", &[], &["l"], vec![ints("value_ints", &[-1])]),
+            node("Concat", &["s", "l"], &["t"], vec![int("axis", 0)]),
+            node("Reshape", &["x", "t"], &["r"], vec![]),
+            node("Gather", &["s", "i"], &["n"], vec![]),
+            node("ConstantOfShape", &["n"], &["z"], vec![tensor_attribute("value", zeros("", &[1]))]),
+            node("Pad", &["r", "p"], &["q"], vec![text("mode", "edge")]),
+            node("Slice", &["q", "i", "e", "a"], &["v"], vec![]),
+            node("ReduceMean", &["v", "a"], &["u"], vec![int("keepdims", 1)]),
+            node("Squeeze", &["u", "a"], &["f"], vec![]),
+            node("Unsqueeze", &["f", "a"], &["g"], vec![]),
+            node("Transpose", &["g"], &["y"], vec![ints("perm", &[2, 0, 1])]),
+        ],
+    );
+    graph_of(&mut shapes).initializer = vec![
+        int64s("i", &[1]),
+        int64s("e", &[i64::MAX]),
+        int64s("a", &[2]),
+        int64s("p", &[0, 1, 0, 0, 0, 2]),
+    ];
+    let mut quantized = model(
+        21,
+        vec![
+            node("QuantizeLinear", &["x", "s", "z"], &["q"], vec![int("axis", 1), int("saturate", 1)]),
+            node("DequantizeLinear", &["q", "s", "z"], &["d"], vec![int("axis", 1)]),
+            node("DequantizeLinear", &["w", "t"], &["v"], vec![int("axis", 0), int("block_size", 2)]),
+            node("MatMul", &["d", "v"], &["m"], vec![]),
+            node("Cast", &["m"], &["c"], vec![int("to", 10)]),
+            node("Clip", &["c", "", "h"], &["y"], vec![]),
+        ],
+    );
+    graph_of(&mut quantized).initializer = vec![
+        raw("s", DataType::Float, &[3], &[0x3f; 12]),
+        TensorProto { int32_data: vec![1, 2, 3], ..raw("z", DataType::Uint8, &[3], &[]) },
+        raw("w", DataType::Int4, &[8, 2], &[0x21; 8]),
+        raw("t", DataType::Float, &[4, 2], &[0x3f; 32]),
+        raw("h", DataType::Float16, &[], &[0, 0x46]),
+    ];
+    vec![conv.encode_to_vec(), shapes.encode_to_vec(), quantized.encode_to_vec()]
+}
+
+/// Reads; whatever comes out, it comes soon and prints as one line.
+fn survive(bytes: &[u8]) {
+    let start = Instant::now();
+    match import_bytes(bytes, None) {
+        Ok(graph) => {
+            let _ = crate::export_bytes(&graph, &crate::ExportOptions { opset: 21 });
+        }
+        Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_seeds_are_valid() {
+    for bytes in seeds() {
+        import_bytes(&bytes, None).unwrap();
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for bytes in seeds() {
+        for n in 0..bytes.len() {
+            survive(&bytes[..n]);
+        }
+        // Inside the graph, which is the last message but for the operator sets, nothing is complete.
+        for n in [1, bytes.len() / 4, bytes.len() / 2, bytes.len() * 3 / 4] {
+            let error = import_bytes(&bytes[..n], None).unwrap_err().to_string();
+            assert!(error.starts_with("not an ONNX model: "), "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_byte_may_change() {
+    for bytes in seeds() {
+        for at in 0..bytes.len() {
+            for value in [0x00, 0x01, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at].wrapping_add(1)] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                survive(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_model_is_called_so() {
+    let of = |bytes: &[u8]| import_bytes(bytes, None).unwrap_err().to_string();
+    assert_eq!(of(b""), "not an ONNX model: it is empty");
+    assert!(of(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS"));
+    for bytes in
+        [&b"PK\x03\x04 a zip"[..], b"\x89PNG\r\n\x1a\n", b"<html></html>", b"{\"a\": 1}", b"\x93NUMPY"]
+    {
+        assert!(of(bytes).starts_with("not an ONNX model: "), "{}", of(bytes));
+    }
+    assert!(of(&[0; 64]).starts_with("not an ONNX model: "));
+    assert!(of(&[0xff; 64]).starts_with("not an ONNX model: "));
+}
+
+#[test]
+fn sizes_that_no_memory_holds_are_not_tried() {
+    // A fill of 2^60 elements, of a shape that is known.
+    let mut fill = model(13, vec![node("ConstantOfShape", &["s"], &["y"], vec![])]);
+    for dims in [&[1i64 << 30, 1 << 30][..], &[i64::MAX, i64::MAX], &[-1], &[1 << 33]] {
+        graph_of(&mut fill).initializer = vec![int64s("s", dims)];
+        survive(&fill.encode_to_vec());
+    }
+    // Attributes and shapes at the ends of their range.
+    for big in [i64::MAX, i64::MIN, i64::MAX / 2, 1 << 40] {
+        let huge = [big.saturating_abs(); 2];
+        let mut m = model(
+            21,
+            vec![
+                node(
+                    "Conv",
+                    &["x", "w"],
+                    &["a"],
+                    vec![ints("strides", &huge), ints("dilations", &huge), int("group", big)],
+                ),
+                node("MaxPool", &["a"], &["b"], vec![ints("kernel_shape", &huge), ints("pads", &[big; 4])]),
+                node("Pad", &["b", "p"], &["c"], vec![]),
+                node("Slice", &["c", "p", "p", "p", "p"], &["d"], vec![]),
+                node("Flatten", &["d"], &["y"], vec![int("axis", big)]),
+            ],
+        );
+        graph_of(&mut m).initializer = vec![zeros("w", &[4, 3, 3, 3]), int64s("p", &[big; 8])];
+        survive(&m.encode_to_vec());
+        for single in 0..5 {
+            let mut m = m.clone();
+            let mut n = graph_of(&mut m).node[single].clone();
+            n.input[0] = "x".into();
+            n.output[0] = "y".into();
+            graph_of(&mut m).node = vec![n];
+            survive(&m.encode_to_vec());
+        }
+        for op in ["Concat", "Split", "Softmax", "Gather", "Shape", "DequantizeLinear", "QuantizeLinear"] {
+            let names = ["axis", "start", "end", "block_size"];
+            for name in names {
+                let m = model(21, vec![node(op, &["x", "x"], &["y"], vec![int(name, big)])]);
+                survive(&m.encode_to_vec());
+            }
+        }
+        for op in ["Reshape", "Squeeze", "Unsqueeze", "ReduceMean", "Split", "Pad"] {
+            let mut m = model(18, vec![node(op, &["x", "p"], &["y"], vec![])]);
+            graph_of(&mut m).initializer = vec![int64s("p", &[big, big])];
+            survive(&m.encode_to_vec());
+        }
+        let mut input = model(13, vec![node("MatMul", &["x", "x"], &["y"], vec![])]);
+        graph_of(&mut input).input = vec![info("x", DataType::Float, &[&big.to_string(), &big.to_string()])];
+        survive(&input.encode_to_vec());
+    }
+}
+
+#[test]
+fn many_of_anything_stays_quick() {
+    // Equal names, long chains, wide fans.
+    let chain: Vec<NodeProto> = (0..20_000)
+        .map(|i| {
+            let (x, y) = (if i == 0 { "x".into() } else { format!("v{i}") }, format!("v{}", i + 1));
+            named("same", node("Relu", &[&x], &[&y], vec![]))
+        })
+        .collect();
+    let mut m = model(13, chain);
+    graph_of(&mut m).output = vec![info("v20000", DataType::Float, &[])];
+    let start = Instant::now();
+    assert_eq!(read(&m).unwrap().nodes.len(), 20_000);
+    // Expressions that would grow without end: every step doubles what a dimension is made of.
+    let mut doubling = vec![node("Flatten", &["x"], &["f0"], vec![int("axis", 2)])];
+    for i in 0..200 {
+        let (a, b) = (format!("f{i}"), format!("f{}", i + 1));
+        doubling.push(node("Concat", &[&a, &a], &[&b], vec![int("axis", 0)]));
+    }
+    let mut m = model(13, doubling);
+    graph_of(&mut m).output = vec![info("f200", DataType::Float, &[])];
+    survive(&m.encode_to_vec());
+    let deep: Vec<NodeProto> = (0..300)
+        .flat_map(|i| {
+            let (s, t) = (format!("s{i}"), format!("s{}", i + 1));
+            let c = format!("c{i}");
+            [node("Div", &[&s, "three"], &[&c], vec![]), node("Add", &[&c, "three"], &[&t], vec![])]
+        })
+        .collect();
+    let mut m = model(13, deep);
+    graph_of(&mut m).node.insert(0, node("Shape", &["x"], &["s0"], vec![]));
+    graph_of(&mut m).initializer = vec![int64s("three", &[3])];
+    graph_of(&mut m).output = vec![info("s300", DataType::Int64, &[])];
+    survive(&m.encode_to_vec());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn mutated_models_never_panic(
+        seed in 0usize..3,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..8),
+    ) {
+        let mut bytes = seeds().remove(seed);
+        for (at, value, kind) in edits {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = value,
+                1 => bytes.insert(at, value),
+                2 => {
+                    bytes.remove(at);
+                }
+                _ => {
+                    let end = (at + usize::from(value)).min(bytes.len());
+                    let piece = bytes[at..end].to_vec();
+                    bytes.extend(piece);
+                }
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        survive(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        survive(&bytes);
+        let _ = crate::read_tensor(&bytes);
+    }
+
+    #[test]
+    fn any_attribute_value_never_panics(
+        op in 0usize..40,
+        name in 0usize..18,
+        value in prop::collection::vec(prop_oneof![-4i64..10, any::<i64>()], 0..6),
+        scalar in any::<bool>(),
+        inputs in 1usize..5,
+        opset in 13i64..22,
+        constant in prop::collection::vec(prop_oneof![-4i64..10, any::<i64>()], 0..9),
+    ) {
+        let ops = [
+            "Conv", "Gemm", "MatMul", "Relu", "Elu", "HardSwish", "Add", "Clip", "BatchNormalization", "MaxPool",
+            "AveragePool", "GlobalAveragePool", "ReduceMean", "Flatten", "Reshape", "Transpose", "Squeeze",
+            "Unsqueeze", "Concat", "Slice", "Split", "Pad", "Shape", "Gather", "Cast", "ConstantOfShape", "Identity",
+            "Dropout", "Softmax", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger",
+            "ConvInteger", "QLinearMatMul", "QLinearConv", "Constant", "Sigmoid", "HardSigmoid", "Div",
+        ];
+        let names = [
+            "axis", "axes", "pads", "strides", "dilations", "kernel_shape", "group", "perm", "start", "end", "to",
+            "block_size", "output_dtype", "num_outputs", "keepdims", "ceil_mode", "value_ints", "value",
+        ];
+        let a = if scalar { int(names[name], value.first().copied().unwrap_or(0)) } else { ints(names[name], &value) };
+        let pool: Vec<&str> = ["x", "p", "p", "w", "p"][..inputs].to_vec();
+        let mut attributes = vec![a];
+        if ops[op].ends_with("Pool") && names[name] != "kernel_shape" {
+            attributes.push(ints("kernel_shape", &[2, 2]));
+        }
+        for outputs in [&["y"][..], &["y", "z"], &["y", "z", "u"]] {
+            for first in ["x", "p"] {
+                let mut used = pool.clone();
+                used[0] = first;
+                let mut m = model(opset, vec![node(ops[op], &used, outputs, attributes.clone())]);
+                graph_of(&mut m).initializer = vec![int64s("p", &constant), zeros("w", &[4, 3, 3, 3])];
+                survive(&m.encode_to_vec());
+            }
+        }
+    }
+}

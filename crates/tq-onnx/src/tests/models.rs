@@ -1,0 +1,39 @@
+//! The models that `TQ_MODELS_DIR` points at, where it is set.
+
+use super::round_trip::assert_round_trip;
+use super::*;
+use crate::{MAX_OPSET, MIN_OPSET, import};
+use tq_graph::op::Op;
+
+#[test]
+fn real_models_come_back_the_same() {
+    let Some(dir) = std::env::var_os("TQ_MODELS_DIR") else {
+        println!("SKIPPED: TQ_MODELS_DIR is not set");
+        return;
+    };
+    let mut read = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path().join("model.onnx");
+        if !path.exists() {
+            continue;
+        }
+        match import(&path) {
+            Ok(graph) => {
+                read += 1;
+                // Exporters compute shapes at run time; nothing of that is left.
+                assert!(
+                    graph
+                        .nodes
+                        .iter()
+                        .all(|n| !matches!(n.op, Op::Shape { .. } | Op::ConstantOfShape { .. }))
+                );
+                for opset in [MIN_OPSET, MAX_OPSET] {
+                    assert_round_trip(&graph, opset);
+                }
+            }
+            Err(OnnxError::Unsupported(items)) => assert!(!items.is_empty()),
+            Err(other) => panic!("{}: {other}", path.display()),
+        }
+    }
+    assert!(read > 0);
+}
