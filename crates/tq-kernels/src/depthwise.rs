@@ -280,7 +280,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
         out: &mut [S::Out],
     ) {
         let (w, rhs) = (self.window, self.rhs);
-        for c in 0..panel.columns {
+        for (c, out) in out.iter_mut().enumerate().take(panel.columns) {
             let mut sum = i64::from(rhs.bias[start + c]);
             for ky in w.rows(y) {
                 for kx in w.columns(x) {
@@ -291,7 +291,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
                     sum += (a - i64::from(self.lhs_zero_point)) * weight;
                 }
             }
-            out[c] = self.stage.wide(sum, panel.factor[c]);
+            *out = self.stage.wide(sum, panel.factor[c]);
         }
     }
 }

@@ -1,0 +1,279 @@
+//! Matrix products.
+
+use super::data::Pattern;
+use super::reference::{self, Channel};
+use super::{Check, Failure};
+use crate::gemm::{ChannelSums, is_wide};
+use crate::{Epilogue, GemmOut, KernelError, Lhs, OutputStage, PAD, QGemm, RhsMatrix};
+
+/// One problem: the operands as the reference wants them.
+struct Problem {
+    rows: usize,
+    n: usize,
+    k: usize,
+    /// `[rows][k]`
+    lhs: Vec<u8>,
+    /// `[n][k]`
+    rhs: Vec<i8>,
+    lhs_zero_point: i32,
+    zero_points: Vec<i32>,
+    bias: Option<Vec<i32>>,
+    name: String,
+}
+
+impl Problem {
+    fn random(check: &mut Check, rows: usize, n: usize, k: usize) -> Self {
+        let data = &mut check.data;
+        let (lhs_pattern, rhs_pattern) = (data.pick(&Pattern::ALL), data.pick(&Pattern::ALL));
+        Self {
+            rows,
+            n,
+            k,
+            lhs: data.lhs(lhs_pattern, rows * k),
+            rhs: data.rhs(rhs_pattern, n * k),
+            lhs_zero_point: data.pick(&[0, 1, 128, 255]),
+            zero_points: data.rhs_zero_points(n),
+            bias: data.bias(n),
+            name: format!("{rows}x{n}x{k} (M, N, K) {lhs_pattern:?} x {rhs_pattern:?}"),
+        }
+    }
+
+    fn matrix(&self) -> RhsMatrix<'_> {
+        let matrix = RhsMatrix::new(&self.rhs, self.n, self.k);
+        RhsMatrix { zero_point: &self.zero_points, bias: self.bias.as_deref(), ..matrix }
+    }
+
+    fn accumulators(&self) -> Vec<i64> {
+        let channel = Channel { zero_points: &self.zero_points, bias: self.bias.as_deref() };
+        let sizes = (self.rows, self.n, self.k);
+        reference::gemm(&self.lhs, &self.rhs, sizes, self.lhs_zero_point, channel)
+    }
+
+    /// True when some input could bring some channel outside 32 bits.
+    fn may_be_wide(&self) -> bool {
+        (0..self.n).any(|c| {
+            let row = self.rhs[c * self.k..][..self.k].iter().map(|&w| i64::from(w));
+            let bias = self.bias.as_ref().map_or(0, |bias| bias[c]);
+            is_wide(ChannelSums::of(row), self.k, self.matrix().zero_point_of(c), bias)
+        })
+    }
+}
+
+pub(super) fn check(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
+    let sizes_k = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 130, 257];
+    let sizes_m = [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 17, 25, 33];
+    let sizes_n = [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 65];
+    for k in sizes_k {
+        for _ in 0..6 {
+            let (m, n) = (check.data.pick(&sizes_m), check.data.pick(&sizes_n));
+            random(gemm, check, (m, n, k))?;
+        }
+    }
+    for m in sizes_m {
+        for n in sizes_n {
+            let k = check.data.pick(&sizes_k);
+            random(gemm, check, (m, n, k))?;
+        }
+    }
+    // Large enough to be split between threads, by rows and by columns.
+    for (m, n, k) in [(200, 70, 300), (1, 2100, 1030), (7, 500, 800)] {
+        random(gemm, check, (m, n, k))?;
+    }
+    all_extremes(gemm, check)?;
+    wide(gemm, check)?;
+    for _ in 0..60 {
+        indirect(gemm, check)?;
+    }
+    bad_arguments(gemm, check)
+}
+
+fn random(gemm: &dyn QGemm, check: &mut Check, (m, n, k): (usize, usize, usize)) -> Result<(), Failure> {
+    let problem = Problem::random(check, m, n, k);
+    every_stage(gemm, check, &problem)
+}
+
+/// Every combination of whole matrices at the ends of their ranges.
+fn all_extremes(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
+    for lhs in Pattern::ALL {
+        for rhs in Pattern::ALL {
+            for lhs_zero_point in [0, 255] {
+                let (rows, n, k) = (9, 18, 515);
+                let problem = Problem {
+                    rows,
+                    n,
+                    k,
+                    lhs: check.data.lhs(lhs, rows * k),
+                    rhs: check.data.rhs(rhs, n * k),
+                    lhs_zero_point,
+                    zero_points: vec![check.data.pick(&[0, 0, -128, 127])],
+                    bias: None,
+                    name: format!("extremes {lhs:?} x {rhs:?}"),
+                };
+                every_stage(gemm, check, &problem)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Channels that need 64 bits: by their length, by their bias, by a zero point.
+fn wide(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
+    let (rows, n, k) = (3, 5, 70_000);
+    let mut long = Problem {
+        rows,
+        n,
+        k,
+        lhs: vec![255; rows * k],
+        rhs: vec![-128; n * k],
+        lhs_zero_point: 0,
+        zero_points: vec![0],
+        bias: None,
+        name: format!("255 x -128 at K {k}"),
+    };
+    every_stage(gemm, check, &long)?;
+    long.rhs[2 * k..3 * k].fill(0);
+    long.rhs[3 * k..4 * k].fill(127);
+    long.lhs_zero_point = 255;
+    long.lhs[..k].fill(0);
+    long.zero_points = vec![0, 127, 3, -128, -1];
+    long.name += ", with zero points";
+    every_stage(gemm, check, &long)?;
+    for bias in [i32::MAX, i32::MIN] {
+        let mut problem = Problem::random(check, 4, 33, 40);
+        let mut biases = vec![7; 33];
+        biases[19] = bias;
+        problem.bias = Some(biases);
+        problem.name += ", one bias at the end of 32 bits";
+        every_stage(gemm, check, &problem)?;
+    }
+    Ok(())
+}
+
+/// A dense lhs with an odd stride, through every output stage.
+fn every_stage(gemm: &dyn QGemm, check: &mut Check, problem: &Problem) -> Result<(), Failure> {
+    let Problem { rows, k, .. } = *problem;
+    let stride = k + check.data.below(4);
+    let noise = check.data.lhs(Pattern::Random, rows * stride);
+    let data = reference::spread(&problem.lhs, k, stride, &noise);
+    // The last row ends where its codes end: nothing may be read behind it.
+    let end = if rows == 0 { 0 } else { (rows - 1) * stride + k };
+    let lhs = Lhs::Dense { data: &data[..end], rows, row_stride: stride };
+    stages(gemm, check, problem, lhs)
+}
+
+fn stages(gemm: &dyn QGemm, check: &mut Check, problem: &Problem, lhs: Lhs) -> Result<(), Failure> {
+    let Problem { rows, n, .. } = *problem;
+    let packed = gemm.pack(&problem.matrix()).map_err(|e| check.failure(&problem.name, e.to_string()))?;
+    if packed.kernel() != gemm.name() {
+        return Err(check.failure(&problem.name, "packed weights do not name their kernel"));
+    }
+    let acc = problem.accumulators();
+    let row_stride = n + check.data.below(4);
+    let len = if rows == 0 { 0 } else { (rows - 1) * row_stride + n } + check.data.below(2);
+    let lhs_zero_point = problem.lhs_zero_point;
+    let largest = acc.iter().map(|a| a.unsigned_abs()).max().unwrap_or(0).max(1);
+
+    let multiplier = check.data.multipliers(n, largest as f32 / 200.0);
+    let (zero_point, clamp) = (check.data.int(0, 255), check.data.clamp());
+    let stage = OutputStage::Requantize { multiplier: &multiplier, zero_point, clamp };
+    let epilogue = Epilogue { lhs_zero_point, stage };
+    let fill = vec![0xA5u8; len];
+    let expected = reference::spread(&reference::codes(&acc, n, &epilogue), n, row_stride, &fill);
+    check.compare(&format_args!("{}, requantize", problem.name), &fill, &expected, |out| {
+        gemm.run(lhs, &packed, &epilogue, GemmOut::U8 { data: out, row_stride })
+    })?;
+
+    let scale = check.data.multipliers(n, largest as f32);
+    let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Dequantize { scale: &scale } };
+    let fill = vec![-1234.5f32; len];
+    let expected = reference::spread(&reference::reals(&acc, n, &scale), n, row_stride, &fill);
+    check.compare(&format_args!("{}, dequantize", problem.name), &fill, &expected, |out| {
+        gemm.run(lhs, &packed, &epilogue, GemmOut::F32 { data: out, row_stride })
+    })?;
+
+    let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Accumulators };
+    let fill = vec![0x5A5A_5A5Ai32; len];
+    let case = format!("{}, accumulators", problem.name);
+    if problem.may_be_wide() {
+        let mut out = fill;
+        let result = gemm.run(lhs, &packed, &epilogue, GemmOut::I32 { data: &mut out, row_stride });
+        return check.expect_error(&case, result, |e| matches!(e, KernelError::WideChannel { .. }));
+    }
+    let narrow: Vec<i32> = acc.iter().map(|&acc| acc as i32).collect();
+    let expected = reference::spread(&narrow, n, row_stride, &fill);
+    check.compare(&case, &fill, &expected, |out| {
+        gemm.run(lhs, &packed, &epilogue, GemmOut::I32 { data: out, row_stride })
+    })
+}
+
+/// Rows gathered from runs, some of them padding, some adjacent.
+fn indirect(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
+    let data = &mut check.data;
+    let (rows, n) = (data.pick(&[1, 2, 5, 6, 7, 13, 30]), data.pick(&[1, 8, 16, 17, 40]));
+    let (taps, run) = (data.pick(&[1, 2, 3, 9, 10]), data.pick(&[1, 2, 3, 4, 8, 15, 16, 33]));
+    let pattern = data.pick(&Pattern::ALL);
+    let len = run * (taps + 3) + data.below(5);
+    let image = data.lhs(pattern, len);
+    let mut offsets = Vec::new();
+    for i in 0..rows * taps {
+        let previous = if i % taps == 0 { PAD } else { offsets[i - 1] };
+        let next = previous.wrapping_add(run);
+        offsets.push(match data.below(4) {
+            0 => PAD,
+            1 | 2 if previous != PAD && next + run <= image.len() => next,
+            _ => data.below(image.len() - run + 1),
+        });
+    }
+    let mut problem = Problem::random(check, rows, n, taps * run);
+    let pad = problem.lhs_zero_point as u8;
+    let mut gathered = Vec::new();
+    for &offset in &offsets {
+        match offset {
+            PAD => gathered.extend(std::iter::repeat_n(pad, run)),
+            _ => gathered.extend_from_slice(&image[offset..offset + run]),
+        }
+    }
+    problem.lhs = gathered;
+    problem.name = format!("{rows}x{n}, {taps} runs of {run}, {pattern:?}");
+    let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps, run, pad };
+    stages(gemm, check, &problem, lhs)
+}
+
+fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
+    let (rows, n, k) = (3, 4, 6);
+    let weights = vec![1i8; n * k];
+    let codes = vec![1u8; rows * k];
+    let failed = |check: &Check, error: KernelError| check.failure(&"packing", error.to_string());
+    let packed = gemm.pack(&RhsMatrix::new(&weights, n, k)).map_err(|e| failed(check, e))?;
+    let short = gemm.pack(&RhsMatrix::new(&weights[1..], n, k)).map(|_| ());
+    check.expect_error(&"short weights", short, |_| true)?;
+    let huge = gemm.pack(&RhsMatrix::new(&weights, usize::MAX, 2)).map(|_| ());
+    check.expect_error(&"huge weights", huge, |_| true)?;
+
+    let epilogue = Epilogue { lhs_zero_point: 0, stage: OutputStage::Accumulators };
+    let dense = |rows, row_stride| Lhs::Dense { data: &codes, rows, row_stride };
+    let gather = |offsets| Lhs::Indirect { data: &codes, offsets, rows: 1, taps: 2, run: 3, pad: 0 };
+    let (behind, far) = ([0, rows * k - 2], [0, usize::MAX - 1]);
+    let cases = [
+        ("short lhs", dense(rows + 1, k), n, rows * n + n),
+        ("overlapping lhs", dense(rows, k - 1), n, rows * n),
+        ("huge lhs", dense(usize::MAX, usize::MAX), n, rows * n),
+        ("short output", dense(rows, k), n, rows * n - 1),
+        ("overlapping output", dense(rows, k), n - 1, rows * n),
+        ("offset behind the end", gather(&behind), n, n),
+        ("offset near the end of memory", gather(&far), n, n),
+        ("missing offsets", gather(&[0]), n, n),
+    ];
+    for (case, lhs, row_stride, len) in cases {
+        let mut out = vec![0i32; len];
+        let result = gemm.run(lhs, &packed, &epilogue, GemmOut::I32 { data: &mut out, row_stride });
+        check.expect_error(&case, result, |_| true)?;
+    }
+    let mut out = vec![0u8; rows * n];
+    let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });
+    check.expect_error(&"wrong output type", result, |e| matches!(e, KernelError::OutputType { .. }))?;
+    let stage = OutputStage::Requantize { multiplier: &[1.0, 2.0], zero_point: 0, clamp: (0, 255) };
+    let epilogue = Epilogue { lhs_zero_point: 0, stage };
+    let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });
+    check.expect_error(&"two multipliers", result, |_| true)
+}

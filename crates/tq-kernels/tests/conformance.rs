@@ -1,0 +1,149 @@
+//! The suite passes for exact kernels of any tile shape and fails for broken ones.
+
+use tq_kernels::conformance::Suite;
+use tq_kernels::scalar::{ScalarRows, ScalarTile};
+use tq_kernels::{
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Kernels, Lookup, Microkernel,
+    PoolDriver, RowKernel, RowNames, ScalarLibrary, TiledGemm,
+};
+
+#[test]
+fn the_scalar_library_conforms() {
+    let report = Suite::default().check(&ScalarLibrary::new()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(report.missing.is_empty() && report.cases > 3000, "{report:?}");
+}
+
+fn tile_conforms<const MR: usize, const NR: usize, const KU: usize>(name: &'static str) {
+    let gemm = TiledGemm(ScalarTile::<MR, NR, KU>::new(name));
+    Suite { seed: 2, ..Suite::default() }.check_gemm(&gemm).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn odd_tiles_conform() {
+    tile_conforms::<3, 5, 2>("3x5c2");
+    tile_conforms::<1, 1, 1>("1x1c1");
+    tile_conforms::<7, 3, 5>("7x3c5");
+    tile_conforms::<2, 64, 4>("2x64c4");
+    tile_conforms::<8, 8, 8>("8x8c8");
+    tile_conforms::<32, 16, 3>("32x16c3");
+}
+
+/// A scalar tile that widens its lhs, and is wrong where told.
+#[derive(Debug, Clone, Copy)]
+struct Saturating {
+    limit: i32,
+}
+
+impl RowKernel for Saturating {
+    fn row_names(&self) -> RowNames {
+        ScalarRows.row_names()
+    }
+}
+
+impl Microkernel for Saturating {
+    type Lhs = i16;
+    const MR: usize = 4;
+    const NR: usize = 8;
+    const KU: usize = 2;
+
+    fn name(&self) -> &'static str {
+        "saturating-4x8c2"
+    }
+
+    fn tile(&self, rows: usize, k: usize, lhs: &[i16], lhs_stride: usize, rhs: &[i8], tile: &mut [i32]) {
+        for r in 0..rows {
+            for c in 0..8 {
+                let pair = |g: usize| {
+                    let product = |u: usize| {
+                        i32::from(lhs[r * lhs_stride + 2 * g + u]) * i32::from(rhs[(g * 8 + c) * 2 + u])
+                    };
+                    (product(0) + product(1)).clamp(-self.limit - 1, self.limit)
+                };
+                tile[r * 8 + c] = (0..k / 2).map(pair).sum();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_saturating_tile_fails_and_its_exact_twin_passes() {
+    let suite = Suite::serial();
+    suite.check_gemm(&TiledGemm(Saturating { limit: i32::MAX - 1 })).unwrap_or_else(|e| panic!("{e}"));
+    // What `vpmaddubsw` does.
+    let failure = suite.check_gemm(&TiledGemm(Saturating { limit: 32_767 })).unwrap_err();
+    assert_eq!(failure.kernel, "saturating-4x8c2");
+}
+
+/// Row loops with one plausible mistake each.
+#[derive(Debug, Clone, Copy)]
+struct Mistaken;
+
+impl RowKernel for Mistaken {
+    fn row_names(&self) -> RowNames {
+        RowNames {
+            depthwise: "bad-depthwise",
+            binary: "bad-binary",
+            pool: "bad-pool",
+            convert: "bad-convert",
+        }
+    }
+
+    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
+        // 16-bit products wrap.
+        for (t, tap) in taps.iter().enumerate() {
+            for ((acc, &a), &w) in acc.iter_mut().zip(*tap).zip(&weights[t * weight_stride..]) {
+                *acc += i32::from(i16::from(a).wrapping_mul(w));
+            }
+        }
+    }
+
+    fn sum_row(&self, acc: &mut [i32], row: &[u8]) {
+        // The remainder of a vector loop is forgotten.
+        for (acc, &a) in acc.iter_mut().zip(&row[..row.len() / 8 * 8]) {
+            *acc += i32::from(a);
+        }
+    }
+
+    fn binary(&self, p: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) {
+        // The output scale is inverted once.
+        let reciprocal = 1.0 / p.out.scale;
+        let mut scaled = *p;
+        scaled.lhs.scale *= reciprocal;
+        scaled.rhs.scale *= reciprocal;
+        scaled.out.scale = 1.0;
+        ScalarRows.binary(&scaled, lhs, rhs, out);
+    }
+
+    fn quantize(&self, src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) {
+        // NaN goes up instead of down.
+        let src: Vec<f32> = src.iter().map(|x| if x.is_nan() { f32::INFINITY } else { *x }).collect();
+        ScalarRows.quantize(&src, params, clamp, dst);
+    }
+}
+
+#[derive(Debug)]
+struct ForgetsTheLast;
+
+impl Lookup for ForgetsTheLast {
+    fn name(&self) -> &'static str {
+        "bad-lookup"
+    }
+
+    fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) -> tq_kernels::Result<()> {
+        let len = src.len().saturating_sub(1);
+        Kernels::scalar().lookup().lookup(table, &src[..len], &mut dst[..len])
+    }
+}
+
+#[test]
+fn plausible_mistakes_fail() {
+    let suite = Suite::serial();
+    let names = [
+        suite.check_depthwise(&DepthwiseDriver(Mistaken)).unwrap_err().kernel,
+        suite.check_binary(&BinaryDriver(Mistaken)).unwrap_err().kernel,
+        suite.check_pool(&PoolDriver(Mistaken)).unwrap_err().kernel,
+        suite.check_convert(&ConvertDriver(Mistaken)).unwrap_err().kernel,
+        suite.check_lookup(&ForgetsTheLast).unwrap_err().kernel,
+    ];
+    assert_eq!(names, ["bad-depthwise", "bad-binary", "bad-pool", "bad-convert", "bad-lookup"]);
+}
