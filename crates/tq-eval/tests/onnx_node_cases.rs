@@ -7,7 +7,8 @@
 use half::bf16;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
-use tq_eval::{Evaluator, Precision};
+use tq_eval::{EvalError, Evaluator, Precision};
+use tq_graph::dim::known_shape;
 use tq_graph::{Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -95,6 +96,15 @@ fn difference(got: &Tensor, want: &Tensor, precision: Precision) -> Option<Strin
     None
 }
 
+/// Why a case fails.
+struct Failure(String);
+
+impl From<EvalError> for Failure {
+    fn from(e: EvalError) -> Self {
+        Failure(e.to_string())
+    }
+}
+
 fn run(case: &Case, precision: Precision) -> Result<(), String> {
     let graph = tq_onnx::import_bytes(&case.model, None).map_err(|e| format!("import: {e}"))?;
     let evaluator = Evaluator::new(&graph, precision).map_err(|e| e.to_string())?;
@@ -108,7 +118,26 @@ fn run(case: &Case, precision: Precision) -> Result<(), String> {
     };
     let inputs: Vec<Tensor> = case.inputs.iter().zip(&graph.inputs).map(|(t, v)| retype(t, v)).collect();
     let wanted: Vec<Tensor> = case.outputs.iter().zip(&graph.outputs).map(|(t, v)| retype(t, v)).collect();
-    let outputs = evaluator.run(&inputs).map_err(|e| e.to_string())?;
+    // What comes out of every node has the type and shape that were inferred for it.
+    let outputs = evaluator.run_tapped(&inputs, &mut |v, t| {
+        let value = graph.value(v);
+        let shape = value.shape.as_deref().and_then(known_shape);
+        if shape.is_some_and(|s| s != t.dims()) {
+            return Err(Failure(format!(
+                "{} has shape {:?}, inferred {:?}",
+                value.name,
+                t.dims(),
+                value.shape
+            )));
+        }
+        let dtype =
+            value.dtype.map(|d| if d.is_float() && precision == Precision::F64 { DType::F64 } else { d });
+        match dtype.filter(|d| *d != t.dtype()) {
+            Some(d) => Err(Failure(format!("{} is {}, inferred {d}", value.name, t.dtype()))),
+            None => Ok(()),
+        }
+    });
+    let outputs = outputs.map_err(|e: Failure| e.0)?;
     if outputs.len() != case.outputs.len() {
         return Err(format!("{} outputs, expected {}", outputs.len(), case.outputs.len()));
     }

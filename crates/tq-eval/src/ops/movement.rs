@@ -130,15 +130,17 @@ fn gather_strided<T: Element>(
 /// Axes of length 1 removed: those given, or all.
 pub(crate) fn squeeze(inputs: Inputs) -> Result<Tensor, OpError> {
     let x = inputs.need(0)?;
-    let drop = match inputs.get(1) {
-        Some(axes) => axis_indices(&integers(axes, "axes")?, x.rank())?,
-        None => (0..x.rank()).filter(|i| x.dims()[*i] == 1).collect(),
-    };
-    if let Some(i) = drop.iter().find(|i| x.dims()[**i] != 1) {
-        return Err(OpError::Shape(format!("axis {i} of {:?} is not of length 1", x.dims())));
+    let mut keep: Vec<bool> = x.dims().iter().map(|d| *d != 1).collect();
+    if let Some(axes) = inputs.get(1) {
+        keep.fill(true);
+        for i in axis_indices(&integers(axes, "axes")?, x.rank())? {
+            if x.dims()[i] != 1 {
+                return Err(OpError::Shape(format!("axis {i} of {:?} is not of length 1", x.dims())));
+            }
+            keep[i] = false;
+        }
     }
-    let dims: Vec<usize> =
-        x.dims().iter().enumerate().filter(|(i, _)| !drop.contains(i)).map(|(_, d)| *d).collect();
+    let dims: Vec<usize> = x.dims().iter().zip(keep).filter(|(_, keep)| *keep).map(|(d, _)| *d).collect();
     Ok(x.clone().reshape(&dims)?)
 }
 
@@ -146,11 +148,12 @@ pub(crate) fn squeeze(inputs: Inputs) -> Result<Tensor, OpError> {
 pub(crate) fn unsqueeze(inputs: Inputs) -> Result<Tensor, OpError> {
     let x = inputs.need(0)?;
     let axes = integers(inputs.need(1)?, "axes")?;
-    let added = axis_indices(&axes, x.rank() + axes.len())?;
-    let mut old = x.dims().iter();
-    let dims: Vec<usize> = (0..x.rank() + axes.len())
-        .map(|i| if added.contains(&i) { 1 } else { old.next().copied().unwrap_or(1) })
-        .collect();
+    let mut dims = vec![None; x.rank() + axes.len()];
+    for i in axis_indices(&axes, dims.len())? {
+        dims[i] = Some(1);
+    }
+    let mut old = x.dims().iter().copied();
+    let dims: Vec<usize> = dims.into_iter().map(|d| d.or_else(|| old.next()).unwrap_or(1)).collect();
     Ok(x.clone().reshape(&dims)?)
 }
 

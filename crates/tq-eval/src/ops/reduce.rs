@@ -27,21 +27,18 @@ pub(crate) fn reduce_mean(
 ) -> Result<Tensor, OpError> {
     let x = inputs.need(0)?;
     let given = inputs.get(1).map(|t| integers(t, "axes")).transpose()?.unwrap_or_default();
-    let axes = if given.is_empty() {
-        if noop_with_empty_axes {
-            return Ok(x.clone());
-        }
-        (0..x.rank()).collect()
-    } else {
-        axis_indices(&given, x.rank())?
-    };
-    let kept: Vec<usize> = (0..x.rank()).filter(|i| !axes.contains(i)).collect();
-    let mut reduced = axes.clone();
-    reduced.sort_unstable();
+    if given.is_empty() && noop_with_empty_axes {
+        return Ok(x.clone());
+    }
+    let mut reduce = vec![given.is_empty(); x.rank()];
+    for axis in axis_indices(&given, x.rank())? {
+        reduce[axis] = true;
+    }
+    let (reduced, kept): (Vec<usize>, Vec<usize>) = (0..x.rank()).partition(|i| reduce[*i]);
     let inner: usize = reduced.iter().map(|i| x.dims()[*i]).product();
     let dims: Vec<usize> = (0..x.rank())
-        .filter(|i| keep_dims || !axes.contains(i))
-        .map(|i| if axes.contains(&i) { 1 } else { x.dims()[i] })
+        .filter(|i| keep_dims || !reduce[*i])
+        .map(|i| if reduce[i] { 1 } else { x.dims()[i] })
         .collect();
     // Reduced axes last: each mean is then one run of elements.
     let perm: Vec<usize> = kept.iter().chain(&reduced).copied().collect();
