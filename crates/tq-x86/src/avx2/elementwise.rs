@@ -1,0 +1,193 @@
+//! Requantization, conversions and binary operators, 8 or 16 elements at a time.
+//!
+//! Bit-identical to the scalar definitions: the same f32 operations in the same order, none fused; clamping in f32
+//! before `vcvtps2dq`, which rounds half to even; `vmaxps` gives its second operand for a NaN, so NaN becomes the
+//! lower bound. Every function gives the number of elements done and leaves the last few to the scalar loop.
+
+use super::memory::*;
+use std::arch::x86_64::*;
+use tq_kernels::row::requantize_row;
+use tq_kernels::{AffineU8, BinaryOp, BinaryParams, Requantize};
+
+/// The last step of every quantizer: clamp, round, add the zero point.
+#[derive(Clone, Copy)]
+struct Rounder {
+    low: __m256,
+    high: __m256,
+    zero_point: __m256i,
+}
+
+impl Rounder {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(zero_point: i32, (min, max): (i32, i32)) -> Self {
+        Self {
+            low: _mm256_set1_ps((min - zero_point) as f32),
+            high: _mm256_set1_ps((max - zero_point) as f32),
+            zero_point: _mm256_set1_epi32(zero_point),
+        }
+    }
+
+    /// 8 codes as 32-bit integers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn round(&self, x: __m256) -> __m256i {
+        let clamped = _mm256_min_ps(_mm256_max_ps(x, self.low), self.high);
+        _mm256_add_epi32(_mm256_cvtps_epi32(clamped), self.zero_point)
+    }
+}
+
+/// 16 codes of 32 bits, each 0..=255, as bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pack_16(first: __m256i, second: __m256i) -> __m128i {
+    // `vpackssdw` works by 128-bit lanes: the quarters come out as 0, 2, 1, 3.
+    let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
+    _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+}
+
+/// 8 codes of 32 bits, each 0..=255, as bytes in the low half.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pack_8(codes: __m256i) -> __m128i {
+    let words = _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+    _mm_packus_epi16(words, words)
+}
+
+/// See [`tq_kernels::RowKernel::requantize_tile`].
+#[target_feature(enable = "avx2")]
+#[allow(clippy::too_many_arguments, reason = "the signature of the contract")]
+pub(super) fn requantize_tile(
+    rows: usize,
+    acc: &[i32],
+    acc_stride: usize,
+    offset: &[i32],
+    multiplier: &[f32],
+    params: Requantize,
+    out: &mut [u8],
+    out_stride: usize,
+) {
+    let rounder = Rounder::new(params.zero_point, params.clamp);
+    let columns = offset.len().min(multiplier.len());
+    for r in 0..rows {
+        let (acc, out) = (&acc[r * acc_stride..][..columns], &mut out[r * out_stride..][..columns]);
+        let mut c = 0;
+        while c + 16 <= columns {
+            let first = requantize_8(&rounder, &acc[c..], &offset[c..], &multiplier[c..]);
+            let second = requantize_8(&rounder, &acc[c + 8..], &offset[c + 8..], &multiplier[c + 8..]);
+            store_16(&mut out[c..].as_chunks_mut().0[0], pack_16(first, second));
+            c += 16;
+        }
+        if c + 8 <= columns {
+            let codes = requantize_8(&rounder, &acc[c..], &offset[c..], &multiplier[c..]);
+            store_8(&mut out[c..].as_chunks_mut().0[0], pack_8(codes));
+            c += 8;
+        }
+        requantize_row(&acc[c..], &offset[c..], &multiplier[c..], params, &mut out[c..]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn requantize_8(rounder: &Rounder, acc: &[i32], offset: &[i32], multiplier: &[f32]) -> __m256i {
+    let acc = load_8_i32(&acc.as_chunks().0[0]);
+    let sum = _mm256_add_epi32(acc, load_8_i32(&offset.as_chunks().0[0]));
+    let multiplier = load_8_f32(&multiplier.as_chunks().0[0]);
+    rounder.round(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier))
+}
+
+/// See [`tq_kernels::RowKernel::quantize`].
+#[target_feature(enable = "avx2")]
+pub(super) fn quantize(src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) -> usize {
+    let rounder = Rounder::new(params.zero_point, clamp);
+    let scale = _mm256_set1_ps(params.scale);
+    let (src, dst) = (src.as_chunks::<16>().0, dst.as_chunks_mut::<16>().0);
+    for (src, dst) in src.iter().zip(&mut *dst) {
+        let halves = src.as_chunks::<8>().0;
+        let first = rounder.round(_mm256_div_ps(load_8_f32(&halves[0]), scale));
+        let second = rounder.round(_mm256_div_ps(load_8_f32(&halves[1]), scale));
+        store_16(dst, pack_16(first, second));
+    }
+    16 * src.len().min(dst.len())
+}
+
+/// See [`tq_kernels::RowKernel::dequantize`].
+#[target_feature(enable = "avx2")]
+pub(super) fn dequantize(src: &[u8], params: AffineU8, dst: &mut [f32]) -> usize {
+    let side = Side::new(params);
+    let (src, dst) = (src.as_chunks::<8>().0, dst.as_chunks_mut::<8>().0);
+    for (src, dst) in src.iter().zip(&mut *dst) {
+        store_8_f32(dst, side.reals(load_8(src)));
+    }
+    8 * src.len().min(dst.len())
+}
+
+/// Scale and zero point of an operand.
+#[derive(Clone, Copy)]
+struct Side {
+    scale: __m256,
+    zero_point: __m256i,
+}
+
+impl Side {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(params: AffineU8) -> Self {
+        Self { scale: _mm256_set1_ps(params.scale), zero_point: _mm256_set1_epi32(params.zero_point) }
+    }
+
+    /// The reals of the low 8 codes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn reals(&self, codes: __m128i) -> __m256 {
+        // The difference has 9 bits: its conversion is exact.
+        let steps = _mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), self.zero_point);
+        _mm256_mul_ps(_mm256_cvtepi32_ps(steps), self.scale)
+    }
+}
+
+/// See [`tq_kernels::RowKernel::binary`].
+#[target_feature(enable = "avx2")]
+pub(super) fn binary(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) -> usize {
+    let (left, right) = (Side::new(params.lhs), Side::new(params.rhs));
+    let rounder = Rounder::new(params.out.zero_point, params.clamp);
+    let scale = _mm256_set1_ps(params.out.scale);
+    let (lhs, rhs, out) = (lhs.as_chunks::<16>().0, rhs.as_chunks::<16>().0, out.as_chunks_mut::<16>().0);
+    for ((lhs, rhs), out) in lhs.iter().zip(rhs).zip(&mut *out) {
+        let (a, b) = (load_16(lhs), load_16(rhs));
+        let first = combine(params.op, left.reals(a), right.reals(b));
+        let (a, b) = (_mm_unpackhi_epi64(a, a), _mm_unpackhi_epi64(b, b));
+        let second = combine(params.op, left.reals(a), right.reals(b));
+        let first = rounder.round(_mm256_div_ps(first, scale));
+        let second = rounder.round(_mm256_div_ps(second, scale));
+        store_16(out, pack_16(first, second));
+    }
+    16 * lhs.len().min(rhs.len()).min(out.len())
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn combine(op: BinaryOp, a: __m256, b: __m256) -> __m256 {
+    match op {
+        BinaryOp::Add => _mm256_add_ps(a, b),
+        BinaryOp::Sub => _mm256_sub_ps(a, b),
+        BinaryOp::ReverseSub => _mm256_sub_ps(b, a),
+        BinaryOp::Mul => _mm256_mul_ps(a, b),
+    }
+}
+
+/// See [`tq_kernels::RowKernel::max_row`]. Compilers vectorise it.
+#[target_feature(enable = "avx2")]
+pub(super) fn max_row(acc: &mut [u8], row: &[u8]) {
+    for (acc, &a) in acc.iter_mut().zip(row) {
+        *acc = (*acc).max(a);
+    }
+}
+
+/// See [`tq_kernels::RowKernel::sum_row`]. Compilers vectorise it.
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_row(acc: &mut [i32], row: &[u8]) {
+    for (acc, &a) in acc.iter_mut().zip(row) {
+        *acc += i32::from(a);
+    }
+}

@@ -1,0 +1,179 @@
+//! The AVX2 loops as kernels of the contract.
+#![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
+
+use super::{Avx2, depthwise, elementwise, tile};
+use tq_kernels::row::{binary_row, quantize_row};
+use tq_kernels::scalar::{ScalarRows, support};
+use tq_kernels::{
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, Microkernel,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel, RowNames, TiledGemm,
+};
+use tq_qtypes::{CapabilityTable, OperatorKind};
+
+impl RowKernel for Avx2 {
+    fn row_names(&self) -> RowNames {
+        RowNames {
+            depthwise: "x86_64-u8i8i32-depthwise-avx2",
+            binary: "x86_64-u8-binary-avx2",
+            pool: "x86_64-u8-pool-avx2",
+            convert: "x86_64-f32u8-convert-avx2",
+        }
+    }
+
+    fn requantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        multiplier: &[f32],
+        params: Requantize,
+        out: &mut [u8],
+        out_stride: usize,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe {
+            elementwise::requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+        }
+    }
+
+    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        let done = unsafe { depthwise::depthwise(taps, weights, weight_stride, acc) };
+        for (t, tap) in taps.iter().enumerate() {
+            let rest = acc[done..].iter_mut().zip(tap.get(done..).unwrap_or(&[]));
+            for ((acc, &a), &w) in rest.zip(weights.get(t * weight_stride + done..).unwrap_or(&[])) {
+                *acc += i32::from(a) * i32::from(w);
+            }
+        }
+    }
+
+    fn max_row(&self, acc: &mut [u8], row: &[u8]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { elementwise::max_row(acc, row) }
+    }
+
+    fn sum_row(&self, acc: &mut [i32], row: &[u8]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { elementwise::sum_row(acc, row) }
+    }
+
+    fn binary(&self, params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        let done = unsafe { elementwise::binary(params, lhs, rhs, out) };
+        binary_row(params, &lhs[done..], &rhs[done..], &mut out[done..]);
+    }
+
+    fn quantize(&self, src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        let done = unsafe { elementwise::quantize(src, params, clamp, dst) };
+        quantize_row(&src[done..], params, clamp, &mut dst[done..]);
+    }
+
+    fn dequantize(&self, src: &[u8], params: AffineU8, dst: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        let done = unsafe { elementwise::dequantize(src, params, dst) };
+        ScalarRows.dequantize(&src[done..], params, &mut dst[done..]);
+    }
+}
+
+impl Microkernel for Avx2 {
+    type Lhs = i16;
+    const MR: usize = tile::MR;
+    const NR: usize = tile::NR;
+    const KU: usize = tile::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i8i32-6x16c2-avx2"
+    }
+
+    fn tile(&self, rows: usize, k: usize, lhs: &[i16], lhs_stride: usize, rhs: &[i8], out: &mut [i32]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe {
+            match rows {
+                1 => tile::tile::<1>(k, lhs, lhs_stride, rhs, out),
+                2 => tile::tile::<2>(k, lhs, lhs_stride, rhs, out),
+                3 => tile::tile::<3>(k, lhs, lhs_stride, rhs, out),
+                4 => tile::tile::<4>(k, lhs, lhs_stride, rhs, out),
+                5 => tile::tile::<5>(k, lhs, lhs_stride, rhs, out),
+                _ => tile::tile::<6>(k, lhs, lhs_stride, rhs, out),
+            }
+        }
+    }
+
+    fn pack_lhs(&self, src: &[u8], dst: &mut [i16]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { tile::pack_lhs(src, dst) }
+    }
+}
+
+/// The kernels of AVX2. Tables are left to the scalar library, whose loop is as fast as the gathers of AVX2.
+#[derive(Debug)]
+pub struct Avx2Library {
+    gemm: TiledGemm<Avx2>,
+    depthwise: DepthwiseDriver<Avx2>,
+    binary: BinaryDriver<Avx2>,
+    pool: PoolDriver<Avx2>,
+    convert: ConvertDriver<Avx2>,
+    capabilities: CapabilityTable,
+}
+
+impl Avx2Library {
+    /// The library, for a processor that has AVX2.
+    #[must_use]
+    pub fn new(token: Avx2) -> Self {
+        use OperatorKind as Op;
+        let kinds = [
+            Op::Linear,
+            Op::Conv,
+            Op::DepthwiseConv,
+            Op::Add,
+            Op::Sub,
+            Op::Mul,
+            Op::MaxPool,
+            Op::AveragePool,
+        ];
+        Self {
+            gemm: TiledGemm(token),
+            depthwise: DepthwiseDriver(token),
+            binary: BinaryDriver(token),
+            pool: PoolDriver(token),
+            convert: ConvertDriver(token),
+            capabilities: CapabilityTable::new(kinds.into_iter().map(support).collect()),
+        }
+    }
+}
+
+impl KernelLibrary for Avx2Library {
+    fn name(&self) -> &'static str {
+        "x86_64-avx2"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx2
+    }
+
+    fn capabilities(&self) -> &CapabilityTable {
+        &self.capabilities
+    }
+
+    fn gemm(&self) -> Option<&dyn QGemm> {
+        Some(&self.gemm)
+    }
+
+    fn depthwise(&self) -> Option<&dyn QDepthwise> {
+        Some(&self.depthwise)
+    }
+
+    fn binary(&self) -> Option<&dyn QBinary> {
+        Some(&self.binary)
+    }
+
+    fn pool(&self) -> Option<&dyn QPool> {
+        Some(&self.pool)
+    }
+
+    fn convert(&self) -> Option<&dyn QConvert> {
+        Some(&self.convert)
+    }
+}

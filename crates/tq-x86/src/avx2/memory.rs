@@ -1,0 +1,86 @@
+//! Loads and stores of arrays: the length is in the type, so nothing is left to prove where they are used.
+#![allow(unsafe_code, reason = "vector loads and stores take raw pointers")]
+
+use std::arch::x86_64::*;
+
+/// 8 bytes in the low half.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_8<T: bytemuck::Pod>(src: &[T; 8]) -> __m128i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: `src` is valid for reads of 8 elements of 1 byte, and `movq` needs no alignment.
+    unsafe { _mm_loadl_epi64(src.as_ptr().cast()) }
+}
+
+/// 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_16<T: bytemuck::Pod>(src: &[T; 16]) -> __m128i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: `src` is valid for reads of 16 elements of 1 byte, and `movdqu` needs no alignment.
+    unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
+}
+
+/// 8 weights of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_8_i16(src: &[i16; 8]) -> __m128i {
+    // SAFETY: `src` is valid for reads of 16 bytes, and `movdqu` needs no alignment.
+    unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
+}
+
+/// 16 weights of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_16_i16(src: &[i16; 16]) -> __m256i {
+    // SAFETY: `src` is valid for reads of 32 bytes, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+}
+
+/// 8 accumulators.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_8_i32(src: &[i32; 8]) -> __m256i {
+    // SAFETY: `src` is valid for reads of 32 bytes, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+}
+
+/// 8 reals.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_8_f32(src: &[f32; 8]) -> __m256 {
+    // SAFETY: `src` is valid for reads of 32 bytes, and `vmovups` needs no alignment.
+    unsafe { _mm256_loadu_ps(src.as_ptr()) }
+}
+
+/// The low 8 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_8(dst: &mut [u8; 8], value: __m128i) {
+    // SAFETY: `dst` is valid for writes of 8 bytes, and `movq` needs no alignment.
+    unsafe { _mm_storel_epi64(dst.as_mut_ptr().cast(), value) }
+}
+
+/// 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_16(dst: &mut [u8; 16], value: __m128i) {
+    // SAFETY: `dst` is valid for writes of 16 bytes, and `movdqu` needs no alignment.
+    unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), value) }
+}
+
+/// 8 accumulators.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_8_i32(dst: &mut [i32; 8], value: __m256i) {
+    // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
+}
+
+/// 8 reals.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_8_f32(dst: &mut [f32; 8], value: __m256) {
+    // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovups` needs no alignment.
+    unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), value) }
+}

@@ -1,0 +1,23 @@
+//! AVX2: no dot-product instructions, so products are widened to 16 bits and summed in pairs by `vpmaddwd`.
+
+mod depthwise;
+mod elementwise;
+mod library;
+mod memory;
+mod tile;
+
+pub use library::Avx2Library;
+
+/// Proof that this processor has AVX2: [`Avx2::detect`] is the only way to one.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2 {
+    _detected: (),
+}
+
+impl Avx2 {
+    /// Asks the processor.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self { _detected: () })
+    }
+}

@@ -1,0 +1,36 @@
+//! Integer kernels for x86-64. On other architectures this crate is empty but for [`library`], which gives `None`.
+//!
+//! Kernels are exact: [`tq_kernels::conformance`] holds them bit for bit to plain 64-bit references.
+//! Processors are asked at run time; `TQ_ISA` lowers the answer.
+//!
+//! ```
+//! let kernels = tq_kernels::Kernels::new(tq_x86::library());
+//! println!("{}", kernels.gemm().name());
+//! ```
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::{Avx2, Avx2Library};
+
+use tq_kernels::KernelLibrary;
+
+/// The best library that this processor runs and `TQ_ISA` allows; `None` leaves the scalar one.
+///
+/// The answer is found once a process.
+#[must_use]
+pub fn library() -> Option<&'static dyn KernelLibrary> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::sync::LazyLock;
+        use tq_kernels::Isa;
+        static LIBRARY: LazyLock<Option<Avx2Library>> = LazyLock::new(|| {
+            let token = Avx2::detect()?;
+            Isa::Avx2.allowed_by_env().then(|| Avx2Library::new(token))
+        });
+        LIBRARY.as_ref().map(|library| library as &dyn KernelLibrary)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
