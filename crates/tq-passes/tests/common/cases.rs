@@ -16,17 +16,17 @@ const NAMES: [&str; 6] = [
     "imagenet_efficientnet_lite0",
 ];
 
-pub struct Case {
-    pub name: String,
-    pub float: f64,
-    pub best_static: f64,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) float: f64,
+    pub(crate) best_static: f64,
     dir: PathBuf,
     json: Value,
     labels: Vec<i64>,
 }
 
 /// Stored arrays with the preprocessing that makes them the model's input.
-pub struct Data {
+pub(crate) struct Data {
     values: Vec<f32>,
     dims: Vec<usize>,
     scale: f32,
@@ -35,7 +35,7 @@ pub struct Data {
 }
 
 /// The cases of the folder in `TQ_MODELS_DIR`, or none where it is not set.
-pub fn cases() -> Option<Vec<Case>> {
+pub(crate) fn cases() -> Option<Vec<Case>> {
     let root = PathBuf::from(std::env::var_os("TQ_MODELS_DIR")?);
     let only = std::env::var("TQ_CASE").ok();
     let wanted = NAMES.iter().filter(|n| only.as_deref().is_none_or(|o| o == **n));
@@ -68,20 +68,20 @@ impl Case {
         }
     }
 
-    pub fn graph(&self) -> Graph {
+    pub(crate) fn graph(&self) -> Graph {
         tq_onnx::import(&self.dir.join(self.json["model"].as_str().unwrap())).unwrap()
     }
 
-    pub fn calibration(&self) -> Data {
+    pub(crate) fn calibration(&self) -> Data {
         self.data("calib")
     }
 
-    pub fn evaluation(&self) -> Data {
+    pub(crate) fn evaluation(&self) -> Data {
         self.data("eval")
     }
 
     /// How many samples of a batch have their label at the largest output.
-    pub fn hits(&self, out: &Tensor, start: usize) -> usize {
+    pub(crate) fn hits(&self, out: &Tensor, start: usize) -> usize {
         let rows = out.dims()[0];
         let scores = out.to_f32_vec().unwrap();
         let classes = scores.len() / rows;
@@ -124,12 +124,12 @@ fn read_array(path: &Path) -> (Vec<f32>, Vec<usize>) {
 }
 
 impl Data {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.dims[0]
     }
 
     /// At most `n` samples from `start`, as the model takes them.
-    pub fn batch(&self, start: usize, n: usize) -> Tensor {
+    pub(crate) fn batch(&self, start: usize, n: usize) -> Tensor {
         let end = (start + n).min(self.len());
         let sample: usize = self.dims[1..].iter().product();
         let area: usize = self.dims[2..].iter().product();

@@ -1,4 +1,4 @@
 //! What several tests need.
 #![allow(dead_code)] // Each test file uses a part.
 
-pub mod cases;
+pub(crate) mod cases;
