@@ -127,7 +127,7 @@ fn one_small_file_cannot_be_read_without_end() {
 fn what_is_no_file_is_named() {
     let dir = folder();
     let of = |path: &str| import(&dir.path().join(path)).unwrap_err().to_string();
-    assert!(of("nothing.onnx").contains("nothing.onnx: No such file"));
+    assert!(of("nothing.onnx").contains("nothing.onnx: "));
     assert!(of("sub").ends_with("sub: it is not a regular file"));
     #[cfg(unix)]
     assert_eq!(

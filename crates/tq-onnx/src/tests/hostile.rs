@@ -81,7 +81,7 @@ fn survive(bytes: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn many_of_anything_stays_quick() {
     graph_of(&mut m).initializer = vec![int64s("three", &[3])];
     graph_of(&mut m).output = vec![info("s300", DataType::Int64, &[])];
     survive(&m.encode_to_vec());
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 proptest! {
