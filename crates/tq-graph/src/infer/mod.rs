@@ -24,7 +24,7 @@ use crate::{Graph, GraphError, Op};
 use context::{Context, Fact, MAX_RANK, show};
 use values::Content;
 
-/// Elements of followed tensors that are kept at a time; beyond it further ones are not followed.
+/// Elements of followed results that are kept; beyond it nothing more is followed.
 const CONTENT_BUDGET: usize = 1 << 22;
 
 /// Fills in type and shape of every value.
@@ -45,8 +45,7 @@ fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
     let mut budget = CONTENT_BUDGET;
     let mut contents: Vec<Option<Content>> = Vec::with_capacity(graph.values.len());
     for value in &mut graph.values {
-        let content = value.constant.as_ref().and_then(values::of_constant);
-        contents.push(content.filter(|c| spend(&mut budget, c)));
+        contents.push(value.constant.as_ref().and_then(values::of_constant));
         if let Some(tensor) = &value.constant {
             value.dtype = Some(tensor.dtype());
             value.shape = Some(crate::dim::shape_of(tensor.dims()));
@@ -63,12 +62,12 @@ fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
     for i in 0..graph.nodes.len() {
         let ctx = Context { graph, node: &graph.nodes[i], contents: &contents };
         let mut facts = of_node(&ctx)?;
-        let mut found = values::of_outputs(&ctx, &facts);
+        let found = if budget > 0 { values::of_outputs(&ctx, &facts) } else { vec![None; facts.len()] };
         for (out, fact) in facts.iter_mut().enumerate() {
             complete(&ctx, out, fact)?;
         }
         let outputs = graph.nodes[i].outputs.clone();
-        for ((slot, fact), content) in outputs.into_iter().zip(facts).zip(found.drain(..)) {
+        for ((slot, fact), content) in outputs.into_iter().zip(facts).zip(found) {
             let Some(id) = slot else { continue };
             let value = &mut graph.values[id.0];
             value.dtype = fact.dtype.or(value.dtype);
@@ -79,11 +78,10 @@ fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
     Ok(contents)
 }
 
+/// Takes the contents out of the budget; the first that do not fit end it.
 fn spend(budget: &mut usize, content: &Content) -> bool {
     let left = budget.checked_sub(content.len().max(1));
-    if let Some(left) = left {
-        *budget = left;
-    }
+    *budget = left.unwrap_or(0);
     left.is_some()
 }
 

@@ -35,6 +35,9 @@ pub(super) fn reshape(ctx: &Context<'_>, allow_zero: bool) -> Result<Fact, Graph
 }
 
 fn reshape_to(ctx: &Context<'_>, target: &[Dim], allow_zero: bool) -> Result<Shape, GraphError> {
+    if target.len() > MAX_RANK {
+        return ctx.fail(format!("output rank {} is more than {MAX_RANK}", target.len()));
+    }
     let input = ctx.shape(0);
     let mut out = Vec::with_capacity(target.len());
     let mut inferred = None;
@@ -414,6 +417,9 @@ pub(super) fn constant_of_shape(ctx: &Context<'_>, value: &Tensor) -> Result<Fac
         return ctx.fail(format!("value has {} elements, expected 1", value.len()));
     }
     let shape = match ctx.content(0) {
+        Some(dims) if dims.len() > MAX_RANK => {
+            return ctx.fail(format!("output rank {} is more than {MAX_RANK}", dims.len()));
+        }
         Some(dims) => {
             let dims: Shape = dims.iter().cloned().collect();
             if dims.iter().any(|d| d.known().is_some_and(|n| n < 0)) {

@@ -18,16 +18,25 @@ pub(super) type Content = Rc<ArrayD<Dim>>;
 /// Elements up to which tensors are followed.
 const MAX_ELEMENTS: usize = 4096;
 
-/// Elements up to which tensors with symbolic elements are followed; shapes are far smaller.
+/// Elements up to which tensors with symbolic elements, and constants of other types than i64, are followed;
+/// shapes are far smaller.
 const MAX_SYMBOLIC: usize = 256;
 
 /// The contents of a constant, when it is a small tensor of integers.
 pub(super) fn of_constant(tensor: &Tensor) -> Option<Content> {
-    if tensor.len() > MAX_ELEMENTS {
+    // Other types than that of shapes are biases or codes, except the short ones.
+    let limit = if tensor.dtype() == DType::I64 { MAX_ELEMENTS } else { MAX_SYMBOLIC };
+    if extent(tensor.dims()).is_none_or(|n| n > limit) {
         return None;
     }
     let dims = tensor.to_i64_vec()?.into_iter().map(Dim::from).collect();
     ArrayD::from_shape_vec(IxDyn(tensor.dims()), dims).ok().map(Rc::new)
+}
+
+/// The number of elements, axes of length 0 not counted: beside one of these the others can be of any length, which
+/// array functions do not take.
+fn extent(dims: &[usize]) -> Option<usize> {
+    dims.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d))
 }
 
 /// The numbers, if all are known.
@@ -85,7 +94,7 @@ fn conform(content: ArrayD<Dim>, dtype: DType) -> Option<Content> {
         }
     }
     let limit = if symbolic { MAX_SYMBOLIC } else { MAX_ELEMENTS };
-    (content.len() <= limit).then(|| Rc::new(content))
+    extent(content.shape()).is_some_and(|n| n <= limit).then(|| Rc::new(content))
 }
 
 /// The contents of the outputs of a node, whose types and shapes have been inferred.
@@ -120,8 +129,7 @@ fn single(ctx: &Context<'_>, fact: &Fact) -> Option<ArrayD<Dim>> {
         Op::ConstantOfShape { value } => {
             let element = Dim::from(*value.to_i64_vec()?.first()?);
             let dims = crate::dim::known_shape(fact.shape.as_ref()?)?;
-            let len = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
-            (len <= MAX_ELEMENTS).then(|| ArrayD::from_elem(IxDyn(&dims), element))
+            (extent(&dims)? <= MAX_ELEMENTS).then(|| ArrayD::from_elem(IxDyn(&dims), element))
         }
         Op::Transpose { perm } => {
             let content = ctx.content(0)?;
@@ -161,15 +169,14 @@ fn cast(content: &ArrayD<Dim>, to: DType) -> Option<ArrayD<Dim>> {
 fn binary(op: BinaryOp, a: &ArrayD<Dim>, b: &ArrayD<Dim>) -> Option<ArrayD<Dim>> {
     // The shapes broadcast, but the result may be larger than either.
     let rank = a.ndim().max(b.ndim());
-    let extent = |x: &ArrayD<Dim>, i: usize| (i + x.ndim()).checked_sub(rank).map_or(1, |i| x.shape()[i]);
+    let size = |x: &ArrayD<Dim>, i: usize| (i + x.ndim()).checked_sub(rank).map_or(1, |i| x.shape()[i]);
     let dims: Vec<usize> = (0..rank)
-        .map(|i| match (extent(a, i), extent(b, i)) {
+        .map(|i| match (size(a, i), size(b, i)) {
             (1, n) => n,
             (n, _) => n,
         })
         .collect();
-    let len = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
-    if len > MAX_ELEMENTS {
+    if extent(&dims)? > MAX_ELEMENTS {
         return None;
     }
     let (a, b) = (a.broadcast(IxDyn(&dims))?, b.broadcast(IxDyn(&dims))?);
