@@ -6,7 +6,7 @@ use crate::gemm::{
     RequantizeStage, Stage, check_epilogue, is_wide,
 };
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{Requantize, RowKernel};
+use crate::row::{Requantize, RowKernel, Tap};
 use crate::{KernelError, Result, Window2d};
 use std::fmt::Debug;
 
@@ -15,6 +15,9 @@ const GRAIN: usize = 256 * 1024;
 
 /// Channels done at a time: their accumulators and parameters live on the stack.
 const BLOCK: usize = MAX_NR;
+
+/// Sums held at a time: a run of positions by a block of channels.
+const TILE: usize = 1024;
 
 /// Taps handed to the inner loop at a time.
 const TAPS: usize = 32;
@@ -221,43 +224,70 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
         let (w, rhs) = (self.window, self.rhs);
         let panel = Panel::new(start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point, self.stage.factors());
         let wide = rhs.wide.iter().any(|&c| (start..start + count).contains(&c));
-        for (i, out) in out.chunks_mut(stride).enumerate() {
-            let position = first + i;
+        let interior = w.interior_columns();
+        let positions = out.len().div_ceil(stride);
+        let mut tile = [0i32; TILE];
+        let mut done = 0;
+        while done < positions {
+            let position = first + done;
             let (x, y) = (position % w.out_w, position / w.out_w % w.out_h);
             let image = position / (w.out_w * w.out_h) * w.in_h;
-            let out = &mut out[start..];
+            let out = &mut out[done * stride + start..];
             if wide {
                 self.wide_position(image, y, x, &panel, start, out);
+                done += 1;
                 continue;
             }
-            // Taps outside the image hold the code of zero. They add `za * w`, which the offset takes away again.
-            let acc = &mut [0i32; BLOCK][..count];
-            self.accumulate(image, y, x, start, acc);
-            self.stage.narrow(&self.row_kernel, 1, acc, count, &panel, out, count);
+            // Neighbours whose taps all lie in the image move through it in step; others go one by one.
+            let run = if interior.contains(&x) {
+                (interior.end - x).min(positions - done).min(TILE / count)
+            } else {
+                1
+            };
+            let acc = &mut tile[..run * count];
+            acc.fill(0);
+            self.accumulate(image, y, x, start, run, count, acc);
+            self.stage.narrow(&self.row_kernel, run, acc, count, &panel, out, stride);
+            done += run;
         }
     }
 
-    /// Sums the products of one position.
-    fn accumulate(&self, image: usize, y: usize, x: usize, start: usize, acc: &mut [i32]) {
-        let (w, channels, count) = (self.window, self.rhs.channels, acc.len());
+    /// Sums the products of `run` positions of a row.
+    ///
+    /// Taps outside the image hold the code of zero. They add `za * w`, which the offset of the epilogue takes
+    /// away again.
+    #[allow(clippy::too_many_arguments, reason = "one tile: where it is and how large it is")]
+    fn accumulate(
+        &self,
+        image: usize,
+        y: usize,
+        x: usize,
+        start: usize,
+        run: usize,
+        count: usize,
+        acc: &mut [i32],
+    ) {
+        let (w, channels) = (self.window, self.rhs.channels);
         let pad_codes = [self.lhs_zero_point as u8; BLOCK];
-        let padding = &pad_codes[..count];
+        let padding = Tap { codes: &pad_codes[..count], step: 0 };
+        let step = w.stride.1 * channels;
         let (rows, columns) = (w.rows(y), w.columns(x));
-        let mut taps: [&[u8]; TAPS] = [padding; TAPS];
+        let mut taps = [padding; TAPS];
         let (mut filled, mut done) = (0, 0);
         for ky in 0..w.kernel.0 {
             let in_row = rows.contains(&ky).then(|| (image + w.in_row(y, ky)) * w.in_w);
             for kx in 0..w.kernel.1 {
                 taps[filled] = match in_row {
                     Some(row) if columns.contains(&kx) => {
-                        &self.input[(row + w.in_column(x, kx)) * channels + start..][..count]
+                        let from = (row + w.in_column(x, kx)) * channels + start;
+                        Tap { codes: &self.input[from..][..(run - 1) * step + count], step }
                     }
                     _ => padding,
                 };
                 filled += 1;
                 if filled == TAPS {
                     let weights = &self.rhs.weights[done * channels + start..];
-                    self.row_kernel.depthwise(&taps, weights, channels, acc);
+                    self.row_kernel.depthwise(run, count, &taps, weights, channels, acc);
                     done += TAPS;
                     filled = 0;
                 }
@@ -265,7 +295,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
         }
         if filled > 0 {
             let weights = &self.rhs.weights[done * channels + start..];
-            self.row_kernel.depthwise(&taps[..filled], weights, channels, acc);
+            self.row_kernel.depthwise(run, count, &taps[..filled], weights, channels, acc);
         }
     }
 

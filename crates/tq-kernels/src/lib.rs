@@ -58,7 +58,7 @@ pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};
 pub use lookup::{Lookup, TableLookup};
 pub use pool::{AverageParams, MaxParams, PoolDriver, QPool};
-pub use row::{AffineU8, Requantize, RowKernel, RowNames};
+pub use row::{AffineU8, Requantize, RowKernel, RowNames, Tap};
 pub use scalar::ScalarLibrary;
 pub use window::Window2d;
 

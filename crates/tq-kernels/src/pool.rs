@@ -2,10 +2,10 @@
 
 use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{AffineU8, RowKernel};
+use crate::row::{AffineU8, Requantize, RowKernel};
 use crate::{Result, Window2d};
 use std::fmt::Debug;
-use tq_qtypes::requantize::round_clamped;
+use tq_qtypes::requantize::requantize_wide;
 
 /// Codes read below which a task is not worth a thread.
 const GRAIN: usize = 256 * 1024;
@@ -165,9 +165,9 @@ impl<R: RowKernel> PoolDriver<R> {
         let correction = inside as i64 * i64::from(params.input.zero_point);
         for start in (0..window.channels).step_by(BLOCK) {
             let out = &mut out[start..window.channels.min(start + BLOCK)];
-            let mut sums = [0i64; BLOCK];
             let mut narrow = [0i32; BLOCK];
             let narrow = &mut narrow[..out.len()];
+            let mut sums = [0i64; BLOCK];
             let mut rows = 0;
             for_each_tap(window, place, input, |tap| {
                 self.0.sum_row(narrow, &tap[start..]);
@@ -177,10 +177,17 @@ impl<R: RowKernel> PoolDriver<R> {
                     rows = 0;
                 }
             });
+            let params = Requantize { zero_point: params.out.zero_point, clamp: params.clamp };
+            if inside < NARROW_ROWS {
+                let (offset, multiplier) = ([-correction as i32; BLOCK], [multiplier; BLOCK]);
+                let (n, offset) = (out.len(), &offset[..out.len()]);
+                self.0.requantize_tile(1, narrow, n, offset, &multiplier[..n], params, out, n);
+                continue;
+            }
             flush(&mut sums, narrow);
             for (out, &sum) in out.iter_mut().zip(&sums) {
-                let real = (sum - correction) as f32 * multiplier;
-                *out = round_clamped(real, params.out.zero_point, params.clamp.0, params.clamp.1) as u8;
+                let (min, max) = params.clamp;
+                *out = requantize_wide(sum - correction, multiplier, params.zero_point, min, max) as u8;
             }
         }
     }

@@ -40,6 +40,15 @@ pub struct RowNames {
     pub convert: &'static str,
 }
 
+/// One tap of a depthwise window over a run of output positions.
+#[derive(Debug, Clone, Copy)]
+pub struct Tap<'a> {
+    /// The codes under the tap, from the first position and channel on.
+    pub codes: &'a [u8],
+    /// Codes from one position to the next; 0 for padding, which every position shares.
+    pub step: usize,
+}
+
 /// The inner loops of one instruction-set level.
 ///
 /// Slices that correspond element by element have equal lengths; implementations go by the shortest, so that no
@@ -70,16 +79,20 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
         }
     }
 
-    /// `acc[c] += Σ_t taps[t][c] * weights[t * weight_stride + c]` for every `c < acc.len()`.
+    /// `acc[p * channels + c] += Σ_t taps[t].codes[p * taps[t].step + c] * weights[t * weight_stride + c]` for
+    /// `p < positions` and `c < channels`.
     ///
     /// Weights are in -255..=255.
-    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
-        for (t, tap) in taps.iter().enumerate() {
-            let weights = &weights[t * weight_stride..];
-            for ((acc, &a), &w) in acc.iter_mut().zip(*tap).zip(weights) {
-                *acc += i32::from(i16::from(a)) * i32::from(w);
-            }
-        }
+    fn depthwise(
+        &self,
+        positions: usize,
+        channels: usize,
+        taps: &[Tap],
+        weights: &[i16],
+        weight_stride: usize,
+        acc: &mut [i32],
+    ) {
+        depthwise_channels(0, positions, channels, taps, weights, weight_stride, acc);
     }
 
     /// `acc[c] = max(acc[c], row[c])`.
@@ -110,6 +123,31 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
     fn dequantize(&self, src: &[u8], params: AffineU8, dst: &mut [f32]) {
         for (d, &q) in dst.iter_mut().zip(src) {
             *d = dequantize_f32(i32::from(q), params.scale, params.zero_point);
+        }
+    }
+}
+
+/// [`RowKernel::depthwise`] for channels from `first` on, also the remainder loop of vector versions.
+pub fn depthwise_channels(
+    first: usize,
+    positions: usize,
+    channels: usize,
+    taps: &[Tap],
+    weights: &[i16],
+    weight_stride: usize,
+    acc: &mut [i32],
+) {
+    if first >= channels {
+        return;
+    }
+    for (p, acc) in acc.chunks_exact_mut(channels).take(positions).enumerate() {
+        let acc = &mut acc[first..];
+        for (t, tap) in taps.iter().enumerate() {
+            let (codes, weights) =
+                (&tap.codes[p * tap.step + first..], &weights[t * weight_stride + first..]);
+            for ((acc, &a), &w) in acc.iter_mut().zip(codes).zip(weights) {
+                *acc += i32::from(i16::from(a)) * i32::from(w);
+            }
         }
     }
 }

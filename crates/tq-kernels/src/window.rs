@@ -126,6 +126,15 @@ impl Window2d {
         valid_taps(x * self.stride.1, self.dilation.1, self.pads[1], self.kernel.1, self.in_w)
     }
 
+    /// Output columns whose windows lie in the image from side to side.
+    pub(crate) fn interior_columns(&self) -> Range<usize> {
+        let first = self.pads[1].div_ceil(self.stride.1);
+        // Validation has shown these sums to fit.
+        let room = (self.in_w + self.pads[1]).saturating_sub((self.kernel.1 - 1) * self.dilation.1);
+        let end = room.div_ceil(self.stride.1).min(self.out_w);
+        first..end.max(first)
+    }
+
     /// Row of the image that tap `k` of the window at row `y` reads; only for taps of [`Self::rows`].
     pub(crate) fn in_row(&self, y: usize, k: usize) -> usize {
         y * self.stride.0 + k * self.dilation.0 - self.pads[0]
@@ -202,6 +211,18 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn interior_columns_are_those_with_all_taps() {
+        for (kernel, stride, dilation, pad) in
+            [(3, 1, 1, 1), (3, 2, 1, 1), (1, 1, 1, 0), (5, 3, 2, 4), (7, 1, 1, 3), (4, 2, 3, 0), (9, 1, 1, 2)]
+        {
+            let w = Window2d::new(1, (1, 12), 1, (1, kernel), (1, stride), (1, dilation), [0, pad, 0, pad])
+                .unwrap();
+            let want: Vec<usize> = (0..w.out_w).filter(|&x| w.columns(x) == (0..kernel)).collect();
+            assert_eq!(w.interior_columns().collect::<Vec<_>>(), want);
         }
     }
 

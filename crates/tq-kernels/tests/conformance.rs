@@ -4,7 +4,7 @@ use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Kernels, Lookup, Microkernel,
-    PoolDriver, RowKernel, RowNames, ScalarLibrary, TiledGemm,
+    PoolDriver, RowKernel, RowNames, ScalarLibrary, Tap, TiledGemm,
 };
 
 #[test]
@@ -88,11 +88,22 @@ impl RowKernel for Mistaken {
         }
     }
 
-    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
+    fn depthwise(
+        &self,
+        positions: usize,
+        channels: usize,
+        taps: &[Tap],
+        weights: &[i16],
+        weight_stride: usize,
+        acc: &mut [i32],
+    ) {
         // 16-bit products wrap.
-        for (t, tap) in taps.iter().enumerate() {
-            for ((acc, &a), &w) in acc.iter_mut().zip(*tap).zip(&weights[t * weight_stride..]) {
-                *acc += i32::from(i16::from(a).wrapping_mul(w));
+        for (p, acc) in acc.chunks_exact_mut(channels).take(positions).enumerate() {
+            for (t, tap) in taps.iter().enumerate() {
+                let codes = &tap.codes[p * tap.step..];
+                for ((acc, &a), &w) in acc.iter_mut().zip(codes).zip(&weights[t * weight_stride..]) {
+                    *acc += i32::from(i16::from(a).wrapping_mul(w));
+                }
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The AVX2 library gives the exact results.
 #![cfg(target_arch = "x86_64")]
 
-use tq_kernels::conformance::Suite;
 use tq_kernels::Isa;
+use tq_kernels::conformance::Suite;
 use tq_x86::{Avx2, Avx2Library};
 
 #[test]

@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
 use super::{Avx2, depthwise, elementwise, tile};
-use tq_kernels::row::{binary_row, quantize_row};
+use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel, RowNames, TiledGemm,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -37,15 +37,18 @@ impl RowKernel for Avx2 {
         }
     }
 
-    fn depthwise(&self, taps: &[&[u8]], weights: &[i16], weight_stride: usize, acc: &mut [i32]) {
+    fn depthwise(
+        &self,
+        positions: usize,
+        channels: usize,
+        taps: &[Tap],
+        weights: &[i16],
+        weight_stride: usize,
+        acc: &mut [i32],
+    ) {
         // SAFETY: `self` exists, so the processor has AVX2.
-        let done = unsafe { depthwise::depthwise(taps, weights, weight_stride, acc) };
-        for (t, tap) in taps.iter().enumerate() {
-            let rest = acc[done..].iter_mut().zip(tap.get(done..).unwrap_or(&[]));
-            for ((acc, &a), &w) in rest.zip(weights.get(t * weight_stride + done..).unwrap_or(&[])) {
-                *acc += i32::from(a) * i32::from(w);
-            }
-        }
+        let done = unsafe { depthwise::depthwise(positions, channels, taps, weights, weight_stride, acc) };
+        depthwise_channels(done, positions, channels, taps, weights, weight_stride, acc);
     }
 
     fn max_row(&self, acc: &mut [u8], row: &[u8]) {
