@@ -160,7 +160,7 @@ impl Choices {
         let ints = self.ints();
         let tensor = match self.below(8) {
             0 => Tensor::scalar(self.int()),
-            1 if ints.len() % 2 == 0 => {
+            1 if ints.len().is_multiple_of(2) => {
                 Tensor::new(&[2, ints.len() / 2], ints).unwrap_or_else(|_| Tensor::scalar(0i64))
             }
             2 => Tensor::scalar(1.0f32),
