@@ -1,0 +1,106 @@
+//! Pools and means.
+
+use super::{Compiled, Compiler, Done, float};
+use crate::geometry::{self, Axis, UNIT};
+use crate::layout::{Layout, channels_positions};
+use crate::steps::elementwise::Table;
+use crate::steps::window::{AveragePool, MaxPool};
+use tq_graph::Op;
+use tq_graph::op::PoolAttrs;
+use tq_graph::qdq::QOperator;
+use tq_kernels::{AverageParams, MaxParams, Window2d};
+
+/// The window of a kernel for up to two spatial axes.
+pub(super) fn window(images: usize, channels: usize, axes: &[Axis]) -> Option<Window2d> {
+    let (h, w) = match axes {
+        [w] => (UNIT, *w),
+        [h, w] => (*h, *w),
+        _ => return None,
+    };
+    Some(Window2d {
+        batch: images,
+        channels,
+        in_h: h.input,
+        in_w: w.input,
+        out_h: h.output,
+        out_w: w.output,
+        kernel: (h.kernel, w.kernel),
+        stride: (h.stride, w.stride),
+        dilation: (h.dilation, w.dilation),
+        pads: [h.begin, w.begin, h.end, w.end],
+    })
+}
+
+impl Compiler<'_> {
+    fn pool_axes(&self, dims: &[usize], out_dims: &[usize], attrs: &PoolAttrs) -> Compiled<Vec<Axis>> {
+        match geometry::axes(dims, out_dims, &attrs.kernel, &attrs.strides, &attrs.dilations, &attrs.padding)
+        {
+            Some(axes) if geometry::has_empty_window(&axes) => float("a window that lies wholly on padding"),
+            Some(axes) if axes.len() <= 2 => Ok(axes),
+            Some(axes) => float(format!("a pool over {} spatial axes", axes.len())),
+            None => float(format!("a window of {:?} over {dims:?}", attrs.kernel)),
+        }
+    }
+
+    pub(super) fn max_pool(&mut self, op: &QOperator) -> Compiled<Done> {
+        let Op::MaxPool { attrs, .. } = self.graph.node(op.node).op.clone() else {
+            return float("not a pool");
+        };
+        let Some(x) = op.inputs.first() else { return float("no input") };
+        let out = self.output(op)?;
+        let (dims, out_dims) = (self.known(x.value)?, self.known(out.value)?);
+        let axes = self.pool_axes(&dims, &out_dims, &attrs)?;
+        let Some(window) = window(dims[0], dims[1], &axes) else { return float("too many spatial axes") };
+        let out_held = self.held(&out)?;
+        let (from, held) = self.input(x, Layout::Last)?;
+        let size = out_dims.iter().product();
+        let clamp = out_held.clamp(op.bounds);
+        let table = super::movement::transfer(held, out_held);
+        let mut to = self.new_buffer(size);
+        // Where parameters change the bounds are in the new ones: the table clamps.
+        let params = MaxParams { clamp: if table.is_some() { (0, 255) } else { clamp } };
+        self.emit(MaxPool { from, to, window, params }, vec![from], vec![to]);
+        if let Some(mut table) = table {
+            for code in table.iter_mut() {
+                *code = i32::from(*code).clamp(clamp.0, clamp.1) as u8;
+            }
+            let moved = self.new_buffer(size);
+            self.emit(Table { from: to, to: moved, table }, vec![to], vec![moved]);
+            to = moved;
+        }
+        self.set_form(out.value, Layout::Last, to);
+        Ok(Done { kernel: Some(self.shared.kernels.pool().name().to_owned()), macs: 0 })
+    }
+
+    pub(super) fn average_pool(&mut self, op: &QOperator) -> Compiled<Done> {
+        let Some(x) = op.inputs.first() else { return float("no input") };
+        let out = self.output(op)?;
+        let (dims, out_dims) = (self.known(x.value)?, self.known(out.value)?);
+        if dims.len() < 3 {
+            return float(format!("a pool over {dims:?}"));
+        }
+        let (axes, count_include_pad) = match self.graph.node(op.node).op.clone() {
+            Op::AveragePool { attrs, count_include_pad } => {
+                (self.pool_axes(&dims, &out_dims, &attrs)?, count_include_pad)
+            }
+            // The mean over all positions, whatever their order and number of axes.
+            _ => {
+                let (_, positions) = channels_positions(&dims);
+                (vec![Axis { input: positions, kernel: positions, ..UNIT }], false)
+            }
+        };
+        let Some(window) = window(dims[0], dims[1], &axes) else { return float("too many spatial axes") };
+        let (from, held) = self.input(x, Layout::Last)?;
+        let out_held = self.held(&out)?;
+        let to = self.new_buffer(out_dims.iter().product());
+        let params = AverageParams {
+            input: held.affine(),
+            out: out_held.affine(),
+            count_include_pad,
+            clamp: out_held.clamp(op.bounds),
+        };
+        self.emit(AveragePool { from, to, window, params }, vec![from], vec![to]);
+        self.set_form(out.value, Layout::Last, to);
+        Ok(Done { kernel: Some(self.shared.kernels.pool().name().to_owned()), macs: 0 })
+    }
+}

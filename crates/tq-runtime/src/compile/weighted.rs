@@ -1,0 +1,175 @@
+//! Convolutions and matrix products.
+
+use super::{Compiled, Compiler, Done, float};
+use crate::codes::Held;
+use crate::geometry::{self, Axis};
+use crate::layout::{Layout, same_order};
+use crate::steps::gemm::{Finish, Gemm, Group, Rows};
+use crate::steps::window::Depthwise;
+use crate::weights::{Packed, is_depthwise};
+use std::sync::Arc;
+use tq_graph::Op;
+use tq_graph::qdq::{QOperator, QOutput};
+use tq_kernels::PAD;
+use tq_qtypes::requantize::multiplier;
+
+/// Rows that a gathered product should have at least: small images are done several at a time.
+const ROWS_AT_ONCE: usize = 512;
+
+impl Compiler<'_> {
+    fn packed(&self, op: &QOperator) -> Compiled<Arc<Packed>> {
+        self.shared.weights.get(&self.shared.kernels, &self.graph, op).map_err(|e| self.refuse(e))
+    }
+
+    pub(super) fn conv(&mut self, op: &QOperator) -> Compiled<Done> {
+        let Op::Conv(attrs) = self.graph.node(op.node).op.clone() else { return float("not a convolution") };
+        let (Some(x), Some(w)) = (op.inputs.first(), op.weights.as_ref()) else { return float("no weights") };
+        let dims = self.known(x.value)?;
+        let out = match op.outputs.as_slice() {
+            [QOutput::Codes(c)] => c.value,
+            [QOutput::Float(v)] => *v,
+            _ => return float("more than one result"),
+        };
+        let out_dims = self.known(out)?;
+        let w_dims = self.known(w.value)?;
+        let [channels, depth, kernel @ ..] = w_dims.as_slice() else { return float("weights without axes") };
+        let Some(axes) =
+            geometry::axes(&dims, &out_dims, kernel, &attrs.strides, &attrs.dilations, &attrs.padding)
+        else {
+            return float(format!("a window of {kernel:?} over {dims:?}"));
+        };
+        let agree = attrs.groups > 0
+            && dims[1] == depth * attrs.groups
+            && out_dims[1] == *channels
+            && out_dims[0] == dims[0];
+        if !agree {
+            return float(format!("weights {w_dims:?} in {} groups on {dims:?}", attrs.groups));
+        }
+        let packed = self.packed(op)?;
+        let images = dims[0];
+        let positions: usize = out_dims[2..].iter().product();
+        let taps: usize = kernel.iter().product();
+        let macs = (images * positions) as u64 * (channels * depth * taps) as u64;
+        let (from, held) = self.input(x, Layout::Last)?;
+        if is_depthwise(op.kind, &w_dims)
+            && let [QOutput::Codes(codes)] = op.outputs.as_slice()
+        {
+            let Some(window) = super::pool::window(images, dims[1], &axes) else {
+                return float("too many spatial axes");
+            };
+            let out_held = self.held(codes)?;
+            let to = self.new_buffer(out_dims.iter().product());
+            let step = Depthwise {
+                from,
+                to,
+                window,
+                zero_point: held.zero_point,
+                multiplier: multipliers(held, &packed, out_held),
+                out_zero_point: out_held.zero_point,
+                clamp: out_held.clamp(op.bounds),
+                weights: packed,
+            };
+            self.emit(step, vec![from], vec![to]);
+            self.set_form(codes.value, Layout::Last, to);
+            let kernel = Some(self.shared.kernels.depthwise().name().to_owned());
+            return Ok(Done { kernel, macs });
+        }
+        let rows = self.rows(&dims, &axes, *depth)?;
+        let each = channels / attrs.groups;
+        let groups = (0..attrs.groups).map(|g| Group { first_in: g * depth, first_out: g * each }).collect();
+        let unswap = (!same_order(&out_dims)).then_some((images, positions));
+        self.product(op, from, held, packed, (groups, rows), &out_dims, unswap)?;
+        Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+
+    /// The rows of a convolution over a channels-last value of shape `dims` (as the graph has it).
+    fn rows(&self, dims: &[usize], axes: &[Axis], run: usize) -> Compiled<Rows> {
+        let (images, channels) = (dims[0], dims[1]);
+        let in_positions: usize = dims[2..].iter().product();
+        let pointwise = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0;
+        if axes.iter().all(pointwise) {
+            return Ok(Rows::Dense { rows: images * in_positions, stride: channels });
+        }
+        let rows: usize = axes.iter().map(|a| a.output).product();
+        let taps: usize = axes.iter().map(|a| a.kernel).product();
+        let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).clamp(1, images);
+        let list = batch.checked_mul(rows).and_then(|n| n.checked_mul(taps)).and_then(|n| n.checked_mul(8));
+        if list.is_none_or(|bytes| bytes > self.shared.max_value_bytes) {
+            return float(format!("a window of {taps} elements at {rows} positions"));
+        }
+        match geometry::offsets(axes, batch, channels, PAD) {
+            Some(offsets) => {
+                Ok(Rows::Indirect { offsets, rows, images, batch, image: in_positions * channels, taps, run })
+            }
+            None => float(format!("a window of {taps} elements at {rows} positions")),
+        }
+    }
+
+    pub(super) fn linear(&mut self, op: &QOperator) -> Compiled<Done> {
+        let Some(x) = op.inputs.first() else { return float("no input") };
+        let dims = self.known(x.value)?;
+        let out_dims = match op.outputs.as_slice() {
+            [QOutput::Codes(c)] => self.known(c.value)?,
+            [QOutput::Float(v)] => self.known(*v)?,
+            _ => return float("more than one result"),
+        };
+        let packed = self.packed(op)?;
+        let depth = dims.last().copied().unwrap_or(0);
+        let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
+        if out_dims.iter().product::<usize>() != rows * packed.channels {
+            return float(format!("{dims:?} times {} columns is not {out_dims:?}", packed.channels));
+        }
+        let macs = rows as u64 * depth as u64 * packed.channels as u64;
+        let (from, held) = self.input(x, Layout::First)?;
+        let groups = vec![Group { first_in: 0, first_out: 0 }];
+        let rows = Rows::Dense { rows, stride: depth };
+        self.product(op, from, held, packed, (groups, rows), &out_dims, None)?;
+        Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a product has this many independent parts")]
+    fn product(
+        &mut self,
+        op: &QOperator,
+        from: crate::slots::BufferId,
+        held: Held,
+        weights: Arc<Packed>,
+        (groups, rows): (Vec<Group>, Rows),
+        out_dims: &[usize],
+        unswap: Option<(usize, usize)>,
+    ) -> Compiled<()> {
+        let zero_point = held.zero_point;
+        match op.outputs.as_slice() {
+            [QOutput::Codes(codes)] => {
+                let out_held = self.held(codes)?;
+                let to = self.new_buffer(out_dims.iter().product());
+                let finish = Finish::Codes {
+                    to,
+                    multiplier: multipliers(held, &weights, out_held),
+                    zero_point: out_held.zero_point,
+                    clamp: out_held.clamp(op.bounds),
+                };
+                self.emit(Gemm { from, weights, groups, rows, zero_point, finish }, vec![from], vec![to]);
+                let layout = match op.kind {
+                    tq_qtypes::OperatorKind::Linear => Layout::First,
+                    _ => Layout::Last,
+                };
+                self.set_form(codes.value, layout, to);
+            }
+            [QOutput::Float(v)] => {
+                let scale = weights.scale.iter().map(|sw| held.scale * sw).collect();
+                let finish = Finish::Reals { to: *v, dims: out_dims.to_vec(), scale, unswap };
+                let step = Gemm { from, weights, groups, rows, zero_point, finish };
+                self.emit_mixed(step, vec![from], vec![], vec![], vec![*v]);
+                self.ready[v.0] = true;
+            }
+            _ => return float("more than one result"),
+        }
+        Ok(())
+    }
+}
+
+/// The multiplier of each output channel.
+fn multipliers(x: Held, weights: &Packed, out: Held) -> Vec<f32> {
+    weights.scale.iter().map(|sw| multiplier(x.scale, *sw, out.scale)).collect()
+}

@@ -1,0 +1,170 @@
+//! The judge: every quantized operator of a session against the reference evaluator in f64.
+//!
+//! Each operator is judged on the codes that the session itself gave it, so that differences do not add up along
+//! the network: what is compared is one Dequantize, one operator, one Quantize, with nothing rounded between.
+
+use crate::error::{RuntimeError, StepError};
+use crate::reference;
+use crate::session::Session;
+use crate::tap::Tap;
+use serde::Serialize;
+use std::fmt;
+use tq_eval::Precision;
+use tq_graph::Tensor;
+use tq_qtypes::OperatorKind;
+
+/// Share of codes that have to be those of the judge.
+pub const REQUIRED_EQUAL: f64 = 0.999;
+
+/// The most that a code may be off.
+pub const ALLOWED_OFF: u32 = 1;
+
+/// What the judge found of one operator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatorVerdict {
+    /// Name of the node.
+    pub node: String,
+    /// Family of the operator.
+    pub kind: OperatorKind,
+    /// Codes compared.
+    pub codes: u64,
+    /// Codes that are those of the judge.
+    pub equal: u64,
+    /// The largest difference of two codes.
+    pub max_off: u32,
+    /// Where the operator leaves real numbers: the largest difference, relative to the largest of them.
+    pub real_error: f64,
+}
+
+/// What the judge found of a session.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct JudgeReport {
+    /// One entry an operator, in order; the codes of several judgements add up.
+    pub operators: Vec<OperatorVerdict>,
+}
+
+impl JudgeReport {
+    /// Codes compared, and how many of them are those of the judge.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        self.operators.iter().fold((0, 0), |(n, e), op| (n + op.codes, e + op.equal))
+    }
+
+    /// Share of codes that are those of the judge; 1 where there are none.
+    #[must_use]
+    pub fn equal_share(&self) -> f64 {
+        match self.totals() {
+            (0, _) => 1.0,
+            (codes, equal) => equal as f64 / codes as f64,
+        }
+    }
+
+    /// The largest difference of two codes.
+    #[must_use]
+    pub fn max_off(&self) -> u32 {
+        self.operators.iter().map(|op| op.max_off).max().unwrap_or(0)
+    }
+
+    /// True where the session holds: at least [`REQUIRED_EQUAL`] of all codes equal, none off by more than
+    /// [`ALLOWED_OFF`], real results within f32 rounding.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.equal_share() >= REQUIRED_EQUAL
+            && self.max_off() <= ALLOWED_OFF
+            && self.operators.iter().all(|op| op.real_error <= 1e-5)
+    }
+
+    /// Adds another judgement of the same session.
+    pub fn merge(&mut self, other: JudgeReport) {
+        for theirs in other.operators {
+            match self.operators.iter_mut().find(|op| op.node == theirs.node) {
+                Some(ours) => {
+                    ours.codes += theirs.codes;
+                    ours.equal += theirs.equal;
+                    ours.max_off = ours.max_off.max(theirs.max_off);
+                    ours.real_error = ours.real_error.max(theirs.real_error);
+                }
+                None => self.operators.push(theirs),
+            }
+        }
+    }
+}
+
+impl fmt::Display for JudgeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for op in self.operators.iter().filter(|op| op.equal < op.codes || op.real_error > 0.0) {
+            writeln!(
+                f,
+                "{} ({}): {} of {} codes equal, off by {} at most, real error {:.1e}",
+                op.node, op.kind, op.equal, op.codes, op.max_off, op.real_error
+            )?;
+        }
+        let (codes, equal) = self.totals();
+        write!(
+            f,
+            "{} operators, {equal} of {codes} codes equal ({:.4} %), off by {} at most",
+            self.operators.len(),
+            100.0 * self.equal_share(),
+            self.max_off()
+        )
+    }
+}
+
+/// Runs `session` on `inputs` and judges each of its quantized operators.
+///
+/// # Errors
+/// Those of the run, and of the reference evaluator.
+pub fn judge(session: &Session, inputs: &[Tensor]) -> Result<JudgeReport, RuntimeError> {
+    let mut report = JudgeReport::default();
+    let mut failure = None;
+    session.run_tapped(inputs, &mut |tap| {
+        if failure.is_none() {
+            match verdict(&tap) {
+                Ok(v) => report.operators.push(v),
+                Err(source) => {
+                    let node = tap.graph.node(tap.operator.node);
+                    failure =
+                        Some(RuntimeError::Node { node: node.name.clone(), op: node.op.name(), source });
+                }
+            }
+        }
+    })?;
+    match failure {
+        Some(e) => Err(e),
+        None => Ok(report),
+    }
+}
+
+fn verdict(tap: &Tap<'_>) -> Result<OperatorVerdict, StepError> {
+    let expected = reference::evaluate(tap.graph, tap.operator, &tap.inputs, Precision::F64)?;
+    let mut verdict = OperatorVerdict {
+        node: tap.graph.node(tap.operator.node).name.clone(),
+        kind: tap.operator.kind,
+        codes: 0,
+        equal: 0,
+        max_off: 0,
+        real_error: 0.0,
+    };
+    for (got, expected) in tap.outputs.iter().zip(&expected) {
+        if got.dims() != expected.dims() {
+            return Err(StepError::Shape(format!("shape {:?}, judged {:?}", got.dims(), expected.dims())));
+        }
+        match (got.to_i64_vec(), expected.to_i64_vec()) {
+            (Some(got), Some(expected)) => {
+                for (a, b) in got.iter().zip(&expected) {
+                    verdict.codes += 1;
+                    verdict.equal += u64::from(a == b);
+                    verdict.max_off = verdict.max_off.max(u32::try_from(a.abs_diff(*b)).unwrap_or(u32::MAX));
+                }
+            }
+            _ => {
+                let (got, expected) =
+                    (got.to_f64_vec().unwrap_or_default(), expected.to_f64_vec().unwrap_or_default());
+                let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs())).max(f64::MIN_POSITIVE);
+                let error = got.iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+                verdict.real_error = verdict.real_error.max(error / largest);
+            }
+        }
+    }
+    Ok(verdict)
+}

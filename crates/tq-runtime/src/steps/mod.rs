@@ -1,0 +1,9 @@
+//! The steps that plans are made of.
+
+pub(crate) mod border;
+pub(crate) mod concat;
+pub(crate) mod elementwise;
+pub(crate) mod eval;
+pub(crate) mod gemm;
+pub(crate) mod movement;
+pub(crate) mod window;

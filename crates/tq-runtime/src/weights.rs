@@ -1,0 +1,169 @@
+//! Weights of quantized operators, packed once and shared by all plans.
+
+use crate::codes::FLIP;
+use crate::error::{RuntimeError, StepError};
+use crate::layout::permute;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tq_graph::qdq::{QOperator, QdqView};
+use tq_graph::{Graph, Op, Tensor};
+use tq_kernels::{DepthwiseRhs, Kernels, PackedDepthwise, PackedRhs, RhsMatrix};
+use tq_qtypes::{DType, OperatorKind};
+
+/// Packed weights of one operator.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) form: Form,
+    /// One scale, or one an output channel.
+    pub(crate) scale: Vec<f32>,
+    /// Output channels.
+    pub(crate) channels: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// One matrix a group.
+    Matrices(Vec<PackedRhs>),
+    /// One filter a channel.
+    Depthwise(PackedDepthwise),
+}
+
+impl Packed {
+    fn bytes(&self) -> usize {
+        match &self.form {
+            Form::Matrices(groups) => groups.iter().map(PackedRhs::bytes).sum(),
+            Form::Depthwise(p) => size_of_val(p.weights()),
+        }
+    }
+}
+
+/// Packed weights by the name of their node.
+#[derive(Debug, Default)]
+pub(crate) struct WeightStore(Mutex<HashMap<String, Arc<Packed>>>);
+
+impl WeightStore {
+    /// Packs the weights of all operators of `view`.
+    pub(crate) fn new(kernels: &Kernels, graph: &Graph, view: &QdqView) -> Result<Self, RuntimeError> {
+        let store = Self::default();
+        for op in view.operators.iter().filter(|op| op.weights.is_some()) {
+            store.get(kernels, graph, op).map_err(|source| {
+                let node = graph.node(op.node);
+                RuntimeError::Node { node: node.name.clone(), op: node.op.name(), source }
+            })?;
+        }
+        Ok(store)
+    }
+
+    /// The packed weights of `op`.
+    pub(crate) fn get(
+        &self,
+        kernels: &Kernels,
+        graph: &Graph,
+        op: &QOperator,
+    ) -> Result<Arc<Packed>, StepError> {
+        let name = &graph.node(op.node).name;
+        if let Some(packed) = self.lock().get(name) {
+            return Ok(Arc::clone(packed));
+        }
+        let packed = Arc::new(pack(kernels, graph, op)?);
+        self.lock().insert(name.clone(), Arc::clone(&packed));
+        Ok(packed)
+    }
+
+    /// Bytes of all packed weights.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().values().map(|p| p.bytes()).sum()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Packed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// True when the depthwise kernels take a convolution with weights of this shape: one or two spatial axes.
+pub(crate) fn is_depthwise(kind: OperatorKind, weight_dims: &[usize]) -> bool {
+    kind == OperatorKind::DepthwiseConv && matches!(weight_dims.len(), 3 | 4)
+}
+
+fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, StepError> {
+    let missing = || StepError::Shape("weights that are not constant".into());
+    let weights = op.weights.as_ref().ok_or_else(missing)?;
+    let tensor = graph.constant(weights.value).ok_or_else(missing)?;
+    let dims = tensor.dims();
+    let (codes, shift) = signed_codes(tensor)?;
+    let zero_point: Vec<i32> = weights.params.zero_point.iter().map(|z| z - shift).collect();
+    let scale = weights.params.scale.clone();
+    let bias = op.bias.as_deref();
+    match &graph.node(op.node).op {
+        Op::Conv(attrs) => {
+            let [channels, depth, kernel @ ..] = dims else { return Err(missing()) };
+            let taps: usize = kernel.iter().product();
+            if is_depthwise(op.kind, dims) {
+                let kernel = match kernel {
+                    [w] => (1, *w),
+                    [h, w] => (*h, *w),
+                    _ => return Err(missing()),
+                };
+                let packed = kernels.depthwise().pack(&DepthwiseRhs {
+                    data: &codes,
+                    channels: *channels,
+                    kernel,
+                    zero_point: &zero_point,
+                    bias,
+                })?;
+                return Ok(Packed { form: Form::Depthwise(packed), scale, channels: *channels });
+            }
+            // [channel][depth][tap] becomes [channel][tap][depth]: activations have their channels last.
+            let data = permute(&codes, &[*channels, *depth, taps], &[0, 2, 1]);
+            let form = matrices(kernels, &data, *channels, depth * taps, attrs.groups, &zero_point, bias)?;
+            Ok(Packed { form, scale, channels: *channels })
+        }
+        node => {
+            let [rows, columns] = *dims else { return Err(missing()) };
+            let (data, n, k) = if matches!(node, Op::Gemm { trans_b: true, .. }) {
+                (codes, rows, columns)
+            } else {
+                (permute(&codes, &[rows, columns], &[1, 0]), columns, rows)
+            };
+            let form = matrices(kernels, &data, n, k, 1, &zero_point, bias)?;
+            Ok(Packed { form, scale, channels: n })
+        }
+    }
+}
+
+fn matrices(
+    kernels: &Kernels,
+    data: &[i8],
+    n: usize,
+    k: usize,
+    groups: usize,
+    zero_point: &[i32],
+    bias: Option<&[i32]>,
+) -> Result<Form, StepError> {
+    if groups == 0 || !n.is_multiple_of(groups) {
+        return Err(StepError::Shape(format!("{n} output channels in {groups} groups")));
+    }
+    let each = n / groups;
+    let slice = |i: usize| i * each..(i + 1) * each;
+    let packed = (0..groups)
+        .map(|g| {
+            Ok(kernels.gemm().pack(&RhsMatrix {
+                data: data.get(g * each * k..(g + 1) * each * k).unwrap_or_default(),
+                n: each,
+                k,
+                zero_point: if zero_point.len() == 1 { zero_point } else { &zero_point[slice(g)] },
+                lhs_max: 255,
+                bias: bias.map(|b| &b[slice(g)]),
+            })?)
+        })
+        .collect::<Result<Vec<_>, StepError>>()?;
+    Ok(Form::Matrices(packed))
+}
+
+/// The codes as i8, and what was taken from each to make them so.
+fn signed_codes(tensor: &Tensor) -> Result<(Vec<i8>, i32), StepError> {
+    Ok(match tensor.dtype() {
+        DType::U8 => (tensor.as_slice::<u8>()?.iter().map(|c| (*c ^ FLIP) as i8).collect(), 128),
+        _ => (tensor.as_slice::<i8>()?.to_vec(), 0),
+    })
+}
