@@ -78,7 +78,7 @@ impl RowKernel for ScalarRows {
 /// The library that runs everywhere and stands in for what others lack.
 #[derive(Debug, Clone, Copy)]
 pub struct ScalarLibrary {
-    gemm: TiledGemm<ScalarTile<4, 16, 2>>,
+    gemm: TiledGemm<ScalarTile<4, 16, 1>>,
     depthwise: DepthwiseDriver<ScalarRows>,
     binary: BinaryDriver<ScalarRows>,
     pool: PoolDriver<ScalarRows>,
@@ -91,7 +91,7 @@ impl ScalarLibrary {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            gemm: TiledGemm(ScalarTile::new("scalar-u8i8i32-4x16c2")),
+            gemm: TiledGemm(ScalarTile::new("scalar-u8i8i32-4x16c1")),
             depthwise: DepthwiseDriver(ScalarRows),
             binary: BinaryDriver(ScalarRows),
             pool: PoolDriver(ScalarRows),

@@ -3,8 +3,9 @@
 use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Kernels, Lookup, Microkernel,
-    PoolDriver, RowKernel, RowNames, ScalarLibrary, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, KernelError,
+    Kernels, Lhs, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsMatrix, RowKernel, RowNames,
+    ScalarLibrary, Tap, TiledGemm,
 };
 
 #[test]
@@ -26,6 +27,18 @@ fn odd_tiles_conform() {
     tile_conforms::<2, 64, 4>("2x64c4");
     tile_conforms::<8, 8, 8>("8x8c8");
     tile_conforms::<32, 16, 3>("32x16c3");
+}
+
+#[test]
+fn weights_run_on_the_kernel_that_packed_them() {
+    let (one, other) =
+        (TiledGemm(ScalarTile::<2, 2, 1>::new("one")), TiledGemm(ScalarTile::<2, 2, 1>::new("other")));
+    let packed = one.pack(&RhsMatrix::new(&[1, 2], 1, 2)).unwrap();
+    let epilogue = Epilogue { lhs_zero_point: 0, stage: OutputStage::Accumulators };
+    let lhs = Lhs::Dense { data: &[3, 4], rows: 1, row_stride: 2 };
+    let error =
+        other.run(lhs, &packed, &epilogue, GemmOut::I32 { data: &mut [0], row_stride: 1 }).unwrap_err();
+    assert_eq!(error, KernelError::KernelMismatch { packed: "one", running: "other" });
 }
 
 /// A scalar tile that widens its lhs, and is wrong where told.

@@ -103,7 +103,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             return;
         }
         let out = &mut out[..(rows - 1) * self.out_stride + n];
-        for_each_run(out, self.out_stride, K::MR, tasks, |first, out| {
+        // With few tiles a task, even shares are worth more than whole tiles.
+        let multiple = if rows.div_ceil(K::MR) < 4 * tasks { 1 } else { K::MR };
+        for_each_run(out, self.out_stride, multiple, tasks, |first, out| {
             // The last row of the last run is `n` long, all others are whole strides.
             let count = out.len().div_ceil(self.out_stride);
             self.block(first, count, 0, n, out);
