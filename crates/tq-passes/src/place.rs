@@ -1,6 +1,6 @@
 //! Which nodes run in integers, and which tensors share scales.
 
-use crate::fuse::clamp::{bounds_of, epilogue_host, is_clamp, takes_epilogue};
+use crate::fuse::clamp::{bounds_of, epilogue_host, is_clamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tq_graph::op::{BinaryOp, PadMode};
@@ -149,7 +149,9 @@ fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Result<Role, S
                     return Err(format!("constant {} is empty", graph.value(v).name));
                 }
             }
+            let number = [a, b].iter().any(|v| graph.constant(*v).is_some_and(|t| t.len() == 1));
             Role::Compute(match op {
+                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul if number => K::Lookup,
                 BinaryOp::Add => K::Add,
                 BinaryOp::Sub => K::Sub,
                 BinaryOp::Mul => K::Mul,
@@ -291,7 +293,6 @@ pub(crate) fn plan(graph: &Graph) -> Plan {
                 let host = epilogue_host(graph, &producers, &consumers, id)
                     .ok()
                     .filter(|_| is_clamp(&node.op))
-                    .filter(|h| takes_epilogue(&graph.node(*h).op))
                     .filter(|h| {
                         matches!(plan.placements[h.0], Placement::Integer { float_output: false, .. })
                     });

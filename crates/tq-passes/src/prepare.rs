@@ -50,6 +50,7 @@ pub fn prepare_static(model: Graph, config: QuantConfig) -> Result<Prepared, Pas
         .build()
         .map_err(|e| PassError::Config { part: "activation", message: e.to_string() })?;
     let mut observers = vec![observer; plan.groups.len()];
+    check_constants(&graph, &plan)?;
     observe_constants(&graph, &plan, &mut observers)?;
     let evaluator = Evaluator::new(&graph, Precision::F32)?;
     let calibration = Mutex::new(Calibration { observers, batches: 0 });
@@ -80,6 +81,25 @@ fn is_quantized(op: &Op) -> bool {
             | Op::QLinearMatMul
             | Op::QLinearConv(_)
     )
+}
+
+/// Weights, biases and constant operands of integer operators must be finite: better said now than after calibration.
+fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
+    for (id, node) in graph.iter_nodes() {
+        // The bounds of a clamp may be infinite, and stay float.
+        if !plan.is_integer(id) || matches!(node.op, Op::Clip) {
+            continue;
+        }
+        for v in node.inputs.iter().flatten() {
+            let Some(Ok(data)) = graph.constant(*v).map(|t| t.as_slice::<f32>()) else { continue };
+            let count = data.iter().filter(|x| !x.is_finite()).count() as u64;
+            if count > 0 {
+                let (node, tensor) = (node.name.clone(), graph.value(*v).name.clone());
+                return Err(PassError::NonFiniteConstant { node, tensor, count });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Constants that are concatenated with activations share their scale, so they are observed with them.

@@ -219,7 +219,7 @@ impl Builder<'_> {
     }
 
     /// Weights and bias of a Conv, Gemm or MatMul as constant codes.
-    fn linear(&mut self, node: &Node, inputs: &mut Vec<Option<ValueId>>) -> Result<(), PassError> {
+    fn linear(&mut self, node: &Node, inputs: &mut [Option<ValueId>]) -> Result<(), PassError> {
         let prepared = self.prepared;
         let group = node.input(0).and_then(|v| prepared.plan.group_of[v.0]);
         let Some((input_scale, _)) = group.and_then(|g| self.params[g].uniform()) else { return Ok(()) };

@@ -5,7 +5,9 @@ mod weights;
 
 use crate::{FusionReport, PassError, Placement, Prepared};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
+use tq_graph::qdq::{FloatReason, QOperator, QOutput, QdqView};
 use tq_graph::{Graph, infer};
 use tq_observers::ObserverError;
 use tq_qtypes::AffineParams;
@@ -90,13 +92,35 @@ pub struct Quantized {
 /// [`PassError::NoCalibrationData`] and [`PassError::NeverObserved`] when observers saw nothing,
 /// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
 pub fn convert(prepared: Prepared) -> Result<Quantized, PassError> {
-    let nodes = prepared.placements();
+    let mut nodes = prepared.placements();
     let params = activation_params(&prepared)?;
     let (mut graph, adjustments) = build::quantized_graph(&prepared, &params)?;
     graph.compact();
     infer::infer(&mut graph)?;
+    reconcile(&mut nodes, &graph);
     let report = ConvertReport { nodes, adjustments, fusion: prepared.fusion };
     Ok(Quantized { graph, report })
+}
+
+/// Makes the report say what the view of the finished graph says: whoever runs the graph goes by that view.
+fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
+    let view = QdqView::new(graph);
+    let name = |id| graph.node(id).name.as_str();
+    let integer: HashMap<&str, &QOperator> = view.operators.iter().map(|o| (name(o.node), o)).collect();
+    let float: HashMap<&str, &FloatReason> = view.floats.iter().map(|f| (name(f.node), &f.reason)).collect();
+    for report in nodes {
+        let node = report.node.as_str();
+        match (&report.placement, integer.get(node), float.get(node)) {
+            (Placement::Float { .. } | Placement::Integer { .. }, Some(op), _) => {
+                let float_output = op.outputs.iter().any(|o| matches!(o, QOutput::Float(_)));
+                report.placement = Placement::Integer { kind: op.kind, float_output };
+            }
+            (Placement::Integer { .. } | Placement::Epilogue { .. }, None, Some(reason)) => {
+                report.placement = Placement::Float { reason: reason.to_string() };
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Parameters of every group of values.

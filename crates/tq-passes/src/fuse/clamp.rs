@@ -27,15 +27,21 @@ pub(crate) fn is_clamp(op: &Op) -> bool {
     matches!(op, Op::Unary(UnaryOp::Relu) | Op::Clip)
 }
 
-/// True for operators whose result is requantized, so that bounds on it cost nothing.
-pub(crate) fn takes_epilogue(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Conv(_)
-            | Op::Gemm { .. }
-            | Op::MatMul
-            | Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul)
-    )
+/// Checks that the result of a node is requantized, so that bounds on it cost nothing.
+fn takes_epilogue(graph: &Graph, node: &Node) -> Result<(), String> {
+    match node.op {
+        Op::Conv(_) | Op::Gemm { .. } | Op::MatMul => Ok(()),
+        Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) => {
+            // With a number as operand it is a function of one code: a table, which a clamp follows as another one.
+            let number = (0..2).any(|i| graph.const_input(node, i).is_some_and(|t| t.len() == 1));
+            if number {
+                Err(format!("{} before it is a {} with a number", node.name, node.op.name()))
+            } else {
+                Ok(())
+            }
+        }
+        _ => Err(format!("{} before it is a {}", node.name, node.op.name())),
+    }
 }
 
 /// The node whose epilogue the clamp `id` is, or why it is none.
@@ -53,9 +59,7 @@ pub(crate) fn epilogue_host(
         return Err(format!("{name} is not computed by any node"));
     };
     let producer = graph.node(host);
-    if !takes_epilogue(&producer.op) {
-        return Err(format!("{} before it is a {}", producer.name, producer.op.name()));
-    }
+    takes_epilogue(graph, producer)?;
     if graph.outputs.contains(&x) {
         return Err(format!("{name} is also an output of the model"));
     }

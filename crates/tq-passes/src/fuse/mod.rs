@@ -319,7 +319,7 @@ impl Pass<'_> {
             if !usable || self.ed.graph.constant(x).is_some() {
                 continue;
             }
-            let Ok(tensor) = Tensor::new(&dims.to_vec(), reciprocal) else { continue };
+            let Ok(tensor) = Tensor::new(dims, reciprocal) else { continue };
             let base = format!("{}_reciprocal", self.ed.name_of(c));
             let r = self.ed.add_constant(&base, tensor);
             self.note(at, FusionOutcome::Rewritten { into: "Mul".to_owned() });
