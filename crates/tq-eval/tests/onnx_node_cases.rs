@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use half::bf16;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 use tq_eval::{EvalError, Evaluator, Precision};
 use tq_graph::dim::known_shape;
@@ -148,6 +148,19 @@ fn run(case: &Case, precision: Precision) -> Result<(), String> {
     }
 }
 
+/// How many cases have each operator, as the lines of a table.
+fn by_operator(cases: &BTreeMap<String, Case>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, case) in cases {
+        let graph = tq_onnx::import_bytes(&case.model, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let names: BTreeSet<&str> = graph.nodes.iter().map(|n| n.op.name()).collect();
+        for name in names {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+    counts.iter().map(|(op, n)| format!("| {op} | {n} |\n")).collect()
+}
+
 fn check(precision: Precision, exceptions: &[(&str, &str)]) {
     let cases = cases();
     assert_eq!(cases.len(), CASES);
@@ -162,6 +175,7 @@ fn check(precision: Precision, exceptions: &[(&str, &str)]) {
         }
     }
     println!("{precision:?}: {passed} of {} cases passed, {} exceptions", cases.len(), exceptions.len());
+    println!("{}", by_operator(&cases));
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(passed, CASES - exceptions.len());
 }

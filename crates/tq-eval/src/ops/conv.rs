@@ -223,7 +223,7 @@ pub(crate) fn conv(ctx: &Context, inputs: Inputs, attrs: &ConvAttrs) -> Result<T
 
 /// Requires one bias an output channel.
 pub(crate) fn check_bias(b: &Tensor, w: &Tensor) -> Result<(), OpError> {
-    if b.dims() == &w.dims()[..1] {
+    if b.rank() == 1 && b.dims().first() == w.dims().first() {
         return Ok(());
     }
     Err(OpError::Shape(format!("bias of shape {:?} for weights {:?}", b.dims(), w.dims())))
