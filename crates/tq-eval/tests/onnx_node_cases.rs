@@ -1,6 +1,7 @@
 //! The node test cases of the ONNX project, in both precisions.
 //!
-//! Where they come from: `data/README.md`. Models are run as they are, without folding what their inputs determine.
+//! Where they come from: `data/README.md`. Models are run as they are imported: what their inputs'
+//! values determine is not folded, what their shapes determine (Shape, and arithmetic on it) is.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -148,7 +149,7 @@ fn run(case: &Case, precision: Precision) -> Result<(), String> {
     }
 }
 
-/// How many cases have each operator, as the lines of a table.
+/// How many cases have each operator, as the lines of a table. Shape is not among them: import makes constants of it.
 fn by_operator(cases: &BTreeMap<String, Case>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, case) in cases {
@@ -175,7 +176,9 @@ fn check(precision: Precision, exceptions: &[(&str, &str)]) {
         }
     }
     println!("{precision:?}: {passed} of {} cases passed, {} exceptions", cases.len(), exceptions.len());
-    println!("{}", by_operator(&cases));
+    if precision == Precision::F32 {
+        println!("{}", by_operator(&cases));
+    }
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(passed, CASES - exceptions.len());
 }

@@ -164,6 +164,18 @@ fn shapes_are_copied_and_filled_in() {
 }
 
 #[test]
+fn shape_reports_the_axes_asked_for() {
+    let shape = |start, end| run(&Op::Shape { start, end }, &[&iota(&[2, 3, 0])]).unwrap();
+    assert_eq!(shape(0, None), vector(&[2i64, 3, 0]));
+    assert_eq!(shape(1, Some(2)), vector(&[3i64]));
+    assert_eq!(shape(-1, None), vector(&[0i64]));
+    assert_eq!(shape(-9, Some(-1)), vector(&[2i64, 3]));
+    assert_eq!(shape(2, Some(1)), vector::<i64>(&[]));
+    assert_eq!(shape(i64::MIN, Some(i64::MAX)), vector(&[2i64, 3, 0]));
+    assert_eq!(run(&Op::Shape { start: 0, end: None }, &[&Tensor::scalar(1u8)]), Ok(vector::<i64>(&[])));
+}
+
+#[test]
 fn indices_outside_are_errors() {
     let x = iota(&[3, 2]);
     let gather = |axis, at: &Tensor| run(&Op::Gather { axis }, &[&x, at]);
