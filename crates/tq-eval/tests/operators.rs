@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{OpError, Precision, eval_op};
-use tq_graph::op::{BinaryOp, PadMode, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, UnaryOp};
 use tq_graph::{Element, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -400,5 +400,37 @@ fn large_products_and_vectors_are_exact_on_small_integers() {
             run(&op, &[&tensor(&[m, k], &a), &tensor(&[n, k], &transposed)]),
             Ok(tensor(&[m, n], &want))
         );
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let noise = |dims: &[usize]| {
+        let n = dims.iter().product::<usize>() as u32;
+        let value = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        Tensor::new(dims, (0..n).map(value).collect()).unwrap()
+    };
+    let conv = |groups| {
+        let padding = Padding::Explicit { begin: vec![1, 1], end: vec![1, 1] };
+        Op::Conv(ConvAttrs { strides: vec![1, 1], dilations: vec![1, 1], padding, groups })
+    };
+    let mean = Op::ReduceMean { keep_dims: false, noop_with_empty_axes: false };
+    let (x, axes) = (noise(&[2, 16, 33, 47]), vector(&[0i64, 2, 3]));
+    let work = [
+        (conv(1), vec![x.clone(), noise(&[40, 16, 3, 3])]),
+        (conv(16), vec![x.clone(), noise(&[16, 1, 3, 3])]),
+        (Op::MatMul, vec![noise(&[300, 257]), noise(&[257, 129])]),
+        (Op::MatMul, vec![noise(&[5, 700]), noise(&[700, 600])]),
+        (mean, vec![x.clone(), axes]),
+        (Op::Softmax { axis: 1 }, vec![x.clone()]),
+        (Op::Unary(UnaryOp::Sigmoid), vec![x]),
+    ];
+    for (op, inputs) in work {
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        let answers = [1, 2, 5].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(&op, &inputs)).unwrap()
+        });
+        assert!(answers.iter().all(|a| *a == answers[0]), "{}", op.name());
     }
 }
