@@ -1,5 +1,11 @@
 //! Small QDQ graphs, and what every session is held to.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part of this, and all of them may panic"
+)]
+
+pub(crate) mod models;
 
 use tq_eval::{Evaluator, Precision};
 use tq_graph::op::{ConvAttrs, Padding, PoolAttrs};
