@@ -1,5 +1,7 @@
 //! Every quantized operator by itself, against the judge, the reference evaluator, and itself on other kernels.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use common::*;
