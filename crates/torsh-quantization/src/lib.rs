@@ -1,16 +1,123 @@
-//! Quantization of neural networks.
+//! Quantization of neural networks: take a trained float model, calibrate it on data, run it in integers, compare it
+//! with the original, and write it for other runtimes.
+//!
+//! This crate is the door to the workspace: it re-exports what a user needs and holds no logic of its own.
+//!
+//! * [`prelude`]: what static quantization needs.
+//! * [`model`]: graphs and tensors; reading ONNX files.
+//! * [`qconfig`]: configurations and observers.
+//! * [`ptq`]: fusion, calibration, conversion.
+//! * [`runtime`]: sessions on integer kernels, and the reference evaluator.
+//! * [`backends`]: which kernels there are, and those of one's own.
+//! * [`analysis`]: accuracy, output error, size and latency against the float model.
+//! * [`export`]: ONNX files with Quantize and Dequantize operators.
+//!
+//! # Static quantization
+//!
+//! A model usually comes from a file, by [`prelude::load_model`]; here it is built, so that this runs as it stands.
+//!
+//! ```
+//! use torsh_quantization::model::{Dim, op::{Op, UnaryOp}};
+//! use torsh_quantization::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut model = Graph::new("net");
+//! let x = model.add_input("x", DType::F32, vec![Dim::symbol("N"), 4usize.into()]);
+//! let w = model.add_constant("w", Tensor::new(&[4, 3], (0..12).map(|i| i as f32 / 12.0 - 0.4).collect())?);
+//! let h = model.add_node("linear", Op::MatMul, &[x, w], "h");
+//! let y = model.add_node("relu", Op::Unary(UnaryOp::Relu), &[h], "y");
+//! model.outputs.push(y);
+//!
+//! // Prepare the model for calibration.
+//! let prepared = prepare_static(
+//!     model,
+//!     QuantConfig::default().backend(Backend::FBGEMM).observer(MinMaxObserver::default()),
+//! )?;
+//!
+//! // Calibrate with representative data.
+//! let calibration = [Tensor::new(&[2, 4], vec![0.1f32, -0.5, 2.0, 0.0, 1.0, -1.0, 0.3, 0.7])?];
+//! for batch in &calibration {
+//!     prepared.forward(batch)?;
+//! }
+//!
+//! // Convert to the quantized model, and run it.
+//! let quantized = convert(prepared)?;
+//! let session = Session::new(&quantized.graph, SessionOptions::default())?;
+//! let outputs = session.run(&calibration)?;
+//! assert_eq!(outputs[0].dims(), [2, 3]);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
-/// Models and the tensors they take.
-pub mod model {
-    pub use tq_graph::{Dim, Element, Graph, GraphError, Node, NodeId, Op, Shape, Tensor, Value, ValueId};
+/// What static quantization needs.
+pub mod prelude {
+    pub use tq_analysis::{CompareOptions, Dataset, Preprocess, compare_models};
+    pub use tq_graph::{Graph, Tensor};
+    pub use tq_observers::{MinMaxObserver, Observer, PerChannelMinMaxObserver};
+    pub use tq_onnx::import as load_model;
+    pub use tq_passes::{Backend, Prepared, QuantConfig, Quantized, convert, prepare_static};
     pub use tq_qtypes::DType;
+    pub use tq_runtime::{Session, SessionOptions};
+}
+
+/// Models, the tensors they take, and reading them from ONNX files.
+pub mod model {
+    pub use tq_graph::{
+        Dim, Element, Graph, GraphError, Node, NodeId, Op, Shape, Tensor, Value, ValueId, infer, op, qdq,
+    };
+    pub use tq_onnx::{OnnxError, UnsupportedItem, import as load_model, import_bytes as load_model_bytes};
+    pub use tq_qtypes::DType;
+}
+
+/// What is asked of quantization: configurations and observers, as plain data.
+pub mod qconfig {
+    pub use tq_observers::{
+        MinMaxObserver, Observer, ObserverConfig, ObserverError, ObserverState, PerChannelMinMaxObserver,
+        Range,
+    };
+    pub use tq_passes::{Backend, QuantConfig};
+    pub use tq_qtypes::{AffineParams, DType, Granularity, QScheme};
+}
+
+/// Quantization after training: fusion, calibration, conversion.
+pub mod ptq {
+    pub use tq_passes::{
+        BiasAdjustment, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodeReport, PassError,
+        Placement, Prepared, Quantized, convert, fold_constants, fuse, prepare_static,
+    };
+}
+
+/// Running models: sessions on integer kernels, and the reference evaluator that they are judged by.
+pub mod runtime {
+    pub use tq_eval::{EvalError, Evaluator, Precision};
+    pub use tq_runtime::{
+        Execution, Explanation, MemoryReport, NodeReport, PlanMemory, RuntimeError, Session, SessionOptions,
+        StepError, Tap,
+    };
+}
+
+/// Kernels: those of this processor, and those of one's own.
+pub mod backends {
+    pub use tq_kernels::{Isa, KernelError, KernelLibrary, Kernels, ScalarLibrary};
+    pub use tq_passes::Backend;
+    pub use tq_runtime::KernelChoice;
 }
 
 /// How a quantized model compares with the float one.
 pub mod analysis {
     pub use tq_analysis::{
-        AnalysisError, Batch, Dataset, Latency, LatencyOptions, OutputError, Preprocess, concat_rows, measure,
-        measure_pair, take_rows,
+        Accuracy, AnalysisError, Batch, CompareOptions, Comparison, Dataset, EvalOptions, Evaluation,
+        Latency, LatencyOptions, ModelFigures, OutputError, Preprocess, Runner, compare_models,
+        compare_with_progress, concat_rows, evaluate, measure, measure_pair, parameter_bytes, take_rows,
+    };
+    pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
+}
+
+/// Writing models for other runtimes.
+pub mod export {
+    pub use tq_onnx::{
+        ExportOptions, MAX_OPSET, MIN_OPSET, OnnxError, export as export_onnx,
+        export_bytes as export_onnx_bytes,
     };
 }

@@ -15,6 +15,26 @@ pub struct Batch {
     pub padded_rows: usize,
 }
 
+impl Batch {
+    /// An output without the rows that belong to the filling.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Rows`] when the batch was filled up and the output does not have a row for each of its rows.
+    pub fn trim(&self, output: Tensor) -> Result<Tensor, AnalysisError> {
+        if self.rows == self.padded_rows {
+            return Ok(output);
+        }
+        match output.dims().first() {
+            Some(n) if *n == self.padded_rows => take_rows(&output, 0, self.rows, self.rows),
+            n => Err(AnalysisError::Rows {
+                start: 0,
+                end: self.padded_rows,
+                available: n.copied().unwrap_or(0),
+            }),
+        }
+    }
+}
+
 impl AsRef<[Tensor]> for Batch {
     fn as_ref(&self) -> &[Tensor] {
         &self.inputs

@@ -1,7 +1,9 @@
 //! Errors of this crate.
 
+use tq_eval::EvalError;
 use tq_graph::GraphError;
 use tq_qtypes::DType;
+use tq_runtime::RuntimeError;
 
 /// What can be wrong with data, labels or a pair of models.
 #[derive(Debug, thiserror::Error)]
@@ -60,4 +62,10 @@ pub enum AnalysisError {
     /// A tensor could not be made.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The session refused or failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The reference evaluator refused or failed.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
 }

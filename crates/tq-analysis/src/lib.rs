@@ -7,16 +7,24 @@
 //! * [`compare_models`]: all of these for a float and a quantized model.
 #![forbid(unsafe_code)]
 
+mod accuracy;
+mod compare;
 mod data;
 mod error;
 mod latency;
 mod metrics;
 mod preprocess;
 mod rows;
+mod runner;
 
+pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
+pub use compare::{
+    CompareOptions, Comparison, ModelFigures, compare_models, compare_with_progress, parameter_bytes,
+};
 pub use data::{Batch, Dataset};
 pub use error::AnalysisError;
 pub use latency::{Latency, LatencyOptions, measure, measure_pair};
 pub use metrics::OutputError;
 pub use preprocess::Preprocess;
 pub use rows::{concat_rows, take_rows};
+pub use runner::Runner;

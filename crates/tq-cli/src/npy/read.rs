@@ -36,6 +36,11 @@ pub(crate) fn read_array(path: &Path) -> Result<Tensor, NpyError> {
     if zipped { read_npz(file) } else { read_npy(&mut file, Some(metadata.len())) }
 }
 
+/// Reads the only array of an `.npz` archive in memory.
+pub(crate) fn read_npz_bytes(bytes: &[u8]) -> Result<Tensor, NpyError> {
+    read_npz(std::io::Cursor::new(bytes))
+}
+
 fn read_npz(file: impl Read + Seek) -> Result<Tensor, NpyError> {
     let archive_error = |e: zip::result::ZipError| NpyError::Archive(e.to_string().replace('\n', " "));
     let mut archive = ZipArchive::new(file).map_err(archive_error)?;

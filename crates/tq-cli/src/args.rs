@@ -1,0 +1,241 @@
+//! What the program can be told.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use torsh_quantization::analysis::Preprocess;
+
+/// Quantizes neural networks, runs them in integers, and compares them with the float originals.
+#[derive(Debug, Parser)]
+#[command(name = "tq", version, about, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show inputs, outputs, operators and parameters of a model, and what would be quantized and what not.
+    Inspect(Inspect),
+    /// Calibrate a float model and write its quantized form.
+    Quantize(Quantize),
+    /// Run a model and write its outputs.
+    Run(Run),
+    /// Measure a classifier's accuracy on labelled data.
+    Eval(Eval),
+    /// Compare a quantized model with its float original.
+    Compare(Compare),
+    /// Measure how long a model takes.
+    Bench(Bench),
+    /// Quantize, compare and save an embedded digit classifier: nothing else is needed.
+    Demo(Demo),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Inspect {
+    /// ONNX model.
+    pub(crate) model: PathBuf,
+    /// Configuration to plan for.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) backend: BackendName,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Quantize {
+    /// Float ONNX model.
+    pub(crate) model: PathBuf,
+    /// File to write; its extension picks the format (.onnx).
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) calib: Vec<String>,
+    /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) backend: BackendName,
+    /// How activations are observed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) observer: ObserverName,
+    /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
+    #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
+    pub(crate) opset: i64,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// ONNX model.
+    pub(crate) model: PathBuf,
+    /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// Folder for one NAME.npy an output; made if it is not there.
+    #[arg(long)]
+    pub(crate) out_dir: PathBuf,
+    /// Use the reference evaluator, node by node in float, instead of integer kernels.
+    #[arg(long)]
+    pub(crate) reference: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Eval {
+    /// ONNX model.
+    pub(crate) model: PathBuf,
+    /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// One class a row, of any integer type.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: PathBuf,
+    /// Output that holds the scores; the first one when not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
+    /// Use the reference evaluator, node by node in float, instead of integer kernels.
+    #[arg(long)]
+    pub(crate) reference: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compare {
+    /// Float ONNX model.
+    pub(crate) float: PathBuf,
+    /// Quantized ONNX model.
+    pub(crate) quantized: PathBuf,
+    /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// One class a row, of any integer type.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Output that is compared; the first one when not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Bench {
+    /// ONNX model.
+    pub(crate) model: PathBuf,
+    /// Input shape, as 1x3x224x224 or 1,3,224,224; NAME is an input's. What is not given is as declared, with 1 for
+    /// every free dimension.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]DIMS")]
+    pub(crate) shape: Vec<String>,
+    /// Threads to run on; as many as there are cores when not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Runs to time; when not given, as many as fit two seconds, but at least 10.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) runs: Option<u32>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Demo {
+    /// Folder for the two models; made if it is not there.
+    #[arg(long, default_value = "tq-demo")]
+    pub(crate) out_dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How arrays are cut into batches and bytes made into floats: (stored * scale - mean) / std.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DataArgs {
+    /// Rows of axis 0 in a batch; a model with a fixed first dimension gets its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: Option<u32>,
+    /// Factor of u8 and i8 arrays.
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    pub(crate) scale: Option<f32>,
+    /// Subtracted after scaling from u8 and i8 arrays: one value, or one for each index of axis 1.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) mean: Vec<f32>,
+    /// Divisor of u8 and i8 arrays after that: one value, or one for each index of axis 1.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) std: Vec<f32>,
+}
+
+impl DataArgs {
+    pub(crate) fn preprocess(&self) -> Preprocess {
+        Preprocess { scale: self.scale.unwrap_or(1.0), mean: self.mean.clone(), std: self.std.clone() }
+    }
+
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch.and_then(|b| usize::try_from(b).ok())
+    }
+}
+
+/// Families of machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// Servers: one weight scale a channel.
+    #[default]
+    Fbgemm,
+    /// Mobile: one weight scale a tensor.
+    Qnnpack,
+}
+
+/// Observers of activations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObserverName {
+    /// Smallest and largest value.
+    #[default]
+    Minmax,
+}
+
+fn opset(text: &str) -> Result<i64, String> {
+    use torsh_quantization::export::{MAX_OPSET, MIN_OPSET};
+    match text.parse() {
+        Ok(n) if (MIN_OPSET..=MAX_OPSET).contains(&n) => Ok(n),
+        _ => Err(format!("expected {MIN_OPSET} to {MAX_OPSET}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn negative_means_and_lists_are_taken() {
+        let line =
+            ["tq", "eval", "m", "--input", "x=a=b.npy", "c.npy", "--labels", "l", "--mean", "-1,2.5,-3e1"];
+        let Command::Eval(eval) = Args::parse_from(line).command else { panic!("not eval") };
+        assert_eq!(eval.data.mean, [-1.0, 2.5, -30.0]);
+        assert_eq!(eval.input, ["x=a=b.npy", "c.npy"]);
+        assert!(Args::try_parse_from(["tq", "eval", "m", "--labels", "l"]).is_err());
+        assert!(Args::try_parse_from(["tq", "bench", "m", "--threads", "0"]).is_err());
+        assert!(
+            Args::try_parse_from(["tq", "quantize", "m", "-o", "q", "--calib", "c", "--batch", "0"]).is_err()
+        );
+    }
+}

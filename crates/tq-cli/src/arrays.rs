@@ -1,0 +1,121 @@
+//! Arrays given on the command line, for the inputs of a model.
+
+use crate::args::DataArgs;
+use crate::npy::read_array;
+use anyhow::{Context as _, Result, anyhow, bail};
+use std::path::Path;
+use torsh_quantization::analysis::Dataset;
+use torsh_quantization::model::{DType, Graph, Tensor};
+
+/// Rows a batch when neither the model nor the user says.
+pub(crate) const DEFAULT_BATCH: usize = 32;
+
+/// Names of a model's inputs.
+pub(crate) fn input_names(graph: &Graph) -> Vec<&str> {
+    graph.inputs.iter().map(|id| graph.value(*id).name.as_str()).collect()
+}
+
+/// Sorts `[NAME=]REST` arguments to the inputs of a model. `NAME=` counts only when it is an input's name.
+///
+/// What has no name belongs to the only input, or to the only one that no other argument names.
+pub(crate) fn assign<'a>(names: &[&str], specs: &'a [String]) -> Result<Vec<Vec<&'a str>>> {
+    let mut out = vec![Vec::new(); names.len()];
+    let mut unnamed = Vec::new();
+    for spec in specs {
+        let matching = |name: &str| spec.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+        // Names may hold a `=` themselves: the longest one that fits is meant.
+        let best = (0..names.len()).filter(|i| matching(names[*i]).is_some()).max_by_key(|i| names[*i].len());
+        match best.and_then(|i| Some((i, matching(names[i])?))) {
+            Some((i, rest)) => out[i].push(rest),
+            None => unnamed.push(spec.as_str()),
+        }
+    }
+    if let Some(first) = unnamed.first() {
+        let free: Vec<usize> = (0..names.len()).filter(|i| names.len() == 1 || out[*i].is_empty()).collect();
+        let [only] = free[..] else {
+            bail!(
+                "{first}: say which input it is for, NAME=...; the model has inputs [{}]",
+                names.join(", ")
+            );
+        };
+        // Order on the command line is the order of batches.
+        out[only] = if out[only].is_empty() {
+            unnamed
+        } else {
+            specs
+                .iter()
+                .map(|s| s.strip_prefix(names[only]).and_then(|r| r.strip_prefix('=')).unwrap_or(s))
+                .collect()
+        };
+    }
+    Ok(out)
+}
+
+/// Reads the files of `--input` or `--calib` for a model.
+pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Dataset> {
+    let preprocess = args.preprocess();
+    preprocess.validate()?;
+    let segments = assign(&input_names(graph), specs)?
+        .into_iter()
+        .map(|files| files.into_iter().map(read).collect::<Result<Vec<Tensor>>>())
+        .collect::<Result<Vec<_>>>()?;
+    Dataset::with_segments(graph, segments, preprocess).with_context(|| specs.join(", "))
+}
+
+/// Reads one class a row.
+pub(crate) fn load_labels(path: &Path) -> Result<Vec<i64>> {
+    let tensor = read_array(path).with_context(|| path.display().to_string())?;
+    labels_of(&tensor).with_context(|| path.display().to_string())
+}
+
+/// One class a row: an integer array of which only axis 0 is longer than 1.
+pub(crate) fn labels_of(tensor: &Tensor) -> Result<Vec<i64>> {
+    if tensor.dims().iter().skip(1).any(|d| *d != 1) {
+        bail!("labels of shape {:?} are not one a row", tensor.dims());
+    }
+    let labels = if tensor.dtype() == DType::Bool { None } else { tensor.to_i64_vec() };
+    labels.ok_or_else(|| match tensor.dtype().is_integer() {
+        true => anyhow!("a label does not fit a 64-bit signed integer"),
+        false => anyhow!("labels are {}, expected integers", tensor.dtype()),
+    })
+}
+
+fn read(file: &str) -> Result<Tensor> {
+    read_array(Path::new(file)).with_context(|| file.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(names: &[&str], specs: &[&str]) -> Result<Vec<Vec<String>>> {
+        let specs: Vec<String> = specs.iter().map(|s| (*s).to_owned()).collect();
+        Ok(assign(names, &specs)?.into_iter().map(|v| v.into_iter().map(str::to_owned).collect()).collect())
+    }
+
+    #[test]
+    fn names_count_only_when_they_are_inputs() {
+        assert_eq!(assigned(&["x"], &["x=a", "b", "y=c", "x=d"]).unwrap(), [["a", "b", "y=c", "d"]]);
+        assert_eq!(assigned(&["x", "x=y"], &["x=y=f", "x=g"]).unwrap(), [["g"], ["f"]]);
+        assert_eq!(assigned(&["a", "b"], &["b=1", "2", "b=3"]).unwrap(), [vec!["2"], vec!["1", "3"]]);
+        let none: &[Vec<String>] = &[vec![], vec![]];
+        assert_eq!(assigned(&["a", "b"], &[]).unwrap(), none);
+    }
+
+    #[test]
+    fn unclear_arguments_are_named() {
+        let text = assigned(&["a", "b"], &["f.npy"]).unwrap_err().to_string();
+        assert_eq!(text, "f.npy: say which input it is for, NAME=...; the model has inputs [a, b]");
+        assert!(assigned(&["a", "b"], &["a=1", "b=2", "3"]).is_err());
+        assert!(assigned(&[], &["3"]).is_err());
+    }
+
+    #[test]
+    fn labels_are_integers_one_a_row() {
+        assert_eq!(labels_of(&Tensor::new(&[2, 1], vec![3u8, 4]).unwrap()).unwrap(), [3, 4]);
+        assert!(labels_of(&Tensor::new(&[1, 2], vec![3u8, 4]).unwrap()).is_err());
+        assert!(labels_of(&Tensor::vector(vec![1.0f32])).unwrap_err().to_string().contains("f32"));
+        assert!(labels_of(&Tensor::vector(vec![u64::MAX])).is_err());
+        assert!(labels_of(&Tensor::vector(vec![true])).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! `tq inspect`.
+
+use super::{config, file_bytes, load};
+use crate::args::Inspect;
+use crate::output::{bytes, emit, table};
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use torsh_quantization::analysis::parameter_bytes;
+use torsh_quantization::model::{DType, Dim, Graph, ValueId};
+use torsh_quantization::ptq::{PassError, Placement, prepare_static};
+use torsh_quantization::runtime::{Execution, Session, SessionOptions};
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    file_bytes: u64,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    nodes: usize,
+    operators: BTreeMap<&'static str, usize>,
+    parameters: u64,
+    parameter_bytes: u64,
+    already_quantized: bool,
+    quantizable: Vec<Item>,
+    not_quantizable: Vec<Item>,
+}
+
+/// An input or output. Free dimensions are their names.
+#[derive(Serialize)]
+struct Port {
+    name: String,
+    dtype: Option<&'static str>,
+    shape: Option<Vec<Extent>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Extent {
+    Known(i64),
+    Free(String),
+}
+
+#[derive(Serialize)]
+struct Item {
+    node: String,
+    op: String,
+    reason: String,
+}
+
+pub(crate) fn inspect(args: &Inspect) -> Result<()> {
+    let graph = load(&args.model)?;
+    let mut report = Report {
+        model: args.model.display().to_string(),
+        file_bytes: file_bytes(&args.model)?,
+        inputs: ports(&graph, &graph.inputs),
+        outputs: ports(&graph, &graph.outputs),
+        nodes: graph.nodes.len(),
+        operators: BTreeMap::new(),
+        parameters: parameters(&graph),
+        parameter_bytes: parameter_bytes(&graph),
+        already_quantized: false,
+        quantizable: Vec::new(),
+        not_quantizable: Vec::new(),
+    };
+    for node in &graph.nodes {
+        *report.operators.entry(node.op.name()).or_default() += 1;
+    }
+    match prepare_static(graph.clone(), config(args.backend)) {
+        Ok(prepared) => {
+            for n in prepared.placements() {
+                let (list, reason) = match &n.placement {
+                    Placement::Float { reason } => (&mut report.not_quantizable, reason.clone()),
+                    Placement::Data => (&mut report.not_quantizable, n.placement.to_string()),
+                    placement => (&mut report.quantizable, placement.to_string()),
+                };
+                list.push(Item { node: n.node, op: n.op, reason });
+            }
+        }
+        Err(PassError::AlreadyQuantized { .. }) => executed(&graph, &mut report)?,
+        Err(e) => return Err(e).with_context(|| args.model.display().to_string()),
+    }
+    emit(args.json, &report, || text(&report))
+}
+
+/// For a model that is quantized already: how a session runs it.
+fn executed(graph: &Graph, report: &mut Report) -> Result<()> {
+    report.already_quantized = true;
+    let session = Session::new(graph, SessionOptions::default()).context(report.model.clone())?;
+    for n in session.explain().nodes {
+        let list = match n.execution {
+            Execution::Integer | Execution::Fused => &mut report.quantizable,
+            _ => &mut report.not_quantizable,
+        };
+        let reason = n.reason.unwrap_or_else(|| n.execution.name().to_owned());
+        list.push(Item { node: n.node, op: n.op.to_owned(), reason });
+    }
+    Ok(())
+}
+
+fn ports(graph: &Graph, ids: &[ValueId]) -> Vec<Port> {
+    let extent = |d: &Dim| d.known().map_or_else(|| Extent::Free(d.to_string()), Extent::Known);
+    ids.iter()
+        .map(|id| graph.value(*id))
+        .map(|v| Port {
+            name: v.name.clone(),
+            dtype: v.dtype.map(DType::name),
+            shape: v.shape.as_ref().map(|s| s.iter().map(extent).collect()),
+        })
+        .collect()
+}
+
+/// Numbers that were learnt: all constants but scalars, which are bounds and scales, and but 64-bit integers and truth
+/// values, which say shapes and indices.
+fn parameters(graph: &Graph) -> u64 {
+    graph
+        .values
+        .iter()
+        .filter_map(|v| v.constant.as_ref())
+        .filter(|t| t.rank() > 0 && !matches!(t.dtype(), DType::I64 | DType::U64 | DType::Bool))
+        .map(|t| t.len() as u64)
+        .sum()
+}
+
+fn text(r: &Report) -> String {
+    let mut out = format!(
+        "{}: {}, {} nodes, {} parameters in {}\n",
+        r.model,
+        bytes(r.file_bytes),
+        r.nodes,
+        r.parameters,
+        bytes(r.parameter_bytes)
+    );
+    for (kind, ports) in [("input", &r.inputs), ("output", &r.outputs)] {
+        for p in ports {
+            let dims = p.shape.as_ref().map_or("?".to_owned(), |s| {
+                let dims: Vec<String> = s
+                    .iter()
+                    .map(|d| match d {
+                        Extent::Known(n) => n.to_string(),
+                        Extent::Free(name) => name.clone(),
+                    })
+                    .collect();
+                format!("[{}]", dims.join(", "))
+            });
+            out.push_str(&format!("{kind} {}: {} {dims}\n", p.name, p.dtype.unwrap_or("?")));
+        }
+    }
+    let operators: Vec<String> = r.operators.iter().map(|(op, n)| format!("{op} {n}")).collect();
+    out.push_str(&format!("operators: {}\n", operators.join(", ")));
+    let (yes, no) = if r.already_quantized {
+        ("runs in integers", "runs in float")
+    } else {
+        ("would be quantized", "would not be quantized")
+    };
+    for (title, items) in [(yes, &r.quantizable), (no, &r.not_quantizable)] {
+        if !items.is_empty() {
+            let mut table = table(&[title, "operator", "how or why"]);
+            for i in items {
+                table.add_row([&i.node, &i.op, &i.reason]);
+            }
+            out.push_str(&format!("{table}\n"));
+        }
+    }
+    out
+}

@@ -1,0 +1,45 @@
+//! One module a subcommand.
+
+mod bench;
+mod compare;
+mod demo;
+mod eval;
+mod inspect;
+mod quantize;
+mod run;
+
+use crate::args::{BackendName, Command};
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use torsh_quantization::model::{Graph, load_model};
+use torsh_quantization::qconfig::{Backend, QuantConfig};
+
+/// Does what was asked for.
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Eval(args) => eval::eval(&args),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Demo(args) => demo::demo(&args),
+    }
+}
+
+/// Reads a model; the error names the file.
+fn load(path: &Path) -> Result<Graph> {
+    load_model(path).with_context(|| path.display().to_string())
+}
+
+/// Bytes of a file.
+fn file_bytes(path: &Path) -> Result<u64> {
+    Ok(std::fs::metadata(path).with_context(|| path.display().to_string())?.len())
+}
+
+fn config(backend: BackendName) -> QuantConfig {
+    QuantConfig::default().backend(match backend {
+        BackendName::Fbgemm => Backend::Fbgemm,
+        BackendName::Qnnpack => Backend::Qnnpack,
+    })
+}

@@ -1,0 +1,158 @@
+//! `tq quantize`.
+
+use super::{config, file_bytes, load};
+use crate::args::{ObserverName, Quantize};
+use crate::arrays::{self, DEFAULT_BATCH};
+use crate::files::{Format, check_target, format_of};
+use crate::output::{bytes, emit, table};
+use crate::progress::Progress;
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use std::path::Path;
+use torsh_quantization::analysis::Dataset;
+use torsh_quantization::export::{ExportOptions, MAX_OPSET, OnnxError, export_onnx, export_onnx_bytes};
+use torsh_quantization::model::Graph;
+use torsh_quantization::ptq::{ConvertReport, PassError, Quantized, convert, prepare_static};
+use torsh_quantization::qconfig::{MinMaxObserver, QuantConfig};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    output: String,
+    opset: i64,
+    config: &'a QuantConfig,
+    calibration_rows: usize,
+    integer_nodes: usize,
+    float_nodes: usize,
+    float: Vec<FloatNode<'a>>,
+    fusion: Fusion<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adjusted_biases: Vec<String>,
+    float_bytes: u64,
+    quantized_bytes: u64,
+    compression_ratio: f64,
+}
+
+/// A node that stays in float.
+#[derive(Serialize)]
+pub(super) struct FloatNode<'a> {
+    node: &'a str,
+    op: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Fusion<'a> {
+    fused: usize,
+    kept: Vec<FloatNode<'a>>,
+}
+
+pub(crate) fn quantize(args: &Quantize) -> Result<()> {
+    let Format::Onnx = format_of(&args.output)?;
+    check_target(&args.output)?;
+    let graph = load(&args.model)?;
+    let data = arrays::load(&graph, &args.calib, &args.data)?;
+    let config = match args.observer {
+        ObserverName::Minmax => config(args.backend).observer(MinMaxObserver::asymmetric()),
+    };
+    let batch = args.data.batch().unwrap_or(DEFAULT_BATCH);
+    let quantized = calibrated(graph, &config, &data, batch).map_err(|e| {
+        let data_is_wrong = matches!(e.downcast_ref(), Some(PassError::NonFinite { .. }));
+        e.context(if data_is_wrong { args.calib.join(", ") } else { args.model.display().to_string() })
+    })?;
+    let opset = write_onnx(&quantized.graph, &args.output, args.opset)?;
+    let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(&args.output)?);
+    let conversion = &quantized.report;
+    let report = Report {
+        output: args.output.display().to_string(),
+        opset,
+        config: &config,
+        calibration_rows: data.rows(),
+        integer_nodes: conversion.integer_nodes().count(),
+        float_nodes: conversion.float_nodes().count(),
+        float: float_nodes(conversion),
+        fusion: Fusion {
+            fused: conversion.fusion.fused().count(),
+            kept: conversion
+                .fusion
+                .kept()
+                .map(|(e, reason)| FloatNode { node: &e.node, op: &e.op, reason })
+                .collect(),
+        },
+        adjusted_biases: conversion.adjustments.iter().map(|a| a.node.clone()).collect(),
+        float_bytes,
+        quantized_bytes,
+        compression_ratio: float_bytes as f64 / quantized_bytes.max(1) as f64,
+    };
+    emit(args.json, &report, || text(&report))
+}
+
+/// Prepares, calibrates and converts.
+pub(super) fn calibrated(
+    graph: Graph,
+    config: &QuantConfig,
+    data: &Dataset,
+    batch: usize,
+) -> Result<Quantized> {
+    let prepared = prepare_static(graph, config.clone())?;
+    let mut progress = Progress::new("calibrating", data.rows());
+    let mut done = 0;
+    for batch in data.batches(Some(batch)) {
+        let batch = batch?;
+        prepared.forward(&batch)?;
+        done += batch.rows;
+        progress.set(done);
+    }
+    drop(progress);
+    Ok(convert(prepared)?)
+}
+
+/// Writes the file at this operator set, or at the lowest higher one that has words for the whole graph.
+/// Returns which one that was.
+pub(super) fn write_onnx(graph: &Graph, path: &Path, lowest: i64) -> Result<i64> {
+    let mut opset = lowest;
+    loop {
+        match export_onnx_bytes(graph, &ExportOptions { opset }) {
+            Err(OnnxError::NotExpressible { needs, .. }) if needs > opset && needs <= MAX_OPSET => {
+                opset = needs
+            }
+            Err(e) => return Err(e).with_context(|| path.display().to_string()),
+            Ok(_) => break,
+        }
+    }
+    export_onnx(graph, path, &ExportOptions { opset }).with_context(|| path.display().to_string())?;
+    Ok(opset)
+}
+
+pub(super) fn float_nodes(report: &ConvertReport) -> Vec<FloatNode<'_>> {
+    report.float_nodes().map(|(n, reason)| FloatNode { node: &n.node, op: &n.op, reason }).collect()
+}
+
+fn text(r: &Report<'_>) -> String {
+    let mut out = format!(
+        "{}: {} nodes in integers, {} in float; {} nodes fused away; {} calibration samples\n\
+         {} -> {} ({:.2}x smaller), opset {}\n",
+        r.output,
+        r.integer_nodes,
+        r.float_nodes,
+        r.fusion.fused,
+        r.calibration_rows,
+        bytes(r.float_bytes),
+        bytes(r.quantized_bytes),
+        r.compression_ratio,
+        r.opset,
+    );
+    if !r.float.is_empty() {
+        let mut table = table(&["stays in float", "operator", "because"]);
+        for n in &r.float {
+            table.add_row([n.node, n.op, n.reason]);
+        }
+        out.push_str(&table.to_string());
+    }
+    if !r.adjusted_biases.is_empty() {
+        out.push_str(&format!(
+            "\nweights made coarser so that the bias fits 32 bits: {}",
+            r.adjusted_biases.join(", ")
+        ));
+    }
+    out
+}

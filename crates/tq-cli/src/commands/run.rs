@@ -1,0 +1,68 @@
+//! `tq run`.
+
+use super::load;
+use crate::args::Run;
+use crate::files::{file_names, write_all};
+use crate::npy::npy_bytes;
+use crate::output::emit;
+use crate::progress::Progress;
+use crate::{arrays, output};
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use torsh_quantization::analysis::{Runner, concat_rows};
+use torsh_quantization::model::Tensor;
+
+#[derive(Serialize)]
+struct Report {
+    rows: usize,
+    outputs: Vec<Written>,
+}
+
+#[derive(Serialize)]
+struct Written {
+    name: String,
+    file: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+}
+
+pub(crate) fn run(args: &Run) -> Result<()> {
+    let graph = load(&args.model)?;
+    let data = arrays::load(&graph, &args.input, &args.data)?;
+    let model = || args.model.display().to_string();
+    let runner = if args.reference { Runner::reference(&graph) } else { Runner::session(&graph) };
+    let runner = runner.with_context(model)?;
+    let mut parts: Vec<Vec<Tensor>> = vec![Vec::new(); graph.outputs.len()];
+    let mut progress = Progress::new("running", data.rows());
+    let mut done = 0;
+    for batch in data.batches(args.data.batch()) {
+        let batch = batch?;
+        for (parts, output) in parts.iter_mut().zip(runner.run(&batch.inputs).with_context(model)?) {
+            parts.push(batch.trim(output)?);
+        }
+        done += batch.rows;
+        progress.set(done);
+    }
+    drop(progress);
+    let names: Vec<&str> = graph.outputs.iter().map(|id| graph.value(*id).name.as_str()).collect();
+    let mut report = Report { rows: data.rows(), outputs: Vec::new() };
+    let mut files = Vec::new();
+    for ((name, file), parts) in names.iter().zip(file_names(names.iter().copied())?).zip(parts) {
+        let tensor = concat_rows(&parts).with_context(|| format!("batches of output {name}"))?;
+        files.push((file.clone(), npy_bytes(&tensor)?));
+        report.outputs.push(Written {
+            name: (*name).to_owned(),
+            file: args.out_dir.join(&file).display().to_string(),
+            dtype: tensor.dtype().name(),
+            shape: tensor.dims().to_vec(),
+        });
+    }
+    write_all(&args.out_dir, &files)?;
+    emit(args.json, &report, || {
+        let mut table = output::table(&["output", "type", "shape", "file"]);
+        for o in &report.outputs {
+            table.add_row([o.name.as_str(), o.dtype, &format!("{:?}", o.shape), &o.file]);
+        }
+        table.to_string()
+    })
+}
