@@ -41,6 +41,14 @@ fn upper(m: f32, v: f32) -> f32 {
 
 /// Scans `data`.
 pub(crate) fn scan(data: &[f32]) -> Scan {
+    // Setting up and joining the accumulators is not worth it for the few elements of a small kernel.
+    if data.len() < 4 * LANES {
+        return data.iter().fold(Scan::EMPTY, |s, &v| Scan {
+            min: lower(s.min, v),
+            max: upper(s.max, v),
+            non_finite: s.non_finite + u64::from(is_non_finite(v)),
+        });
+    }
     let mut min = [f32::INFINITY; LANES];
     let mut max = [f32::NEG_INFINITY; LANES];
     let mut total = Scan::EMPTY;
@@ -94,9 +102,9 @@ mod tests {
 
     #[test]
     fn counts_what_is_not_finite_wherever_it_stands() {
-        for at in [0, 1, 31, 32, 63, 64, 99] {
+        for at in [0, 1, 31, 32, 63, 64, 99, 127, 128, 199] {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
-                let mut data = vec![1.0f32; 100];
+                let mut data = vec![1.0f32; if at < 100 { 100 } else { 200 }];
                 data[at] = bad;
                 assert_eq!(scan(&data).non_finite, 1);
             }

@@ -19,25 +19,28 @@ const MAX_GROWTH_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`PassError::Fold`] when such a node cannot be computed; [`PassError::Graph`] when the graph is broken.
 pub fn fold_constants(graph: &mut Graph) -> Result<usize, PassError> {
-    infer::infer(graph)?;
-    let before = graph.nodes.len();
+    // On a copy (constants are shared), so that an error leaves the graph as it was.
+    let mut next = graph.clone();
+    infer::infer(&mut next)?;
+    let before = next.nodes.len();
     let mut kept = Vec::with_capacity(before);
-    for node in std::mem::take(&mut graph.nodes) {
-        let Some(results) = fold(graph, &node)? else {
+    for node in std::mem::take(&mut next.nodes) {
+        let Some(results) = fold(&next, &node)? else {
             kept.push(node);
             continue;
         };
         for (slot, result) in node.outputs.iter().zip(results) {
             if let Some(v) = slot {
-                let value = &mut graph.values[v.0];
+                let value = &mut next.values[v.0];
                 value.dtype = Some(result.dtype());
                 value.shape = Some(tq_graph::dim::shape_of(result.dims()));
                 value.constant = Some(result);
             }
         }
     }
-    graph.nodes = kept;
-    graph.compact();
+    next.nodes = kept;
+    next.compact();
+    *graph = next;
     Ok(before - graph.nodes.len())
 }
 
