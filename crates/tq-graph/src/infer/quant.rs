@@ -80,7 +80,8 @@ fn check_params(ctx: &Context<'_>, axis: i64, block_size: usize) -> Result<(), G
     match scale {
         _ if is_scalar(scale) && scale.len() <= 1 => Ok(()),
         [n] => {
-            let axis = ctx.axis(axis, x.len())?;
+            // A tensor of rank 1 has one axis, whatever the attribute says.
+            let axis = if x.len() == 1 { 0 } else { ctx.axis(axis, x.len())? };
             if conflict(n, &x[axis]) {
                 return ctx.fail(format!(
                     "scale has {n} elements, but axis {axis} of x {} has {}",

@@ -48,7 +48,12 @@ fn granularity(
         return Some(Granularity::PerTensor);
     }
     let rank = graph.value(data).shape.as_ref()?.len();
-    let axis = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
+    let axis = match axis {
+        // A tensor of rank 1 has one axis, whatever the attribute says.
+        _ if rank == 1 => 0,
+        a if a < 0 => a.checked_add(i64::try_from(rank).ok()?)?,
+        a => a,
+    };
     let axis = usize::try_from(axis).ok().filter(|a| *a < rank)?;
     Some(if block_size > 0 {
         Granularity::PerGroup { axis, group_size: block_size }
