@@ -181,3 +181,60 @@ fn a_count_of_scales_that_does_not_fit_the_weights_is_refused() {
     b.g.outputs.push(y);
     assert!(matches!(QdqView::new(&b.g).floats[0].reason, FloatReason::Granularity(_)));
 }
+
+#[test]
+fn a_bias_of_one_element_a_row_is_no_bias_a_channel() {
+    for (dims, integer) in [([4usize, 1], false), ([1, 4], true), ([1, 1], true)] {
+        for codes in [false, true] {
+            let mut b = Build::new();
+            let x = b.g.add_input("x", DType::F32, vec![Dim::from(4usize), Dim::from(3usize)]);
+            let xq = b.qdq(x, 0.5, 3);
+            let w = b.dq(Tensor::new(&[3, 4], vec![1i8; 12]).unwrap(), vec![0.25], 1);
+            let n = dims.iter().product();
+            let bias = if codes {
+                b.dq(Tensor::new(&dims, vec![8i32; n]).unwrap(), vec![0.125], 0)
+            } else {
+                b.constant(Tensor::new(&dims, vec![1.0f32; n]).unwrap())
+            };
+            let gemm = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+            let y = b.node(gemm, &[xq, w, bias]);
+            b.g.outputs.push(y);
+            tq_graph::infer::infer(&mut b.g).unwrap();
+            let view = QdqView::new(&b.g);
+            match view.operators.as_slice() {
+                [op] if integer => assert_eq!(op.bias, Some(vec![8; 4])),
+                [] if !integer => assert!(matches!(view.floats[0].reason, FloatReason::Attribute(_))),
+                other => panic!("{dims:?} {codes}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_without_elements_are_no_weights() {
+    // As many channels as a file likes to claim, for no byte of data.
+    let mut b = Build::new();
+    let shape = vec![Dim::from(1usize), Dim::from(0usize), Dim::from(4usize), Dim::from(4usize)];
+    let x = b.g.add_input("x", DType::F32, shape);
+    let xq = b.qdq(x, 0.5, 3);
+    let w = b.dq(Tensor::new(&[1 << 40, 0, 1, 1], Vec::<i8>::new()).unwrap(), vec![0.25], 0);
+    let y = b.node(Op::Conv(conv_attrs(1)), &[xq, w]);
+    b.g.outputs.push(y);
+    let view = QdqView::new(&b.g);
+    assert!(view.operators.is_empty());
+    assert!(matches!(view.floats[0].reason, FloatReason::Attribute(_)), "{:?}", view.floats);
+}
+
+#[test]
+fn rank_one_takes_its_only_axis_whatever_the_attribute_says() {
+    let mut b = Build::new();
+    let x = b.input();
+    let xq = b.qdq(x, 0.5, 3);
+    let w = b.dq(Tensor::new(&[2, 2, 1, 1], vec![1i8, -2, 3, -4]).unwrap(), vec![0.25, 0.125], 0);
+    // The default axis of DequantizeLinear is 1, which a bias does not have.
+    let bias = b.dq(Tensor::vector(vec![7i32, -9]), vec![0.125, 0.0625], 1);
+    let y = b.node(Op::Conv(conv_attrs(1)), &[xq, w, bias]);
+    b.g.outputs.push(y);
+    tq_graph::infer::infer(&mut b.g).unwrap();
+    assert_eq!(QdqView::new(&b.g).operators[0].bias, Some(vec![7, -9]));
+}

@@ -99,7 +99,12 @@ impl<'g> Matcher<'g> {
             .filter(|c| self.graph.constant(c.value).is_some())
             .ok_or(FloatReason::WeightsNotQuantized)?;
         self.check_8_bit(&codes)?;
-        let channels = self.weight_dims(&codes).get(channel_axis).copied();
+        let dims = self.weight_dims(&codes);
+        // Axes without elements hide others of any length: nothing may be packed by those.
+        if dims.contains(&0) {
+            return Err(FloatReason::Attribute(format!("weights of shape {dims:?}")));
+        }
+        let channels = dims.get(channel_axis).copied();
         match codes.params.granularity {
             Granularity::PerTensor if channels.is_some() => Ok(codes),
             Granularity::PerChannel { axis }
@@ -119,6 +124,15 @@ impl<'g> Matcher<'g> {
     fn bias(&self, node: &Node, i: usize, x: &Codes, w: &Codes, channels: usize) -> Match<Option<Vec<i32>>> {
         let Some(v) = node.input(i) else { return Ok(None) };
         let not_constant = || FloatReason::InputNotQuantized(self.name(v));
+        let dims = self.constant_dims(v).ok_or_else(not_constant)?;
+        // As many elements as channels are not enough: a Gemm may add a column, one element a row.
+        let fits = match dims.iter().product() {
+            1usize => true,
+            n => n == channels && dims.last() == Some(&channels),
+        };
+        if !fits {
+            return Err(FloatReason::Attribute(format!("a bias of shape {dims:?} for {channels} channels")));
+        }
         let (sx, _) = x.params.uniform().ok_or_else(|| FloatReason::Granularity(self.name(x.real)))?;
         if let Some(codes) = &self.dequantized[v.0]
             && let Some(tensor) = self.graph.constant(codes.value)
@@ -132,20 +146,18 @@ impl<'g> Matcher<'g> {
             return tensor.as_slice::<i32>().map(|b| Some(b.to_vec())).map_err(|_| not_constant());
         }
         let real = self.constant_reals(v).ok_or_else(not_constant)?;
-        let real = match real.len() {
-            1 => vec![real[0]; channels],
-            n if n == channels => real,
-            n => {
-                return Err(FloatReason::Attribute(format!(
-                    "a bias of {n} elements for {channels} channels"
-                )));
-            }
-        };
+        let real = if let [one] = real[..] { vec![one; channels] } else { real };
         let q = requantize::quantize_bias(&real, sx, &w.params.scale);
         match q.saturated.first() {
             Some(channel) => Err(FloatReason::BiasOverflow { channel: *channel }),
             None => Ok(Some(q.values)),
         }
+    }
+
+    /// Shape of a constant, or of constant codes behind a Dequantize node.
+    fn constant_dims(&self, v: ValueId) -> Option<&[usize]> {
+        let codes = || self.graph.constant(self.dequantized[v.0].as_ref()?.value);
+        self.graph.constant(v).or_else(codes).map(|t| t.dims())
     }
 
     /// The real numbers of a float constant, or of constant codes behind a Dequantize node.
