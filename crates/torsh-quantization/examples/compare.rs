@@ -34,3 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("SQNR: {:.1} dB, cosine {:.6}", comparison.sqnr_db, comparison.cosine);
     Ok(())
 }
+
+#[test]
+fn runs() -> Result<(), Box<dyn std::error::Error>> {
+    main()
+}

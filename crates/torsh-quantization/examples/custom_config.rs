@@ -40,3 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{observer:?}");
     Ok(())
 }
+
+#[test]
+fn runs() -> Result<(), Box<dyn std::error::Error>> {
+    main()
+}

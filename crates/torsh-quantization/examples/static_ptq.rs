@@ -1,19 +1,18 @@
 //! Static quantization from end to end: calibrate, convert, run in integers, write ONNX.
 //!
-//! `cargo run --release -p torsh-quantization --example static_ptq [MODEL.onnx]`
+//! `cargo run --release -p torsh-quantization --example static_ptq`
 
 mod shared;
 
-use std::path::Path;
-use torsh_quantization::export::{ExportOptions, export_onnx_bytes};
+use torsh_quantization::export::{ExportOptions, export_onnx, export_onnx_bytes};
 use torsh_quantization::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A trained model comes from a file; without one, a small network is built here.
-    let model = match std::env::args().nth(1) {
-        Some(path) => load_model(Path::new(&path))?,
-        None => shared::model()?,
-    };
+    // A trained model comes from a file; here a small network is written to one first.
+    let file = std::env::temp_dir().join(format!("static_ptq-{}.onnx", std::process::id()));
+    export_onnx(&shared::model()?, &file, &ExportOptions::default())?;
+    let model = load_model(&file)?;
+    std::fs::remove_file(&file)?;
 
     // Prepare the model for calibration.
     let prepared = prepare_static(
@@ -42,4 +41,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bytes = export_onnx_bytes(&quantized.graph, &ExportOptions::default())?;
     println!("{} bytes of ONNX", bytes.len());
     Ok(())
+}
+
+#[test]
+fn runs() -> Result<(), Box<dyn std::error::Error>> {
+    main()
 }

@@ -210,10 +210,10 @@ impl Group {
                     format!("{n} rows, but another input has {}", rows.unwrap_or(0)),
                 ));
             }
-            if let Some(b) = declared(i) {
-                if b == 0 || *fixed.get_or_insert(b) != b {
-                    return Err(fail(&inputs[i].name, format!("{n} rows do not make batches of {b}")));
-                }
+            if let Some(b) = declared(i)
+                && (b == 0 || *fixed.get_or_insert(b) != b)
+            {
+                return Err(fail(&inputs[i].name, format!("{n} rows do not make batches of {b}")));
             }
         }
         Ok(Self { tensors, cut, rows: rows.unwrap_or(1), fixed })

@@ -14,12 +14,12 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
 }
 
 /// Images `[rows, 3, 8, 8]`.
-pub fn images(seed: u64, rows: usize) -> Result<Tensor, GraphError> {
+pub(crate) fn images(seed: u64, rows: usize) -> Result<Tensor, GraphError> {
     Tensor::new(&[rows, 3, 8, 8], noise(seed, rows * 192))
 }
 
 /// Two convolutions, a mean over the image, and a linear layer with five classes.
-pub fn model() -> Result<Graph, GraphError> {
+pub(crate) fn model() -> Result<Graph, GraphError> {
     let mut g = Graph::new("small");
     let mut x =
         g.add_input("image", DType::F32, vec![Dim::symbol("N"), 3usize.into(), 8usize.into(), 8usize.into()]);

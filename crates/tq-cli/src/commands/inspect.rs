@@ -1,5 +1,6 @@
 //! `tq inspect`.
 
+use super::quantize::fused;
 use super::{config, file_bytes, load};
 use crate::args::Inspect;
 use crate::output::{bytes, emit, table};
@@ -8,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use torsh_quantization::analysis::parameter_bytes;
 use torsh_quantization::model::{DType, Dim, Graph, ValueId};
-use torsh_quantization::ptq::{PassError, Placement, prepare_static};
+use torsh_quantization::ptq::{FusionEntry, PassError, Placement, prepare_static};
 use torsh_quantization::runtime::{Execution, Session, SessionOptions};
 
 #[derive(Serialize)]
@@ -24,6 +25,8 @@ struct Report {
     already_quantized: bool,
     quantizable: Vec<Item>,
     not_quantizable: Vec<Item>,
+    /// Nodes that become part of others before anything is quantized.
+    fused: Vec<Item>,
 }
 
 /// An input or output. Free dimensions are their names.
@@ -62,12 +65,16 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
         already_quantized: false,
         quantizable: Vec::new(),
         not_quantizable: Vec::new(),
+        fused: Vec::new(),
     };
     for node in &graph.nodes {
         *report.operators.entry(node.op.name()).or_default() += 1;
     }
     match prepare_static(graph.clone(), config(args.backend)) {
         Ok(prepared) => {
+            report.fused = fused(prepared.fusion_report())
+                .map(|e| Item { node: e.node.clone(), op: e.op.clone(), reason: outcome(e) })
+                .collect();
             for n in prepared.placements() {
                 let (list, reason) = match &n.placement {
                     Placement::Float { reason } => (&mut report.not_quantizable, reason.clone()),
@@ -81,6 +88,12 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
         Err(e) => return Err(e).with_context(|| args.model.display().to_string()),
     }
     emit(args.json, &report, || text(&report))
+}
+
+/// What became of the node, without its name.
+fn outcome(entry: &FusionEntry) -> String {
+    let text = entry.to_string();
+    text.strip_prefix(&format!("{} {}: ", entry.op, entry.node)).unwrap_or(&text).to_owned()
 }
 
 /// For a model that is quantized already: how a session runs it.
@@ -153,7 +166,7 @@ fn text(r: &Report) -> String {
     } else {
         ("would be quantized", "would not be quantized")
     };
-    for (title, items) in [(yes, &r.quantizable), (no, &r.not_quantizable)] {
+    for (title, items) in [(yes, &r.quantizable), (no, &r.not_quantizable), ("fused before", &r.fused)] {
         if !items.is_empty() {
             let mut table = table(&[title, "operator", "how or why"]);
             for i in items {

@@ -12,7 +12,9 @@ use std::path::Path;
 use torsh_quantization::analysis::Dataset;
 use torsh_quantization::export::{ExportOptions, MAX_OPSET, OnnxError, export_onnx, export_onnx_bytes};
 use torsh_quantization::model::Graph;
-use torsh_quantization::ptq::{ConvertReport, PassError, Quantized, convert, prepare_static};
+use torsh_quantization::ptq::{
+    ConvertReport, FusionEntry, FusionOutcome, FusionReport, PassError, Quantized, convert, prepare_static,
+};
 use torsh_quantization::qconfig::{MinMaxObserver, QuantConfig};
 
 #[derive(Serialize)]
@@ -71,7 +73,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         float_nodes: conversion.float_nodes().count(),
         float: float_nodes(conversion),
         fusion: Fusion {
-            fused: conversion.fusion.fused().count(),
+            fused: fused(&conversion.fusion).count(),
             kept: conversion
                 .fusion
                 .kept()
@@ -121,6 +123,17 @@ pub(super) fn write_onnx(graph: &Graph, path: &Path, lowest: i64) -> Result<i64>
     }
     export_onnx(graph, path, &ExportOptions { opset }).with_context(|| path.display().to_string())?;
     Ok(opset)
+}
+
+/// Nodes that are part of others now, or gone.
+pub(super) fn fused(report: &FusionReport) -> impl Iterator<Item = &FusionEntry> {
+    let gone = |e: &&FusionEntry| {
+        matches!(
+            e.outcome,
+            FusionOutcome::Fused { .. } | FusionOutcome::Rewritten { .. } | FusionOutcome::Removed
+        )
+    };
+    report.entries.iter().filter(gone)
 }
 
 pub(super) fn float_nodes(report: &ConvertReport) -> Vec<FloatNode<'_>> {

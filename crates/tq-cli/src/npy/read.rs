@@ -67,10 +67,10 @@ pub(super) fn read_npy(source: &mut impl Read, length: Option<u64>) -> Result<Te
     let count = elements(&header)?;
     let expected = (count as u64).saturating_mul(header.kind.bytes() as u64);
     let wrong = |found: String| NpyError::Length { dims: header.dims.clone(), expected, found };
-    if let Some(left) = length.map(|l| l.saturating_sub(used)) {
-        if left != expected {
-            return Err(wrong(left.to_string()));
-        }
+    if let Some(left) = length.map(|l| l.saturating_sub(used))
+        && left != expected
+    {
+        return Err(wrong(left.to_string()));
     }
     let room = if length.is_some() { count } else { count.min(BLIND_ELEMENTS) };
     let tensor = match header.kind {
