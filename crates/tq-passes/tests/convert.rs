@@ -294,6 +294,28 @@ fn concat_pools_and_movement_share_one_scale_with_constants_observed() {
 }
 
 #[test]
+fn operators_that_share_weights_read_codes_and_zero_points_of_their_own() {
+    let mut n = Net::new(31);
+    let x = n.input("x", &[4, 6, 6]);
+    let a = n.conv("a", x, [4, 4], 3, 1);
+    let (w, b) = (n.graph.nodes[0].inputs[1].unwrap(), n.graph.nodes[0].inputs[2].unwrap());
+    let c = n.node("c", n.graph.nodes[0].op.clone(), &[a, w, b]);
+    n.output(c);
+    let (q, _) = quantized(&mut n, &[2, 4, 6, 6]);
+    check_invariants(&n.graph, &q);
+    let producers = q.graph.producers();
+    let convolutions = q.graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_)));
+    let weights: Vec<&tq_graph::Node> =
+        convolutions.map(|n| q.graph.node(producers[n.input(1).unwrap().0].unwrap())).collect();
+    let [first, second] = weights[..] else { panic!("{} convolutions", weights.len()) };
+    for slot in 0..3 {
+        let (u, v) = (first.input(slot).unwrap(), second.input(slot).unwrap());
+        assert_ne!(u, v, "input {slot} is shared");
+        assert_eq!(q.graph.constant(u), q.graph.constant(v));
+    }
+}
+
+#[test]
 fn a_shared_clamp_that_leaves_the_range_is_observed() {
     // Clip to 5..9 gives 5 where its input, which another node reads too, is at most 1.
     let mut n = Net::new(6);

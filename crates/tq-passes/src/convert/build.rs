@@ -71,7 +71,7 @@ struct Builder<'p> {
     params: &'p [AffineParams],
     names: Names,
     graph: Graph,
-    /// Constant codes already made, so that a constant shared in the float model stays shared.
+    /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
     codes: HashMap<CodesKey, ValueId>,
     /// For every value of the float graph the real value that stands for its codes.
     dequantized: Vec<Option<ValueId>>,
@@ -227,7 +227,9 @@ impl Builder<'_> {
             return Ok(());
         };
         self.adjustments.extend(q.adjustments);
-        inputs[1] = Some(self.constant_codes(q.weights, &q.params, q.codes)?);
+        // Never shared: ONNX Runtime's exact integer mode rewrites i8 weights and their zero points once for each
+        // operator that reads them, and refuses a file in which two operators read the same tensor.
+        inputs[1] = Some(self.new_codes(q.weights, &q.params, q.codes)?);
         if let Some((b, codes, scale)) = q.bias {
             let per_channel = scale.len() > 1;
             let granularity =
@@ -295,10 +297,15 @@ impl Builder<'_> {
         params: &AffineParams,
         codes: Tensor,
     ) -> Result<ValueId, PassError> {
-        let key = key(v, params);
-        if let Some(back) = self.codes.get(&key) {
-            return Ok(*back);
+        match self.codes.get(&key(v, params)) {
+            Some(back) => Ok(*back),
+            None => self.new_codes(v, params, codes),
         }
+    }
+
+    /// The real value behind constant codes of `v`, with scale and zero point of its own.
+    fn new_codes(&mut self, v: ValueId, params: &AffineParams, codes: Tensor) -> Result<ValueId, PassError> {
+        let key = key(v, params);
         let name = self.prepared.graph.value(v).name.clone();
         let constants = self.add_params(&name, params)?;
         Ok(self.dequantize_constant(&name, codes, constants, params.granularity, key))
