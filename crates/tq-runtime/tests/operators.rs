@@ -407,6 +407,44 @@ fn concatenations() {
 }
 
 #[test]
+fn a_clamp_after_a_concatenation_or_a_pool_is_not_lost() {
+    let (ap, out) = (u8p(0.02, 128), u8p(0.017, 100));
+    let dims = [2usize, 3, 4, 4];
+    for relu in [true, false] {
+        for (op, operands) in [
+            (Op::Concat { axis: 1 }, 2),
+            (
+                Op::MaxPool {
+                    attrs: pool_attrs(&[2, 2], &[1, 1], &[0, 0], &[0, 0], false),
+                    column_major: false,
+                },
+                1,
+            ),
+            (Op::GlobalAveragePool, 1),
+        ] {
+            for out in [ap, out] {
+                let mut b = Build::new();
+                let x: Vec<ValueId> = (0..operands).map(|_| b.input(&dims)).collect();
+                let x: Vec<ValueId> = x.into_iter().map(|x| b.qdq(x, ap)).collect();
+                let name = op.name();
+                let y = b.node(op.clone(), &x);
+                let y = if relu {
+                    b.node(Op::Unary(UnaryOp::Relu), &[y])
+                } else {
+                    let (lo, hi) = (b.constant(Tensor::scalar(-0.5f32)), b.constant(Tensor::scalar(0.7f32)));
+                    b.node(Op::Clip, &[y, lo, hi])
+                };
+                let y = b.qdq(y, out);
+                let g = b.finish(y);
+                let inputs: Vec<Tensor> = (0..operands).map(|i| ap.reals(&dims, 5 + i)).collect();
+                let session = check(&g, &inputs, out.scale, 1.0);
+                assert_integer(&session, name);
+            }
+        }
+    }
+}
+
+#[test]
 fn movements_move_codes_and_change_nothing() {
     let xp = u8p(0.013713, 90);
     let i64s = |v: &[i64]| Tensor::vector(v.to_vec());

@@ -63,7 +63,7 @@ impl Compiler<'_> {
                 free.unwrap_or(if self.wants_last[out.value.0] { Layout::Last } else { Layout::First });
             let Some(map) = map_in(layout) else { return float(format!("output {i} was not made")) };
             let size = out_dims.iter().product();
-            let table = transfer(held, out_held);
+            let table = transfer(held, out_held, out_held.clamp(op.bounds));
             // Padding is real zero; the table below takes the input's zero to the output's.
             let mut moved = self.moved(id, map, size, held.zero());
             if let Some(table) = table {
@@ -87,6 +87,7 @@ impl Compiler<'_> {
         let Some(axis) = usize::try_from(axis).ok().filter(|a| *a < rank) else {
             return float(format!("axis {axis} of rank {rank}"));
         };
+        let clamp = out_held.clamp(op.bounds);
         let layout = self.agnostic_layout(op);
         let place = layout.position(rank, axis);
         let width = |dims: &[usize]| layout.dims(dims)[place..].iter().product::<usize>();
@@ -98,7 +99,7 @@ impl Compiler<'_> {
                 return float(format!("inputs of rank {} and {rank}", dims.len()));
             }
             let (from, held) = self.input(codes, layout)?;
-            parts.push(Part { from, width: width(&dims), table: transfer(held, out_held) });
+            parts.push(Part { from, width: width(&dims), table: transfer(held, out_held, clamp) });
             reads.push(from);
         }
         let to = self.new_buffer(out_dims.iter().product());
@@ -155,16 +156,16 @@ impl Compiler<'_> {
     }
 }
 
-/// The codes that codes of `from` become with the parameters `to`, or nothing where they stay.
-pub(super) fn transfer(from: Held, to: Held) -> Option<Box<[u8; 256]>> {
-    if from.same_codes(&to) {
+/// The codes within `clamp` that codes of `from` become with the parameters `to`, or nothing where they all stay.
+pub(super) fn transfer(from: Held, to: Held, clamp: (i32, i32)) -> Option<Box<[u8; 256]>> {
+    if from.same_codes(&to) && clamp == (0, 255) {
         return None;
     }
     let mut table = [0u8; 256];
     for (code, out) in (0i32..).zip(&mut table) {
         // In f64, as the judge does it: a table is made once, so it may as well be exact.
         let real = affine::dequantize_f64(code, f64::from(from.scale), from.zero_point);
-        *out = affine::quantize_f64(real, f64::from(to.scale), to.zero_point, to.range.0, to.range.1) as u8;
+        *out = affine::quantize_f64(real, f64::from(to.scale), to.zero_point, clamp.0, clamp.1) as u8;
     }
     Some(Box::new(table))
 }

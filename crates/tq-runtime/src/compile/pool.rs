@@ -55,15 +55,12 @@ impl Compiler<'_> {
         let (from, held) = self.input(x, Layout::Last)?;
         let size = out_dims.iter().product();
         let clamp = out_held.clamp(op.bounds);
-        let table = super::movement::transfer(held, out_held);
+        let same = held.same_codes(&out_held);
         let mut to = self.new_buffer(size);
         // Where parameters change the bounds are in the new ones: the table clamps.
-        let params = MaxParams { clamp: if table.is_some() { (0, 255) } else { clamp } };
+        let params = MaxParams { clamp: if same { clamp } else { (0, 255) } };
         self.emit(MaxPool { from, to, window, params }, vec![from], vec![to]);
-        if let Some(mut table) = table {
-            for code in table.iter_mut() {
-                *code = i32::from(*code).clamp(clamp.0, clamp.1) as u8;
-            }
+        if !same && let Some(table) = super::movement::transfer(held, out_held, clamp) {
             let moved = self.new_buffer(size);
             self.emit(Table { from: to, to: moved, table }, vec![to], vec![moved]);
             to = moved;
