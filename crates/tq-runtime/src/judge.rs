@@ -135,6 +135,15 @@ pub fn judge(session: &Session, inputs: &[Tensor]) -> Result<JudgeReport, Runtim
     }
 }
 
+/// How far two results are apart: infinitely where only one is a number, or they are different infinities.
+fn difference(a: f64, b: f64) -> f64 {
+    if a == b || (a.is_nan() && b.is_nan()) {
+        return 0.0;
+    }
+    let d = (a - b).abs();
+    if d.is_nan() { f64::INFINITY } else { d }
+}
+
 fn verdict(tap: &Tap<'_>) -> Result<OperatorVerdict, StepError> {
     let expected = reference::evaluate(tap.graph, tap.operator, &tap.inputs, Precision::F64)?;
     let mut verdict = OperatorVerdict {
@@ -161,10 +170,22 @@ fn verdict(tap: &Tap<'_>) -> Result<OperatorVerdict, StepError> {
                 let (got, expected) =
                     (got.to_f64_vec().unwrap_or_default(), expected.to_f64_vec().unwrap_or_default());
                 let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs())).max(f64::MIN_POSITIVE);
-                let error = got.iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+                let error = got.iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max(difference(*a, *b)));
                 verdict.real_error = verdict.real_error.max(error / largest);
             }
         }
     }
     Ok(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_far_from_every_number() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        assert_eq!([difference(1.0, 1.5), difference(nan, nan), difference(inf, inf)], [0.5, 0.0, 0.0]);
+        assert_eq!([difference(nan, 1.0), difference(1.0, nan), difference(inf, -inf)], [inf; 3]);
+    }
 }
