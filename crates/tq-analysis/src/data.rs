@@ -43,10 +43,10 @@ impl AsRef<[Tensor]> for Batch {
 
 /// Rows of arrays for the inputs of a model. Bytes stay bytes until a batch of them is asked for.
 ///
-/// An input whose first dimension is free takes any number of rows. Where it is fixed to `b` and the array has more
-/// rows, the data goes through in batches of `b`, the last one filled up by repeating its last row (which is cut off
-/// the outputs again). Where the array has exactly the `b` rows and another input has more, it is given again with every batch,
-/// as the initial state of a recurrent network is.
+/// An input whose first dimension is free takes any number of rows. Where it is fixed to `b`, and the array has rank 2
+/// or more and more than `b` rows, the data goes through in batches of `b`, the last one filled up by repeating its last
+/// row (which is cut off the outputs again). Where the array has exactly the `b` rows and another input has more, it is
+/// given again with every batch, as the initial state of a recurrent network is.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     inputs: Vec<Input>,
@@ -160,6 +160,21 @@ impl Dataset {
         self.groups.iter().map(|g| g.rows).sum()
     }
 
+    /// Checks that no batch has to be filled up: that the rows are a multiple of the batch that a model insists on.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Input`] naming the input and both numbers.
+    pub fn require_whole_batches(&self) -> Result<(), AnalysisError> {
+        for g in &self.groups {
+            if let Some(b) = g.fixed.filter(|b| g.rows % b != 0) {
+                let input =
+                    self.inputs.iter().zip(&g.cut).find(|(_, cut)| **cut).map_or("?", |(i, _)| &i.name);
+                return Err(fail(input, format!("{} rows do not fill batches of {b}", g.rows)));
+            }
+        }
+        Ok(())
+    }
+
     /// The data in batches of `size` rows, or of as many as the model insists on; `None` takes whole arrays.
     pub fn batches(&self, size: Option<usize>) -> impl Iterator<Item = Result<Batch, AnalysisError>> + '_ {
         self.groups.iter().flat_map(move |g| {
@@ -210,11 +225,17 @@ impl Group {
                     format!("{n} rows, but another input has {}", rows.unwrap_or(0)),
                 ));
             }
-            if let Some(b) = declared(i)
-                && (b == 0 || *fixed.get_or_insert(b) != b)
-            {
+            let Some(b) = declared(i) else { continue };
+            if n < b || (n > b && t.rank() < 2) {
+                return Err(wrong_shape(&inputs[i], t));
+            }
+            if b == 0 || *fixed.get_or_insert(b) != b {
                 return Err(fail(&inputs[i].name, format!("{n} rows do not make batches of {b}")));
             }
+        }
+        // Rows without elements are no data, however many there are.
+        if tensors.iter().zip(&cut).any(|(t, cut)| *cut && t.is_empty()) {
+            rows = Some(0);
         }
         Ok(Self { tensors, cut, rows: rows.unwrap_or(1), fixed })
     }
@@ -222,6 +243,11 @@ impl Group {
 
 fn fail(name: &str, message: String) -> AnalysisError {
     AnalysisError::Input { name: name.to_owned(), message }
+}
+
+fn wrong_shape(input: &Input, array: &Tensor) -> AnalysisError {
+    let declared: Vec<String> = input.dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
+    fail(&input.name, format!("expected shape [{}], got {:?}", declared.join(", "), array.dims()))
 }
 
 /// Checks all but the number of rows.
@@ -238,12 +264,7 @@ fn check(input: &Input, array: &Tensor, preprocess: &Preprocess) -> Result<(), A
             .skip(1)
             .all(|(got, declared)| declared.is_none_or(|d| d == *got));
     if !fits {
-        let declared: Vec<String> =
-            input.dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
-        return Err(fail(
-            &input.name,
-            format!("expected shape [{}], got {:?}", declared.join(", "), array.dims()),
-        ));
+        return Err(wrong_shape(input, array));
     }
     if applies { preprocess.check_dims(array.dims()) } else { Ok(()) }
 }
@@ -318,8 +339,10 @@ mod tests {
         assert_eq!(sizes(&d, Some(4)), [(2, 2), (2, 2), (1, 2)]);
         let last = d.batches(None).last().unwrap().unwrap();
         assert_eq!(last.inputs[0].as_slice::<f32>().unwrap(), [4.0, 4.0]);
-        let few = Dataset::new(&graph(&[("x", DType::F32, &[4, 1])]), vec![rows(1)]).unwrap();
-        assert_eq!(sizes(&few, None), [(1, 4)]);
+        let text = d.require_whole_batches().unwrap_err().to_string();
+        assert_eq!(text, "input x: 5 rows do not fill batches of 2");
+        let four = Dataset::new(&graph(&[("x", DType::F32, &[2, 1])]), vec![rows(4)]).unwrap();
+        assert!(four.require_whole_batches().is_ok());
     }
 
     #[test]
@@ -359,6 +382,17 @@ mod tests {
         assert!(message(Dataset::new(&g, vec![ints])).contains("expected f32, got i64"));
         let none = Tensor::new(&[0, 3], Vec::<f32>::new()).unwrap();
         assert!(message(Dataset::new(&g, vec![none])).contains("no rows"));
+        let large = graph(&[("x", DType::F32, &[1 << 40, 1])]);
+        assert!(message(Dataset::new(&large, vec![rows(1)])).contains("got [1, 1]"));
+        let vector = graph(&[("x", DType::F32, &[2])]);
+        assert!(
+            message(Dataset::new(&vector, vec![Tensor::vector(vec![0.0f32; 4])]))
+                .contains("shape [2], got [4]")
+        );
+        let hollow = Tensor::new(&[1 << 40, 0], Vec::<f32>::new()).unwrap();
+        assert!(
+            message(Dataset::new(&graph(&[("x", DType::F32, &[-1, -2])]), vec![hollow])).contains("no rows")
+        );
         let two = graph(&[("a", DType::F32, &[-1, 1]), ("b", DType::F32, &[-1, 1])]);
         assert!(message(Dataset::new(&two, vec![rows(2), rows(3)])).contains("input b: 3 rows"));
         let fixed = graph(&[("a", DType::F32, &[2, 1]), ("b", DType::F32, &[3, 1])]);

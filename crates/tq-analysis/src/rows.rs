@@ -81,16 +81,20 @@ pub fn concat_rows(tensors: &[Tensor]) -> Result<Tensor, AnalysisError> {
             )));
         }
     }
-    fn concat<T: Element>(tensors: &[Tensor]) -> Result<Tensor, AnalysisError> {
+    let rows = tensors
+        .iter()
+        .try_fold(0usize, |n, t| n.checked_add(t.dims().first().copied().unwrap_or(0)))
+        .ok_or_else(|| AnalysisError::Concat("the rows together are too many".into()))?;
+    fn concat<T: Element>(tensors: &[Tensor], rows: usize) -> Result<Tensor, AnalysisError> {
         let mut data = Vec::with_capacity(tensors.iter().map(Tensor::len).sum());
         for t in tensors {
             data.extend_from_slice(t.as_slice::<T>()?);
         }
         let mut dims = tensors[0].dims().to_vec();
-        dims[0] = tensors.iter().map(|t| t.dims()[0]).sum();
+        dims[0] = rows;
         Ok(Tensor::with_dtype(tensors[0].dtype(), &dims, data)?)
     }
-    by_element!(first.dtype(), concat(tensors))
+    by_element!(first.dtype(), concat(tensors, rows))
 }
 
 #[cfg(test)]
@@ -120,6 +124,12 @@ mod tests {
         assert!(concat_rows(&[]).is_err());
         assert!(concat_rows(&[t(1), Tensor::new(&[1, 3], vec![0i16; 3]).unwrap()]).is_err());
         assert!(concat_rows(&[t(1), Tensor::new(&[1, 2], vec![0u16; 2]).unwrap()]).is_err());
+    }
+
+    #[test]
+    fn too_many_rows_are_an_error() {
+        let hollow = Tensor::new(&[usize::MAX / 8, 0], Vec::<f32>::new()).unwrap();
+        assert!(concat_rows(&vec![hollow; 9]).is_err());
     }
 
     #[test]

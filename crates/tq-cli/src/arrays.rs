@@ -7,8 +7,8 @@ use std::path::Path;
 use torsh_quantization::analysis::Dataset;
 use torsh_quantization::model::{DType, Graph, Tensor};
 
-/// Rows a batch when neither the model nor the user says.
-pub(crate) const DEFAULT_BATCH: usize = 32;
+/// Rows a batch when neither the model nor the user says: few, since memory grows with them and speed hardly does.
+pub(crate) const DEFAULT_BATCH: usize = 8;
 
 /// Names of a model's inputs.
 pub(crate) fn input_names(graph: &Graph) -> Vec<&str> {

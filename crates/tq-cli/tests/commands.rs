@@ -1,5 +1,7 @@
 //! Every subcommand, from the files it reads to those it writes.
 
+#![allow(clippy::unwrap_used)] // what is not as expected fails the test
+
 mod common;
 
 use common::{Bench, npy, npy_f32, npy_i64, onnx, read_f32};
@@ -152,14 +154,20 @@ fn several_inputs_need_names_and_fixed_batches_loop() {
         "m.onnx",
         &onnx(&[("Sub", "s", &["a", "b"], &["y"])], &[("a", dims), ("b", dims)], &[("y", dims)]),
     );
-    b.write("a.npy", &npy_f32(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-    b.write("b.npy", &npy_f32(&[3, 2], &[1.0; 6]));
+    b.write("a.npy", &npy_f32(&[4, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]));
+    b.write("b.npy", &npy_f32(&[4, 2], &[1.0; 8]));
     b.fails("run m.onnx --input a.npy --input b.npy --out-dir o", &["a.npy", "[a, b]"]);
     b.fails("run m.onnx --input a=a.npy --out-dir o", &["input b"]);
     b.json("run m.onnx --input a=a.npy --input b.npy --out-dir o --json");
-    assert_eq!(read_f32(&b.path("o/y.npy")), ("3, 2".into(), vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
-    b.write("labels.npy", &npy_i64(&[3, 1], &[1, 1, 0]));
-    let e = b.json("eval m.onnx --input a=a.npy --input b=b.npy --labels labels.npy --json");
+    assert_eq!(read_f32(&b.path("o/y.npy")), ("4, 2".into(), vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]));
+    // The last batch is filled up to find out what the third row gives, and only for that.
+    b.write("three.npy", &npy_f32(&[3, 2], &[1.0; 6]));
+    b.fails("run m.onnx --input a=three.npy b=three.npy --out-dir o2", &["3 rows", "batches of 2"]);
+    b.write("one.npy", &npy_f32(&[1, 2], &[1.0; 2]));
+    b.fails("run m.onnx --input a=one.npy b=one.npy --out-dir o2", &["shape [2, 2], got [1, 2]"]);
+    b.write("low.npy", &npy_f32(&[3, 2], &[2.0, 1.0, 1.0, 2.0, 2.0, 1.0]));
+    b.write("labels.npy", &npy_i64(&[3, 1], &[0, 1, 1]));
+    let e = b.json("eval m.onnx --input a=low.npy --input b=three.npy --labels labels.npy --json");
     assert_eq!((e["n"].as_u64(), e["top5"].as_f64()), (Some(3), Some(100.0)));
     assert!((number(&e, "top1") - 200.0 / 3.0).abs() < 1e-9);
 }

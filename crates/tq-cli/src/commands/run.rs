@@ -29,6 +29,7 @@ struct Written {
 pub(crate) fn run(args: &Run) -> Result<()> {
     let graph = load(&args.model)?;
     let data = arrays::load(&graph, &args.input, &args.data)?;
+    data.require_whole_batches()?;
     let model = || args.model.display().to_string();
     let runner = if args.reference { Runner::reference(&graph) } else { Runner::session(&graph) };
     let runner = runner.with_context(model)?;

@@ -15,8 +15,11 @@ const BLIND_ELEMENTS: usize = 1 << 16;
 /// Bytes converted at a time.
 const BLOCK: usize = 1 << 16;
 
-/// What a compressed array may unfold to: a small file must not fill the memory.
-const MAX_UNPACKED: u64 = 8 << 30;
+/// What a compressed array may unfold to, whatever its archive's size: a small file must not fill the memory.
+const MAX_UNPACKED: u64 = 1 << 30;
+
+/// What a larger array may unfold to, as a multiple of the archive's size. Pictures unfold to less than ten times.
+const MAX_RATIO: u64 = 64;
 
 /// Reads the array of an `.npy` file, or the only one of an `.npz` file. The content tells which it is.
 pub(crate) fn read_array(path: &Path) -> Result<Tensor, NpyError> {
@@ -33,15 +36,15 @@ pub(crate) fn read_array(path: &Path) -> Result<Tensor, NpyError> {
     let mut start = [0u8; 4];
     let zipped = file.read_exact(&mut start).is_ok() && (start == *b"PK\x03\x04" || start == *b"PK\x05\x06");
     file.rewind()?;
-    if zipped { read_npz(file) } else { read_npy(&mut file, Some(metadata.len())) }
+    if zipped { read_npz(file, metadata.len()) } else { read_npy(&mut file, Some(metadata.len())) }
 }
 
 /// Reads the only array of an `.npz` archive in memory.
 pub(crate) fn read_npz_bytes(bytes: &[u8]) -> Result<Tensor, NpyError> {
-    read_npz(std::io::Cursor::new(bytes))
+    read_npz(std::io::Cursor::new(bytes), bytes.len() as u64)
 }
 
-fn read_npz(file: impl Read + Seek) -> Result<Tensor, NpyError> {
+fn read_npz(file: impl Read + Seek, length: u64) -> Result<Tensor, NpyError> {
     let archive_error = |e: zip::result::ZipError| NpyError::Archive(e.to_string().replace('\n', " "));
     let mut archive = ZipArchive::new(file).map_err(archive_error)?;
     if archive.len() != 1 {
@@ -49,10 +52,9 @@ fn read_npz(file: impl Read + Seek) -> Result<Tensor, NpyError> {
     }
     let mut entry = archive.by_index(0).map_err(archive_error)?;
     let size = entry.size();
-    if size > MAX_UNPACKED {
-        return Err(NpyError::Archive(format!(
-            "the array unfolds to {size} bytes, at most {MAX_UNPACKED} are read"
-        )));
+    let most = MAX_UNPACKED.max(length.saturating_mul(MAX_RATIO));
+    if size > most {
+        return Err(NpyError::Archive(format!("the array unfolds to {size} bytes, at most {most} are read")));
     }
     // The archive's directory may lie about the size: what is read is what counts.
     read_npy(&mut (&mut entry).take(size.saturating_add(1)), None).map_err(|e| match e {
