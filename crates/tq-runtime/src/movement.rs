@@ -41,10 +41,11 @@ impl IndexMap {
         let len = dims.iter().product::<usize>();
         let positions: Vec<i32> = (0..i32::try_from(len).ok()?).collect();
         let logical = from_layout(&positions, dims, from);
-        Some(Self::compress(to_layout(&logical, dims, to), len))
+        Some(Self::new(to_layout(&logical, dims, to), len))
     }
 
-    fn compress(map: Vec<i32>, input_len: usize) -> Self {
+    /// The map of these positions in an input of `input_len` codes, or [`FILL`].
+    pub(crate) fn new(map: Vec<i32>, input_len: usize) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         for &from in &map {
             match runs.last_mut() {
@@ -113,7 +114,7 @@ impl Movement {
     /// The map of output `i` in layout `to`.
     pub(crate) fn map(&self, i: usize, to: Layout) -> Option<IndexMap> {
         let (dims, logical) = self.outputs.get(i)?;
-        Some(IndexMap::compress(to_layout(logical, dims, to), self.input_len))
+        Some(IndexMap::new(to_layout(logical, dims, to), self.input_len))
     }
 }
 

@@ -104,7 +104,7 @@ impl Compiler<'_> {
             return id;
         }
         let out = self.new_buffer(size);
-        self.emit(Move { from: id, to: out, map, fill }, vec![id], vec![out]);
+        self.emit(Move { from: id, to: out, map, images: 1, fill }, vec![id], vec![out]);
         out
     }
 

@@ -10,7 +10,10 @@ use crate::slots::BufferId;
 pub(crate) struct Move {
     pub(crate) from: BufferId,
     pub(crate) to: BufferId,
+    /// For one of `images` equal parts of both.
     pub(crate) map: IndexMap,
+    /// Equal parts, each of which the map describes.
+    pub(crate) images: usize,
     /// The code of padding.
     pub(crate) fill: u8,
 }
@@ -19,7 +22,9 @@ impl Step for Move {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
         frame.write_codes(self.to, |frame, out| {
             let from = frame.codes(self.from)?;
-            copy(&self.map, from, self.fill, out)
+            let part = |len: usize| (len / self.images.max(1)).max(1);
+            let parts = from.chunks_exact(part(from.len())).zip(out.chunks_exact_mut(part(out.len())));
+            parts.take(self.images).try_for_each(|(from, out)| copy(&self.map, from, self.fill, out))
         })
     }
 }
