@@ -139,7 +139,10 @@ impl Writer<'_> {
             }
             Op::AveragePool { attrs, count_include_pad } => {
                 let mut list = pool(attrs);
-                list.push(int("count_include_pad", i64::from(*count_include_pad)));
+                // Without padding there is nothing to count, and ONNX Runtime's integer kernel would count the cells
+                // by which the last window of a rounded-up size stands over the edge.
+                let counts = *count_include_pad && !is_unpadded(&attrs.padding);
+                list.push(int("count_include_pad", i64::from(counts)));
                 if attrs.dilations.iter().any(|d| *d != 1) {
                     if opset < 19 {
                         return lack("dilations", 19);
@@ -310,6 +313,10 @@ fn conv(graph: &Graph, node: &Node, attrs: &ConvAttrs, weight: usize) -> Vec<Att
         list.push(ints("kernel_shape", &kernel));
     }
     list
+}
+
+fn is_unpadded(padding: &Padding) -> bool {
+    matches!(padding, Padding::Explicit { begin, end } if begin.iter().chain(end).all(|p| *p == 0))
 }
 
 fn pool(attrs: &PoolAttrs) -> Vec<AttributeProto> {

@@ -46,6 +46,23 @@ fn the_frame_of_a_file() {
 }
 
 #[test]
+fn an_average_pool_counts_padding_only_where_there_is_some() {
+    for (pads, counts) in [([0, 0, 0, 0], 0), ([0, 0, 0, 1], 1), ([1, 1, 1, 1], 1)] {
+        let attrs = PoolAttrs {
+            kernel: vec![3, 3],
+            strides: vec![2, 2],
+            dilations: vec![1, 1],
+            padding: Padding::Explicit { begin: pads[..2].to_vec(), end: pads[2..].to_vec() },
+            ceil_mode: true,
+        };
+        let g = one(Op::AveragePool { attrs, count_include_pad: true }, vec![]);
+        let node = write(&g, 13).unwrap().graph.unwrap().node.remove(0);
+        assert!(node.attribute.contains(&int("ceil_mode", 1)));
+        assert!(node.attribute.contains(&int("count_include_pad", counts)), "pads {pads:?}");
+    }
+}
+
+#[test]
 fn constants_that_nobody_reads_are_left_out() {
     let mut g = relu();
     g.add_constant("unused", Tensor::scalar(1.0f32));
