@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p benches --bench conv`. The int8 time contains quantizing the float input and dequantizing the
 //! output, which a whole network pays once. The throughput is in multiply-adds a second.
+#![forbid(unsafe_code)]
 
 use benches::{CONV_SHAPES, conv_model, one_thread};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

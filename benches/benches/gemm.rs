@@ -1,9 +1,11 @@
 //! Matrix products: int8 kernels against float32, one thread.
 //!
 //! `cargo bench -p benches --bench gemm`. The throughput is in multiply-adds a second.
+#![forbid(unsafe_code)]
 
 use benches::{GEMM_SHAPES, noise, one_thread, reals};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ndarray::{Array2, linalg::general_mat_mul};
 use std::hint::black_box;
 use tq_kernels::{Epilogue, GemmOut, Kernels, Lhs, OutputStage, RhsMatrix};
 
@@ -42,37 +44,16 @@ fn gemm(c: &mut Criterion) {
             assert_eq!(expected, &out, "{} differs from the scalar kernel", kernel.name());
             group.bench_function(BenchmarkId::from_parameter(kernel.name()), |b| b.iter(|| run(&mut out)));
         }
-        let (a, b) = (reals(1, m * k), reals(2, k * n));
+        let matrix = |seed, rows, columns| {
+            Array2::from_shape_vec((rows, columns), reals(seed, rows * columns))
+                .expect("the data fits the shape")
+        };
+        let (a, b, mut c) = (matrix(1, m, k), matrix(2, k, n), Array2::zeros((m, n)));
+        // ndarray hands products of this size to matrixmultiply.
         group.bench_function(BenchmarkId::from_parameter("f32-matrixmultiply"), |bench| {
-            let mut c = vec![0f32; m * n];
-            bench.iter(|| sgemm(m, k, n, black_box(&a), &b, &mut c));
+            bench.iter(|| general_mat_mul(1.0f32, black_box(&a), &b, 0.0, &mut c));
         });
         group.finish();
-    }
-}
-
-/// `c = a * b`, all row-major.
-#[allow(unsafe_code, reason = "the peer's interface takes pointers")]
-fn sgemm(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-    assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
-    // SAFETY: the lengths are checked above and the strides are those of row-major matrices.
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            a.as_ptr(),
-            k as isize,
-            1,
-            b.as_ptr(),
-            n as isize,
-            1,
-            0.0,
-            c.as_mut_ptr(),
-            n as isize,
-            1,
-        );
     }
 }
 
