@@ -10,7 +10,7 @@ use crate::tap::Tap;
 use serde::Serialize;
 use std::fmt;
 use tq_eval::Precision;
-use tq_graph::Tensor;
+use tq_graph::{NodeId, Tensor};
 use tq_qtypes::OperatorKind;
 
 /// Share of codes that have to be those of the judge.
@@ -117,9 +117,12 @@ impl fmt::Display for JudgeReport {
 pub fn judge(session: &Session, inputs: &[Tensor]) -> Result<JudgeReport, RuntimeError> {
     let mut report = JudgeReport::default();
     let mut failure = None;
+    // All taps of a run show the same graph.
+    let mut producers = None;
     session.run_tapped(inputs, &mut |tap| {
         if failure.is_none() {
-            match verdict(&tap) {
+            let producers = producers.get_or_insert_with(|| tap.graph.producers());
+            match verdict(&tap, producers) {
                 Ok(v) => report.operators.push(v),
                 Err(source) => {
                     let node = tap.graph.node(tap.operator.node);
@@ -144,8 +147,8 @@ fn difference(a: f64, b: f64) -> f64 {
     if d.is_nan() { f64::INFINITY } else { d }
 }
 
-fn verdict(tap: &Tap<'_>) -> Result<OperatorVerdict, StepError> {
-    let expected = reference::evaluate(tap.graph, tap.operator, &tap.inputs, Precision::F64)?;
+fn verdict(tap: &Tap<'_>, producers: &[Option<NodeId>]) -> Result<OperatorVerdict, StepError> {
+    let expected = reference::evaluate(tap.graph, producers, tap.operator, &tap.inputs, Precision::F64)?;
     let mut verdict = OperatorVerdict {
         node: tap.graph.node(tap.operator.node).name.clone(),
         kind: tap.operator.kind,

@@ -7,17 +7,17 @@ use tq_graph::qdq::{QOperator, QOutput};
 use tq_graph::{Graph, NodeId, Op, Tensor, ValueId};
 
 /// The results of `op` for these codes of its inputs, evaluated by the reference evaluator; one tensor an output:
-/// codes, or reals where the operator leaves them.
+/// codes, or reals where the operator leaves them. `producers` are those of the graph.
 ///
 /// # Errors
 /// Those of the evaluator.
 pub(crate) fn evaluate(
     graph: &Graph,
+    producers: &[Option<NodeId>],
     op: &QOperator,
     inputs: &[Tensor],
     precision: Precision,
 ) -> Result<Vec<Tensor>, StepError> {
-    let producers = graph.producers();
     let mut env: HashMap<ValueId, Tensor> =
         op.inputs.iter().map(|c| c.value).zip(inputs.iter().cloned()).collect();
     let mut nodes = op.absorbed.clone();

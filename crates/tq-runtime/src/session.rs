@@ -53,7 +53,7 @@ impl Session {
         infer::infer(&mut graph)?;
         let kernels = choose(options.kernels)?;
         let view = QdqView::new(&graph);
-        let weights = WeightStore::new(&kernels, &graph, &view)?;
+        let weights = WeightStore::new(&kernels, &graph, &view);
         tq_kernels::buffer::warm_up();
         let shared = Shared { kernels, weights, max_value_bytes: options.max_value_bytes };
         Ok(Self { shared, graph, max_plans: options.max_plans.max(1), plans: Mutex::new(Vec::new()) })

@@ -1,7 +1,7 @@
 //! Weights of quantized operators, packed once and shared by all plans.
 
 use crate::codes::FLIP;
-use crate::error::{RuntimeError, StepError};
+use crate::error::StepError;
 use crate::layout::permute;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,15 +43,14 @@ pub(crate) struct WeightStore(Mutex<HashMap<String, Arc<Packed>>>);
 
 impl WeightStore {
     /// Packs the weights of all operators of `view`.
-    pub(crate) fn new(kernels: &Kernels, graph: &Graph, view: &QdqView) -> Result<Self, RuntimeError> {
+    ///
+    /// What cannot be packed is left out: its operator runs in float, and the plan says why.
+    pub(crate) fn new(kernels: &Kernels, graph: &Graph, view: &QdqView) -> Self {
         let store = Self::default();
         for op in view.operators.iter().filter(|op| op.weights.is_some()) {
-            store.get(kernels, graph, op).map_err(|source| {
-                let node = graph.node(op.node);
-                RuntimeError::Node { node: node.name.clone(), op: node.op.name(), source }
-            })?;
+            drop(store.get(kernels, graph, op));
         }
-        Ok(store)
+        store
     }
 
     /// The packed weights of `op`.
@@ -140,8 +139,8 @@ fn matrices(
     zero_point: &[i32],
     bias: Option<&[i32]>,
 ) -> Result<Form, StepError> {
-    if groups == 0 || !n.is_multiple_of(groups) {
-        return Err(StepError::Shape(format!("{n} output channels in {groups} groups")));
+    if groups == 0 || n == 0 || k == 0 || !n.is_multiple_of(groups) {
+        return Err(StepError::Shape(format!("{n} output channels of {k} weights in {groups} groups")));
     }
     let each = n / groups;
     let slice = |i: usize| i * each..(i + 1) * each;

@@ -254,3 +254,44 @@ fn a_warm_run_allocates_nothing() {
         assert_eq!(counts[1..], [0, 0], "{session:?}: {counts:?}");
     }
 }
+
+/// A library without a single kernel.
+#[derive(Debug, Default)]
+struct Empty(tq_qtypes::CapabilityTable);
+
+impl tq_kernels::KernelLibrary for Empty {
+    fn name(&self) -> &'static str {
+        "empty"
+    }
+    fn isa(&self) -> tq_kernels::Isa {
+        tq_kernels::Isa::Scalar
+    }
+    fn capabilities(&self) -> &tq_qtypes::CapabilityTable {
+        &self.0
+    }
+}
+
+#[test]
+fn what_a_library_of_the_callers_own_lacks_the_scalar_kernels_run() {
+    let g = network();
+    let session =
+        Session::new(&g, SessionOptions::with_library(std::sync::Arc::new(Empty::default()))).unwrap();
+    let x = [image(&[1, 3, 8, 8], 1)];
+    assert_eq!(session.run(&x).unwrap(), scalar(&g).run(&x).unwrap());
+    assert_eq!(session.explain().library, "empty");
+    assert_eq!(session.explain().kernels(), scalar(&g).explain().kernels());
+}
+
+#[test]
+fn long_chains_of_conversions_are_no_deep_recursion() {
+    let mut b = Build::new();
+    let mut x = b.input(&[1, 3]);
+    for i in 0..6_000 {
+        x = b.qdq(x, if i % 2 == 0 { u8p(0.1, 7) } else { i8p(0.11, -3) });
+    }
+    let session = scalar(&b.finish(x));
+    for n in [0, 2] {
+        let out = session.run(&[Tensor::new(&[n, 3], vec![1.0f32; 3 * n]).unwrap()]).unwrap();
+        assert_eq!(out[0].dims(), [n, 3]);
+    }
+}

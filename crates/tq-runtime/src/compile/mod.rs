@@ -196,22 +196,29 @@ impl<'s> Compiler<'s> {
                         && self.graph.value(from).dtype == Some(DType::F32)
                     {
                         self.params[to.0] = Some(params);
-                        if self.roles[id.0] == Role::Float && self.dims[to.0].is_some() {
+                        if self.roles[id.0] == Role::Float && self.has_elements(to) {
                             self.roles[id.0] = Role::OnDemand;
                         }
                     }
                 }
                 Op::DequantizeLinear { .. } => {
-                    let known = self.dims[to.0].as_ref().is_some_and(|d| !d.contains(&0));
+                    // Empty values are evaluated in turn: what is done on demand never waits for more than its
+                    // own inputs, so that a long chain is no deep recursion.
+                    let empty = self.dims[to.0].as_ref().is_some_and(|d| d.contains(&0));
                     self.roles[id.0] = match plain {
-                        Some(_) if known => Role::OnDemand,
-                        _ if read[to.0] => Role::Float,
+                        Some(_) if self.has_elements(to) => Role::OnDemand,
+                        _ if empty || read[to.0] => Role::Float,
                         _ => Role::Unread,
                     };
                 }
                 _ => {}
             }
         }
+    }
+
+    /// True where the shape of `v` is known, and not that of an empty value.
+    fn has_elements(&self, v: ValueId) -> bool {
+        self.dims[v.0].as_ref().is_some_and(|d| !d.contains(&0))
     }
 
     /// Marks values of codes whose readers want channels last, going backwards through operators that do not mind.
@@ -278,17 +285,18 @@ impl<'s> Compiler<'s> {
             }
             Err(Refusal::Float(reason)) => {
                 for n in &op.absorbed {
-                    self.roles[n.0] =
-                        match self.graph.node(*n).op {
-                            Op::QuantizeLinear { .. }
-                                if self.graph.node(*n).output(0).is_some_and(|v| {
-                                    self.params[v.0].is_some() && self.dims[v.0].is_some()
-                                }) =>
-                            {
-                                Role::OnDemand
-                            }
-                            _ => Role::Float,
-                        };
+                    self.roles[n.0] = match self.graph.node(*n).op {
+                        Op::QuantizeLinear { .. }
+                            if self
+                                .graph
+                                .node(*n)
+                                .output(0)
+                                .is_some_and(|v| self.params[v.0].is_some() && self.has_elements(v)) =>
+                        {
+                            Role::OnDemand
+                        }
+                        _ => Role::Float,
+                    };
                 }
                 if self.roles[op.node.0] == Role::Float {
                     self.evaluate(op.node, Some(reason))?;

@@ -27,7 +27,10 @@ const ROWS_AT_ONCE: usize = 512;
 
 impl Compiler<'_> {
     fn packed(&self, op: &QOperator) -> Compiled<Arc<Packed>> {
-        self.shared.weights.get(&self.shared.kernels, &self.graph, op).map_err(|e| self.refuse(e))
+        match self.shared.weights.get(&self.shared.kernels, &self.graph, op) {
+            Ok(packed) => Ok(packed),
+            Err(e) => float(format!("its weights cannot be packed: {e}")),
+        }
     }
 
     pub(super) fn conv(&mut self, op: &QOperator) -> Compiled<Done> {
@@ -48,7 +51,7 @@ impl Compiler<'_> {
             return float(format!("a window of {kernel:?} over {dims:?}"));
         };
         let agree = attrs.groups > 0
-            && dims[1] == depth * attrs.groups
+            && depth.checked_mul(attrs.groups) == Some(dims[1])
             && out_dims[1] == *channels
             && out_dims[0] == dims[0];
         if !agree {
