@@ -44,7 +44,7 @@ pub fn choose_qparams(min: f32, max: f32, spec: &QuantSpec, eps: f32) -> Result<
             let span = max_pos - min_neg;
             let raw = if span.is_finite() { span / levels } else { max_pos / levels - min_neg / levels };
             let scale = raw.max(eps);
-            let z = qmin - (min_neg / scale).round_ties_even() as i64;
+            let z = qmin.saturating_sub((min_neg / scale).round_ties_even() as i64);
             Ok((scale, z.clamp(qmin, qmax) as i32))
         }
     }
@@ -260,6 +260,9 @@ mod tests {
         }
         let (s, _) = choose_qparams(f32::MIN, f32::MAX, &U8, DEFAULT_EPS).unwrap();
         assert!(s.is_finite());
+        // A subnormal range without a smallest scale: the quotient is beyond every integer.
+        let (_, z) = choose_qparams(-f32::from_bits(1), 0.0, &U8, 0.0).unwrap();
+        assert!((0..=255).contains(&z));
     }
 
     #[test]

@@ -103,10 +103,10 @@ fn fit_bias(
         let least = (b / MAX_BIAS).max(f64::from(f32::MIN_POSITIVE)) / f64::from(input_scale);
         // The quotient and the product are rounded: step up until it really fits.
         let mut to = (least as f32).max(from);
-        while to.is_finite() && !fits(to) {
+        while (input_scale * to).is_finite() && !fits(to) {
             to = (to * 1.000_001).next_up();
         }
-        if !to.is_finite() {
+        if !fits(to) {
             let source = QTypeError::BadScale { index: c, scale: to }.into();
             return Err(PassError::Observer { tensor: format!("weights of {}", node.name), source });
         }
