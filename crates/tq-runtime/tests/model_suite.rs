@@ -31,6 +31,9 @@ fn quantized_networks_hold_against_the_judge_and_are_the_same_on_all_kernels() {
             assert!(best.run(&x).unwrap() == scalar.run(&x).unwrap(), "{}: kernels differ", case.name);
         }
         println!("{}: {report}", case.name);
+        for n in best.explain().floats() {
+            println!("{}: in float: {} {}: {}", case.name, n.op, n.node, n.reason.as_deref().unwrap_or(""));
+        }
         assert!(report.holds(), "{}: {report}", case.name);
         assert!(integer_share(&best) > 0.99, "{}: {}", case.name, best.explain());
         // A batch is the same as its samples one by one.
