@@ -135,6 +135,27 @@ fn outputs_that_cannot_be_written() {
 }
 
 #[test]
+fn the_float_model_is_never_replaced() {
+    let b = Bench::new();
+    let model = relu(&[0, 3]);
+    b.write("m.onnx", &model);
+    b.write("x.npy", &npy_f32(&[2, 3], &[1.0; 6]));
+    b.fails("quantize m.onnx -o ./m.onnx --calib x.npy", &["m.onnx", "replace"]);
+    assert_eq!(std::fs::read(b.path("m.onnx")).unwrap(), model);
+}
+
+#[test]
+fn batches_of_outputs_without_rows_are_not_joined() {
+    let b = Bench::new();
+    // Reversed axes: rows come last.
+    let nodes: &[common::NodeText<'_>] = &[("Transpose", "t", &["x"], &["y"])];
+    b.write("m.onnx", &onnx(nodes, &[("x", &[0, 3])], &[("y", &[3, 0])]));
+    b.write("x.npy", &npy_f32(&[2, 3], &[1.0; 6]));
+    b.fails("run m.onnx --input x.npy --out-dir out --batch 1", &["y", "first dimension"]);
+    assert_eq!(b.tq("run m.onnx --input x.npy --out-dir out").code, Some(0));
+}
+
+#[test]
 fn wrong_usage_is_status_two() {
     let b = Bench::new();
     b.write("m.onnx", &relu(&[0, 3]));
@@ -162,7 +183,7 @@ fn wrong_usage_is_status_two() {
 fn shapes_that_make_no_sense() {
     let b = Bench::new();
     b.write("m.onnx", &relu(&[0, 3]));
-    b.fails("bench m.onnx --shape 1x4", &["input x"]);
+    b.fails("bench m.onnx --shape 1x4", &["input x", "[[1, 4]]", "--shape gives others"]);
     b.fails("bench m.onnx --shape 1x3x3", &["input x"]);
     b.fails("bench m.onnx --shape axb", &["input x", "no shape"]);
     b.fails("bench m.onnx --shape 99999999999x3", &["input x", "more than"]);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 use torsh_quantization::analysis::{Latency, LatencyOptions, measure};
 use torsh_quantization::model::{DType, Element, Graph, Tensor};
-use torsh_quantization::runtime::{RuntimeError, Session, SessionOptions};
+use torsh_quantization::runtime::{Session, SessionOptions};
 
 /// The most that an input may take.
 const MAX_INPUT_BYTES: usize = 2 << 30;
@@ -47,10 +47,10 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
     if let Some(runs) = args.runs.and_then(|r| usize::try_from(r).ok()) {
         options = LatencyOptions { min_runs: runs, max_runs: runs, ..options };
     }
-    let latency = pool
-        .install(|| measure(&options, || session.run(&inputs).map(drop)))
-        .map_err(|e: RuntimeError| e)
-        .with_context(|| args.model.display().to_string())?;
+    let latency =
+        pool.install(|| measure(&options, || session.run(&inputs).map(drop))).with_context(|| {
+            format!("{}: input shapes {shapes:?} (--shape gives others)", args.model.display())
+        })?;
     let explanation = session.explain();
     let report = Report {
         latency,

@@ -105,7 +105,7 @@ fn executed(graph: &Graph, report: &mut Report) -> Result<()> {
             Execution::Integer | Execution::Fused => &mut report.quantizable,
             _ => &mut report.not_quantizable,
         };
-        let reason = n.reason.unwrap_or_else(|| n.execution.name().to_owned());
+        let reason = n.kernel.or(n.reason).unwrap_or_else(|| n.execution.name().to_owned());
         list.push(Item { node: n.node, op: n.op.to_owned(), reason });
     }
     Ok(())

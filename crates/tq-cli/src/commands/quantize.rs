@@ -6,7 +6,7 @@ use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{Format, check_target, format_of};
 use crate::output::{bytes, emit, table};
 use crate::progress::Progress;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use torsh_quantization::analysis::Dataset;
@@ -51,6 +51,9 @@ struct Fusion<'a> {
 pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     let Format::Onnx = format_of(&args.output)?;
     check_target(&args.output)?;
+    if is_same_file(&args.model, &args.output) {
+        bail!("{}: would replace the float model it is made from", args.output.display());
+    }
     let graph = load(&args.model)?;
     let data = arrays::load(&graph, &args.calib, &args.data)?;
     let config = match args.observer {
@@ -86,6 +89,10 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         compression_ratio: float_bytes as f64 / quantized_bytes.max(1) as f64,
     };
     emit(args.json, &report, || text(&report))
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Prepares, calibrates and converts.

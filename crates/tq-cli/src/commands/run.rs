@@ -7,10 +7,10 @@ use crate::npy::npy_bytes;
 use crate::output::emit;
 use crate::progress::Progress;
 use crate::{arrays, output};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use torsh_quantization::analysis::{Runner, concat_rows};
-use torsh_quantization::model::Tensor;
+use torsh_quantization::model::{Graph, Tensor, ValueId};
 
 #[derive(Serialize)]
 struct Report {
@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let mut parts: Vec<Vec<Tensor>> = vec![Vec::new(); graph.outputs.len()];
     let mut progress = Progress::new("running", data.rows());
     let mut done = 0;
+    if data.batch_count(args.data.batch()) > 1 {
+        require_rows_first(&graph)?;
+    }
     for batch in data.batches(args.data.batch()) {
         let batch = batch?;
         for (parts, output) in parts.iter_mut().zip(runner.run(&batch.inputs).with_context(model)?) {
@@ -66,4 +69,21 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         }
         table.to_string()
     })
+}
+
+/// Checks that the outputs of batches can be joined: that in a model of any number of rows, rows are what the first
+/// dimension of every output counts.
+fn require_rows_first(graph: &Graph) -> Result<()> {
+    let first = |id: &ValueId| graph.value(*id).shape.as_ref().and_then(|s| s.first().cloned());
+    let any_rows = graph.inputs.iter().filter_map(first).any(|d| d.known().is_none());
+    for id in graph.outputs.iter().filter(|_| any_rows) {
+        if first(id).is_none_or(|d| d.known().is_some()) {
+            bail!(
+                "output {}: its first dimension does not count rows, so batches of it cannot be joined; \
+                 give the data in one batch",
+                graph.value(*id).name
+            );
+        }
+    }
+    Ok(())
 }
