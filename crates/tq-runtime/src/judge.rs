@@ -65,13 +65,15 @@ impl JudgeReport {
         self.operators.iter().map(|op| op.max_off).max().unwrap_or(0)
     }
 
-    /// True where the session holds: at least [`REQUIRED_EQUAL`] of all codes equal, none off by more than
-    /// [`ALLOWED_OFF`], real results within f32 rounding.
+    /// True where the session holds: of every operator at least [`REQUIRED_EQUAL`] of the codes equal (one tie
+    /// is granted to those of less than a thousand), none off by more than [`ALLOWED_OFF`], real results within
+    /// f32 rounding.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.equal_share() >= REQUIRED_EQUAL
-            && self.max_off() <= ALLOWED_OFF
-            && self.operators.iter().all(|op| op.real_error <= 1e-5)
+        self.operators.iter().all(|op| {
+            let ties = ((1.0 - REQUIRED_EQUAL) * op.codes as f64).max(1.0);
+            (op.codes - op.equal) as f64 <= ties && op.max_off <= ALLOWED_OFF && op.real_error <= 1e-5
+        })
     }
 
     /// Adds another judgement of the same session.
