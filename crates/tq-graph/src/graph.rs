@@ -180,22 +180,6 @@ impl Graph {
         out
     }
 
-    /// Makes every reader of `old`, graph outputs included, read `new`.
-    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
-        for node in &mut self.nodes {
-            for v in node.inputs.iter_mut().flatten() {
-                if *v == old {
-                    *v = new;
-                }
-            }
-        }
-        for v in &mut self.outputs {
-            if *v == old {
-                *v = new;
-            }
-        }
-    }
-
     /// A name that no value has yet: `base`, or `base` with a number.
     #[must_use]
     pub fn fresh_value_name(&self, base: &str) -> String {

@@ -54,14 +54,6 @@ impl Window2d {
         Ok(window)
     }
 
-    /// One window a channel over whole images: the global pools.
-    ///
-    /// # Errors
-    /// Those of [`Window2d::validate`].
-    pub fn global(batch: usize, (in_h, in_w): (usize, usize), channels: usize) -> Result<Self> {
-        Self::new(batch, (in_h, in_w), channels, (in_h, in_w), (1, 1), (1, 1), [0; 4])
-    }
-
     /// Checks that sizes are not zero where they must not be and that all positions fit `usize`.
     ///
     /// # Errors

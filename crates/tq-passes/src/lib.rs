@@ -15,6 +15,7 @@ pub mod convert;
 pub mod error;
 pub mod fold;
 pub mod fuse;
+mod names;
 mod place;
 pub mod prepare;
 

@@ -2,6 +2,7 @@
 
 use super::weights::{codes_tensor, quantize_linear, zero_point_tensor};
 use crate::fuse::clamp::bounds_of;
+use crate::names::fresh;
 use crate::place::activations;
 use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
@@ -53,16 +54,6 @@ impl Names {
     }
 }
 
-fn fresh(base: String, taken: &mut HashSet<String>) -> String {
-    let mut name = base.clone();
-    let mut i = 0usize;
-    while !taken.insert(name.clone()) {
-        i += 1;
-        name = format!("{base}_{i}");
-    }
-    name
-}
-
 /// Constant codes made before: of which value, with which parameters (scale bits, zero points, type, axis), and where.
 type CodesKey = (ValueId, Vec<u32>, Vec<i32>, DType, Option<usize>);
 
@@ -82,18 +73,18 @@ struct Builder<'p> {
 
 impl Builder<'_> {
     fn add_node(&mut self, name: String, op: Op, inputs: &[ValueId], output: ValueId) {
-        let name = fresh(name, &mut self.names.nodes);
+        let name = fresh(&name, &mut self.names.nodes);
         let inputs = inputs.iter().map(|v| Some(*v)).collect();
         self.graph.nodes.push(Node { name, op, inputs, outputs: vec![Some(output)] });
     }
 
     fn add_value(&mut self, name: String, dtype: DType) -> ValueId {
-        let name = fresh(name, &mut self.names.values);
+        let name = fresh(&name, &mut self.names.values);
         self.graph.add_value(name, Some(dtype), None)
     }
 
     fn add_constant(&mut self, name: String, tensor: Tensor) -> ValueId {
-        let name = fresh(name, &mut self.names.values);
+        let name = fresh(&name, &mut self.names.values);
         self.graph.add_constant(name, tensor)
     }
 
@@ -197,7 +188,7 @@ impl Builder<'_> {
         // A float output of the model keeps its name, so the one before the pair gives it up.
         let is_output = prepared.graph.outputs.contains(&v) && !self.exists_in_float(v);
         let back = if is_output {
-            let before = fresh(format!("{name}_float"), &mut self.names.values);
+            let before = fresh(&format!("{name}_float"), &mut self.names.values);
             self.graph.values[v.0].name = before;
             self.graph.add_value(name.clone(), Some(DType::F32), None)
         } else {

@@ -1,5 +1,6 @@
 //! A graph under change, with its readers and producers kept up to date.
 
+use crate::names::fresh;
 use std::collections::HashSet;
 use tq_graph::{Graph, Node, Tensor, ValueId};
 use tq_qtypes::DType;
@@ -254,14 +255,4 @@ impl<'g> Editor<'g> {
         self.graph.compact();
         Ok(())
     }
-}
-
-fn fresh(base: &str, taken: &mut HashSet<String>) -> String {
-    let mut name = base.to_owned();
-    let mut i = 0usize;
-    while !taken.insert(name.clone()) {
-        i += 1;
-        name = format!("{base}_{i}");
-    }
-    name
 }
