@@ -13,7 +13,7 @@ macro_rules! by_element {
             DType::BF16 => $call::<bf16>($($arg),*),
             DType::F32 => $call::<f32>($($arg),*),
             DType::F64 => $call::<f64>($($arg),*),
-            DType::I4 | DType::I8 => $call::<i8>($($arg),*),
+            DType::I2 | DType::I4 | DType::I8 => $call::<i8>($($arg),*),
             DType::I16 => $call::<i16>($($arg),*),
             DType::U16 => $call::<u16>($($arg),*),
             DType::I32 => $call::<i32>($($arg),*),
@@ -21,7 +21,7 @@ macro_rules! by_element {
             DType::I64 => $call::<i64>($($arg),*),
             DType::U64 => $call::<u64>($($arg),*),
             DType::Bool => $call::<bool>($($arg),*),
-            // u8, u4 and the 8-bit floats are kept as u8; a type that is not is refused by the tensor itself.
+            // u8, u4, u2 and the 8-bit floats are kept as u8; a type that is not is refused by the tensor itself.
             _ => $call::<u8>($($arg),*),
         }
     };

@@ -178,7 +178,7 @@ macro_rules! with_storage {
                 type $t = f64;
                 $body
             }
-            DType::I4 | DType::I8 => {
+            DType::I2 | DType::I4 | DType::I8 => {
                 type $t = i8;
                 $body
             }
@@ -210,7 +210,8 @@ macro_rules! with_storage {
                 type $t = bool;
                 $body
             }
-            DType::U4
+            DType::U2
+            | DType::U4
             | DType::U8
             | DType::F8E4M3FN
             | DType::F8E4M3FNUZ

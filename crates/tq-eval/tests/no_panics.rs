@@ -9,11 +9,13 @@ use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, UnaryOp};
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
-const DTYPES: [DType; 19] = [
+const DTYPES: [DType; 21] = [
     DType::F16,
     DType::BF16,
     DType::F32,
     DType::F64,
+    DType::I2,
+    DType::U2,
     DType::I4,
     DType::U4,
     DType::I8,
@@ -93,6 +95,10 @@ impl Source {
             DType::BF16 => Tensor::new(dims, f.map(|v| bf16::from_f64(*v)).collect()),
             DType::F32 => Tensor::new(dims, f.map(|v| *v as f32).collect()),
             DType::F64 => Tensor::new(dims, floats),
+            DType::I2 => {
+                Tensor::with_dtype(dtype, dims, i.map(|v| v.clamp(&-2, &1)).map(|v| *v as i8).collect())
+            }
+            DType::U2 => Tensor::with_dtype(dtype, dims, i.map(|v| (*v as u8) & 3).collect()),
             DType::I4 => {
                 Tensor::with_dtype(dtype, dims, i.map(|v| v.clamp(&-8, &7)).map(|v| *v as i8).collect())
             }

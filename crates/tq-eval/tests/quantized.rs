@@ -8,13 +8,14 @@ use tq_eval::{OpError, Precision, eval_op};
 use tq_graph::{Op, Tensor};
 use tq_qtypes::{DType, float8};
 
-const CODES: [DType; 6] = [DType::I4, DType::U4, DType::I8, DType::U8, DType::I16, DType::U16];
+const CODES: [DType; 8] =
+    [DType::I2, DType::U2, DType::I4, DType::U4, DType::I8, DType::U8, DType::I16, DType::U16];
 
 fn codes(dtype: DType, dims: &[usize], values: &[i64]) -> Tensor {
     let v = values.iter();
     match dtype {
-        DType::I4 | DType::I8 => Tensor::with_dtype(dtype, dims, v.map(|v| *v as i8).collect()),
-        DType::U4 | DType::U8 => Tensor::with_dtype(dtype, dims, v.map(|v| *v as u8).collect()),
+        DType::I2 | DType::I4 | DType::I8 => Tensor::with_dtype(dtype, dims, v.map(|v| *v as i8).collect()),
+        DType::U2 | DType::U4 | DType::U8 => Tensor::with_dtype(dtype, dims, v.map(|v| *v as u8).collect()),
         DType::I16 => Tensor::new(dims, v.map(|v| *v as i16).collect()),
         DType::U16 => Tensor::new(dims, v.map(|v| *v as u16).collect()),
         _ => Tensor::new(dims, v.map(|v| *v as i32).collect()),
@@ -166,10 +167,12 @@ fn special_values_have_codes() {
     let x = floats(&[6], &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 0.0]);
     for dtype in CODES {
         let (lo, hi) = dtype.quant_range().map(|(a, b)| (i64::from(a), i64::from(b))).unwrap();
-        let z = codes(dtype, &[], &[3]);
+        // A zero point off the middle, that two bits hold as well.
+        let zero_point = hi.min(3);
+        let z = codes(dtype, &[], &[zero_point]);
         for precision in [Precision::F32, Precision::F64] {
             let q = run(&quantize_op(1, 0, None), &[&x, &Tensor::scalar(0.5f32), &z], precision).unwrap();
-            assert_eq!(q, codes(dtype, &[6], &[lo, hi, lo, hi, lo, 3]), "{dtype}");
+            assert_eq!(q, codes(dtype, &[6], &[lo, hi, lo, hi, lo, zero_point]), "{dtype}");
         }
     }
     // Scales that make no sense give codes, not panics.

@@ -86,8 +86,8 @@ pub trait Element: sealed::Sealed + Clone + Copy + PartialEq + Send + Sync + Def
 /// The type in which elements of `dtype` are kept in memory.
 fn storage_dtype(dtype: DType) -> DType {
     match dtype {
-        DType::I4 => DType::I8,
-        DType::U4 => DType::U8,
+        DType::I2 | DType::I4 => DType::I8,
+        DType::U2 | DType::U4 => DType::U8,
         d if d.is_float8() => DType::U8,
         d => d,
     }
@@ -125,10 +125,11 @@ impl Tensor {
         Self::with_dtype(T::DTYPE, dims, data)
     }
 
-    /// A tensor whose elements are codes of `dtype`, kept as `T`: `i4` as i8, `u4` and 8-bit floats as u8.
+    /// A tensor whose elements are codes of `dtype`, kept as `T`: `i2` and `i4` as i8; `u2`, `u4` and 8-bit floats
+    /// as u8.
     ///
     /// # Errors
-    /// [`GraphError::DType`] when `T` is not how `dtype` is kept, or when an `i4`/`u4` code is out of range;
+    /// [`GraphError::DType`] when `T` is not how `dtype` is kept, or when a code does not fit 2 or 4 bits;
     /// otherwise as [`Tensor::new`].
     pub fn with_dtype<T: Element>(dtype: DType, dims: &[usize], data: Vec<T>) -> Result<Self, GraphError> {
         let len = data.len();
@@ -163,16 +164,19 @@ impl Tensor {
         Self::from_array(ndarray::Array1::from_vec(values).into_dyn())
     }
 
-    /// The same stored elements under another name: i8 as `i4`, u8 as `u4` or an 8-bit float, and back.
+    /// The same stored elements under another name: i8 as `i2` or `i4`, u8 as `u2`, `u4` or an 8-bit float, and
+    /// back.
     ///
     /// # Errors
-    /// [`GraphError::DType`] when the two are not kept in the same way, or when a code does not fit 4 bits.
+    /// [`GraphError::DType`] when the two are not kept in the same way, or when a code does not fit 2 or 4 bits.
     pub fn retyped(self, dtype: DType) -> Result<Self, GraphError> {
         let mismatch = GraphError::DType { expected: dtype, got: self.dtype };
         if storage_dtype(dtype) != storage_dtype(self.dtype) {
             return Err(mismatch);
         }
         let fits = match dtype {
+            DType::I2 => self.as_slice::<i8>()?.iter().all(|v| (-2..=1).contains(v)),
+            DType::U2 => self.as_slice::<u8>()?.iter().all(|v| *v <= 3),
             DType::I4 => self.as_slice::<i8>()?.iter().all(|v| (-8..=7).contains(v)),
             DType::U4 => self.as_slice::<u8>()?.iter().all(|v| *v <= 15),
             _ => true,
@@ -210,7 +214,7 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// Bytes the elements take when packed (two 4-bit elements a byte).
+    /// Bytes the elements take when packed (four 2-bit or two 4-bit elements a byte).
     #[must_use]
     pub fn packed_bytes(&self) -> usize {
         self.dtype.packed_bytes(self.len())
@@ -238,7 +242,7 @@ impl Tensor {
 
     /// The elements in row-major order, to write; copies them first when the data is shared.
     ///
-    /// Elements kept in a smaller range than that of `T` (`i4`, `u4`) are not checked again.
+    /// Elements kept in a smaller range than that of `T` (`i2`, `u2`, `i4`, `u4`) are not checked again.
     ///
     /// # Errors
     /// As [`Tensor::view`].
@@ -345,7 +349,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_bit_codes_are_checked() {
+    fn two_and_four_bit_codes_are_checked() {
+        let t = Tensor::with_dtype(DType::I2, &[5], vec![-2i8, -1, 0, 1, 0]).unwrap();
+        assert_eq!(t.packed_bytes(), 2);
+        assert!(t.retyped(DType::I4).unwrap().retyped(DType::I2).is_ok());
+        assert!(Tensor::with_dtype(DType::I2, &[1], vec![2i8]).is_err());
+        assert!(Tensor::with_dtype(DType::U2, &[2], vec![0u8, 3]).is_ok());
+        assert!(Tensor::with_dtype(DType::U2, &[1], vec![4u8]).is_err());
         assert!(Tensor::with_dtype(DType::I4, &[2], vec![-8i8, 7]).is_ok());
         assert!(Tensor::with_dtype(DType::I4, &[1], vec![8i8]).is_err());
         assert!(Tensor::with_dtype(DType::U4, &[1], vec![16u8]).is_err());

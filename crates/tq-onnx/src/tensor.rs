@@ -63,7 +63,7 @@ pub(crate) fn dtype_of(code: i32) -> Result<DType, Problem> {
     })
 }
 
-/// The ONNX type number of an element type; `None` for types that ONNX does not have.
+/// The ONNX type number of an element type; `None` for types that the operator sets written here do not have.
 pub(crate) fn code_of(dtype: DType) -> Option<i32> {
     let data_type = match dtype {
         DType::F32 => DataType::Float,

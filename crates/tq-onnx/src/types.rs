@@ -40,6 +40,10 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
     let four_bit = dtype.bits() == 4;
     let small_int = dtype.is_integer() && dtype.bits() < 32;
     let plain = !four_bit && !dtype.is_float8();
+    // Two-bit types came with operator set 25.
+    if dtype.bits() < 4 {
+        return NEVER;
+    }
     let when = |ok: bool, opset: i64| if ok { opset } else { NEVER };
     match op {
         Op::Reshape { .. } | Op::Shape { .. } | Op::Identity | Op::Cast { .. } => match () {

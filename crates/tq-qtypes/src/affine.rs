@@ -14,10 +14,12 @@ pub const DEFAULT_EPS: f32 = f32::EPSILON;
 /// * affine: `s = (max - min) / (qmax - qmin)`, `z = qmin - round_half_even(min / s)`, clamped to the codes;
 /// * symmetric: `s = max(-min, max) / ((qmax - qmin) / 2)`, `z` the middle of the codes (0 for signed types).
 ///
-/// `s` is at least `eps`. The formulas are PyTorch's (`UniformQuantizationObserverBase`).
+/// `s` is at least `eps`. The formulas are PyTorch's (`UniformQuantizationObserverBase`). Where `spec.power_of_two`
+/// is set, `s` is then rounded up to a power of two, and `z` is found with that.
 ///
 /// # Errors
-/// [`QTypeError::BadFloatRange`] when an end is not finite or `min > max`; those of [`QuantSpec::validate`].
+/// [`QTypeError::BadFloatRange`] when an end is not finite, when `min > max`, or when the scale would be beyond f32;
+/// those of [`QuantSpec::validate`].
 ///
 /// ```
 /// use tq_qtypes::{QuantSpec, affine::{choose_qparams, DEFAULT_EPS}};
@@ -27,27 +29,44 @@ pub const DEFAULT_EPS: f32 = f32::EPSILON;
 /// ```
 pub fn choose_qparams(min: f32, max: f32, spec: &QuantSpec, eps: f32) -> Result<(f32, i32), QTypeError> {
     spec.validate()?;
+    let bad_range = QTypeError::BadFloatRange { min: f64::from(min), max: f64::from(max) };
     if !(min.is_finite() && max.is_finite() && min <= max) {
-        return Err(QTypeError::BadFloatRange { min: f64::from(min), max: f64::from(max) });
+        return Err(bad_range);
     }
+    let finish = |raw: f32| {
+        let scale = if spec.power_of_two { power_of_two_at_least(raw.max(eps)) } else { raw.max(eps) };
+        if scale.is_finite() { Ok(scale) } else { Err(bad_range) }
+    };
     let (qmin, qmax) = (i64::from(spec.quant_min), i64::from(spec.quant_max));
     let levels = (qmax - qmin) as f32;
     let min_neg = min.min(0.0);
     let max_pos = max.max(0.0);
     match spec.scheme {
         QScheme::Symmetric => {
-            let scale = ((-min_neg).max(max_pos) / (levels / 2.0)).max(eps);
+            let scale = finish((-min_neg).max(max_pos) / (levels / 2.0))?;
             Ok((scale, symmetric_zero_point(spec)))
         }
         QScheme::Affine => {
             // A range of nearly all of f32 overflows in the difference: halve both ends first.
             let span = max_pos - min_neg;
             let raw = if span.is_finite() { span / levels } else { max_pos / levels - min_neg / levels };
-            let scale = raw.max(eps);
+            let scale = finish(raw)?;
             let z = qmin.saturating_sub((min_neg / scale).round_ties_even() as i64);
             Ok((scale, z.clamp(qmin, qmax) as i32))
         }
     }
+}
+
+/// The smallest power of two that is not below `x`: `x` itself where it is zero or infinite, infinity above 2^127.
+fn power_of_two_at_least(x: f32) -> f32 {
+    const MANTISSA: u32 = (1 << 23) - 1;
+    let bits = x.to_bits();
+    f32::from_bits(match (bits >> 23, bits & MANTISSA) {
+        (_, 0) => bits,
+        // Subnormal numbers are multiples of the smallest one.
+        (0, units) => units.next_power_of_two(),
+        (exponent, _) => (exponent + 1) << 23,
+    })
 }
 
 /// The zero point of a symmetric quantization: 0 for signed types, the middle for unsigned ones
@@ -266,6 +285,24 @@ mod tests {
     }
 
     #[test]
+    fn scales_round_up_to_powers_of_two() {
+        let spec = QuantSpec { power_of_two: true, ..U8 };
+        // 3/255 lies between 2^-7 and 2^-6; -1 is then 64 steps from zero.
+        assert_eq!(choose_qparams(-1.0, 2.0, &spec, DEFAULT_EPS).unwrap(), (0.015_625, 64));
+        // A power of two stays itself, the smallest scale too.
+        assert_eq!(choose_qparams(0.0, 255.0 / 64.0, &spec, DEFAULT_EPS).unwrap(), (0.015_625, 0));
+        assert_eq!(choose_qparams(0.0, 0.0, &spec, DEFAULT_EPS).unwrap(), (f32::EPSILON, 0));
+        assert_eq!(choose_qparams(0.0, 0.0, &spec, 1e-6).unwrap().0, 2f32.powi(-19));
+        for (x, up) in [(f32::from_bits(5), f32::from_bits(8)), (1.0, 1.0), (1.000_000_1, 2.0), (0.0, 0.0)] {
+            assert_eq!(power_of_two_at_least(x), up);
+        }
+        // Above the largest power of two that f32 has.
+        let two = QuantSpec { quant_max: 1, ..spec };
+        let error = Err(QTypeError::BadFloatRange { min: 0.0, max: f64::from(f32::MAX) });
+        assert_eq!(choose_qparams(0.0, f32::MAX, &two, DEFAULT_EPS), error);
+    }
+
+    #[test]
     fn special_values_become_the_ends() {
         let q = |x| quantize_f32(x, 0.5, 3, 0, 255, Rounding::Divide);
         assert_eq!((q(f32::NAN), q(f32::INFINITY), q(f32::NEG_INFINITY)), (0, 255, 0));
@@ -298,6 +335,13 @@ mod tests {
             let back = dequantize_f32(q, s, z);
             // The zero point is rounded too, so the ends of the range may be half a step off.
             prop_assert!((back - x).abs() <= 1.001 * s, "{x} -> {q} -> {back}");
+        }
+
+        #[test]
+        fn rounding_up_to_a_power_of_two_is_the_least_that_is_enough(x in 1e-44f32..1e38) {
+            let up = f64::from(power_of_two_at_least(x));
+            prop_assert_eq!(up.log2().fract(), 0.0);
+            prop_assert!(up >= f64::from(x) && up < 2.0 * f64::from(x));
         }
 
         #[test]

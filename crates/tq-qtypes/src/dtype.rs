@@ -16,6 +16,10 @@ pub enum DType {
     F32,
     /// IEEE 754 binary64.
     F64,
+    /// Signed 2-bit integer, -2..=1.
+    I2,
+    /// Unsigned 2-bit integer, 0..=3.
+    U2,
     /// Signed 4-bit integer, -8..=7.
     I4,
     /// Unsigned 4-bit integer, 0..=15.
@@ -53,6 +57,7 @@ impl DType {
     #[must_use]
     pub const fn bits(self) -> usize {
         match self {
+            DType::I2 | DType::U2 => 2,
             DType::I4 | DType::U4 => 4,
             DType::I8
             | DType::U8
@@ -69,10 +74,11 @@ impl DType {
 
     /// Bytes that `numel` packed elements take.
     ///
-    /// Four-bit elements are packed two a byte; an odd last one takes a whole byte.
+    /// Two-bit elements are packed four a byte and 4-bit ones two a byte; the last byte may be partly used.
     #[must_use]
     pub const fn packed_bytes(self, numel: usize) -> usize {
         match self.bits() {
+            2 => numel.div_ceil(4),
             4 => numel.div_ceil(2),
             bits => numel.saturating_mul(bits / 8),
         }
@@ -101,6 +107,8 @@ impl DType {
     #[must_use]
     pub const fn quant_range(self) -> Option<(i32, i32)> {
         match self {
+            DType::I2 => Some((-2, 1)),
+            DType::U2 => Some((0, 3)),
             DType::I4 => Some((-8, 7)),
             DType::U4 => Some((0, 15)),
             DType::I8 => Some((-128, 127)),
@@ -120,6 +128,8 @@ impl DType {
             DType::BF16 => "bf16",
             DType::F32 => "f32",
             DType::F64 => "f64",
+            DType::I2 => "i2",
+            DType::U2 => "u2",
             DType::I4 => "i4",
             DType::U4 => "u4",
             DType::I8 => "i8",

@@ -18,6 +18,12 @@ pub enum QTypeError {
         /// Largest code asked for.
         quant_max: i32,
     },
+    /// A width of codes that is not between 2 and 8 bits.
+    #[error("codes of {bits} bits: 2 to 8 are supported")]
+    BadBits {
+        /// The width asked for.
+        bits: u32,
+    },
     /// A scale that is not finite and positive.
     #[error("scale {scale} at index {index} is not finite and positive")]
     BadScale {

@@ -83,6 +83,14 @@ pub struct QuantSpec {
     pub scheme: QScheme,
     /// What shares a scale.
     pub granularity: Granularity,
+    /// True where scales must be powers of two, so that targets without a multiplier can shift instead.
+    /// A chosen scale is rounded up, so that the range stays covered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub power_of_two: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl QuantSpec {
@@ -95,13 +103,59 @@ impl QuantSpec {
             quant_max: 255,
             scheme: QScheme::Affine,
             granularity: Granularity::PerTensor,
+            power_of_two: false,
         }
     }
 
     /// Signed 8-bit, symmetric, codes -127..=127: the default for weights.
     #[must_use]
     pub const fn i8_symmetric(granularity: Granularity) -> Self {
-        Self { dtype: DType::I8, quant_min: -127, quant_max: 127, scheme: QScheme::Symmetric, granularity }
+        Self {
+            dtype: DType::I8,
+            quant_min: -127,
+            quant_max: 127,
+            scheme: QScheme::Symmetric,
+            granularity,
+            power_of_two: false,
+        }
+    }
+
+    /// Codes of `bits` bits, 2 to 8, over the full range of that width; symmetric signed codes leave out the smallest
+    /// one, as [`QuantSpec::i8_symmetric`] does. Codes are kept in the narrowest type of 2, 4 or 8 bits that holds
+    /// them.
+    ///
+    /// # Errors
+    /// [`QTypeError::BadBits`] for other widths; those of [`QuantSpec::validate`].
+    ///
+    /// ```
+    /// use tq_qtypes::{DType, Granularity, QScheme, QuantSpec};
+    /// let spec = QuantSpec::bits(true, 3, QScheme::Symmetric, Granularity::PerTensor)?;
+    /// assert_eq!((spec.dtype, spec.quant_min, spec.quant_max), (DType::I4, -3, 3));
+    /// # Ok::<(), tq_qtypes::QTypeError>(())
+    /// ```
+    pub fn bits(
+        signed: bool,
+        bits: u32,
+        scheme: QScheme,
+        granularity: Granularity,
+    ) -> Result<Self, QTypeError> {
+        let dtype = match (bits, signed) {
+            (2, true) => DType::I2,
+            (2, false) => DType::U2,
+            (3 | 4, true) => DType::I4,
+            (3 | 4, false) => DType::U4,
+            (5..=8, true) => DType::I8,
+            (5..=8, false) => DType::U8,
+            _ => return Err(QTypeError::BadBits { bits }),
+        };
+        let (quant_min, quant_max) = match (signed, scheme) {
+            (false, _) => (0, (1 << bits) - 1),
+            (true, QScheme::Symmetric) => (1 - (1 << (bits - 1)), (1 << (bits - 1)) - 1),
+            (true, QScheme::Affine) => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        };
+        let spec = Self { dtype, quant_min, quant_max, scheme, granularity, power_of_two: false };
+        spec.validate()?;
+        Ok(spec)
     }
 
     /// Checks that the range is not empty and fits the type.
@@ -121,5 +175,31 @@ impl QuantSpec {
             return Err(QTypeError::EmptyGroup);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_of_two_to_eight_bits() {
+        let bits = |signed, bits, scheme| {
+            let s = QuantSpec::bits(signed, bits, scheme, Granularity::PerTensor).unwrap();
+            (s.dtype, s.quant_min, s.quant_max)
+        };
+        assert_eq!(bits(true, 2, QScheme::Symmetric), (DType::I2, -1, 1));
+        assert_eq!(bits(true, 2, QScheme::Affine), (DType::I2, -2, 1));
+        assert_eq!(bits(false, 2, QScheme::Affine), (DType::U2, 0, 3));
+        assert_eq!(bits(false, 3, QScheme::Symmetric), (DType::U4, 0, 7));
+        assert_eq!(bits(true, 4, QScheme::Affine), (DType::I4, -8, 7));
+        assert_eq!(bits(true, 5, QScheme::Symmetric), (DType::I8, -15, 15));
+        assert_eq!(bits(false, 8, QScheme::Affine), (DType::U8, 0, 255));
+        for wrong in [0, 1, 9, u32::MAX] {
+            assert_eq!(
+                QuantSpec::bits(true, wrong, QScheme::Affine, Granularity::PerTensor),
+                Err(QTypeError::BadBits { bits: wrong })
+            );
+        }
     }
 }

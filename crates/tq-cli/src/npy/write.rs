@@ -4,7 +4,7 @@ use torsh_quantization::model::{DType, Tensor};
 
 /// The bytes of an `.npy` file (version 1.0, little-endian, row-major) that holds this tensor.
 ///
-/// Numpy has no name for bf16, which is written as f32, nor for 4-bit integers and 8-bit floats, which are written as
+/// Numpy has no name for bf16, which is written as f32, nor for 2-bit and 4-bit integers and 8-bit floats, which are written as
 /// the i8 or u8 that holds them.
 pub(crate) fn npy_bytes(tensor: &Tensor) -> anyhow::Result<Vec<u8>> {
     macro_rules! body {
@@ -21,7 +21,7 @@ pub(crate) fn npy_bytes(tensor: &Tensor) -> anyhow::Result<Vec<u8>> {
         }
         DType::F32 => ("<f4", body!(f32)),
         DType::F64 => ("<f8", body!(f64)),
-        DType::I4 | DType::I8 => ("|i1", body!(i8)),
+        DType::I2 | DType::I4 | DType::I8 => ("|i1", body!(i8)),
         DType::I16 => ("<i2", body!(i16)),
         DType::I32 => ("<i4", body!(i32)),
         DType::I64 => ("<i8", body!(i64)),

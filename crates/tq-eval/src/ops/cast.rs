@@ -3,7 +3,7 @@
 //! * Float to integer truncates towards zero; NaN becomes 0 and values outside the type saturate
 //!   (ONNX leaves both undefined).
 //! * Integer to integer keeps the low bits, sign-extended for signed types.
-//! * Float to `i4` and `u4` rounds half to even and saturates, as ONNX's own cases do.
+//! * Float to `i2`, `u2`, `i4` and `u4` rounds half to even and saturates, as ONNX's own cases do.
 //! * Float to a narrower float rounds once, to nearest even. 8-bit floats follow `saturate`.
 //! * Anything but zero is true, NaN included.
 
@@ -126,17 +126,19 @@ fn into<S: Copy>(
     saturate: bool,
 ) -> Result<Tensor, OpError> {
     match to {
-        DType::I4 => {
+        DType::I2 | DType::I4 => {
+            let unused = 8 - to.bits();
             let code = |v| match v {
-                Wide::Float(v) => round_clamped(v, -8, 7) as i8,
-                Wide::Integer(v) => ((v as i8) << 4) >> 4,
+                Wide::Float(v) => round_clamped(v, to) as i8,
+                Wide::Integer(v) => ((v as i8) << unused) >> unused,
             };
             store::<S, i8>(ctx, dims, data, |v| code(wide(v)), to)
         }
-        DType::U4 => {
+        DType::U2 | DType::U4 => {
+            let unused = 8 - to.bits();
             let code = |v| match v {
-                Wide::Float(v) => round_clamped(v, 0, 15) as u8,
-                Wide::Integer(v) => v as u8 & 15,
+                Wide::Float(v) => round_clamped(v, to) as u8,
+                Wide::Integer(v) => ((v as u8) << unused) >> unused,
             };
             store::<S, u8>(ctx, dims, data, |v| code(wide(v)), to)
         }
@@ -160,7 +162,9 @@ fn into<S: Copy>(
     }
 }
 
-fn round_clamped(v: f64, lo: i32, hi: i32) -> i32 {
+/// The nearest code of a type narrower than a byte.
+fn round_clamped(v: f64, to: DType) -> i32 {
+    let (lo, hi) = to.quant_range().unwrap_or((0, 0));
     // With unit scale this is quantization, NaN included.
     tq_qtypes::affine::quantize_f64(v, 1.0, 0, lo, hi)
 }
@@ -199,12 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn floats_round_half_to_even_on_the_way_to_two_bits() {
+        let x = [0.5, 1.5, -0.5, -1.5, 9.0, -9.0, f32::NAN];
+        assert_eq!(cast_f32(&x, DType::I2).as_slice::<i8>().unwrap(), [0, 1, 0, -2, 1, -2, -2]);
+        assert_eq!(cast_f32(&x, DType::U2).as_slice::<u8>().unwrap(), [0, 2, 0, 0, 3, 0, 0]);
+    }
+
+    #[test]
     fn integers_keep_their_low_bits() {
         let x = Tensor::vector(vec![-1i64, 300, 24, 8]);
         let to = |d| cast(&CTX, &x, d, true).unwrap();
         assert_eq!(to(DType::U8).as_slice::<u8>().unwrap(), [255, 44, 24, 8]);
         assert_eq!(to(DType::I4).as_slice::<i8>().unwrap(), [-1, -4, -8, -8]);
         assert_eq!(to(DType::U4).as_slice::<u8>().unwrap(), [15, 12, 8, 8]);
+        assert_eq!(to(DType::I2).as_slice::<i8>().unwrap(), [-1, 0, 0, 0]);
+        assert_eq!(to(DType::U2).as_slice::<u8>().unwrap(), [3, 0, 0, 0]);
         let big = Tensor::vector(vec![u64::MAX]);
         assert_eq!(cast(&CTX, &big, DType::I64, true).unwrap().as_slice::<i64>().unwrap(), [-1]);
     }

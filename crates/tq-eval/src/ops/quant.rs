@@ -117,11 +117,11 @@ codes!(i8, u8, i16, u16, i32);
 macro_rules! with_code {
     ($dtype:expr, $t:ident => $body:expr) => {
         match $dtype {
-            DType::I4 | DType::I8 => {
+            DType::I2 | DType::I4 | DType::I8 => {
                 type $t = i8;
                 $body
             }
-            DType::U4 | DType::U8 => {
+            DType::U2 | DType::U4 | DType::U8 => {
                 type $t = u8;
                 $body
             }

@@ -33,8 +33,7 @@ pub(super) fn check_zero_point(
 
 /// Types that QuantizeLinear writes.
 fn is_code(dtype: DType) -> bool {
-    dtype.is_float8()
-        || matches!(dtype, DType::I4 | DType::U4 | DType::I8 | DType::U8 | DType::I16 | DType::U16)
+    dtype.is_float8() || (dtype.is_integer() && dtype.bits() <= 16)
 }
 
 /// Checks scale (input 1) and zero point (input 2) against the data (input 0).

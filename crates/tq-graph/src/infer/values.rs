@@ -58,8 +58,8 @@ pub(super) fn to_tensor(content: &ArrayD<Dim>, dtype: DType) -> Option<Tensor> {
         DType::U32 => Tensor::new(dims, convert::<u32>(&values)?),
         DType::I16 => Tensor::new(dims, convert::<i16>(&values)?),
         DType::U16 => Tensor::new(dims, convert::<u16>(&values)?),
-        DType::I8 | DType::I4 => Tensor::with_dtype(dtype, dims, convert::<i8>(&values)?),
-        DType::U8 | DType::U4 => Tensor::with_dtype(dtype, dims, convert::<u8>(&values)?),
+        DType::I8 | DType::I4 | DType::I2 => Tensor::with_dtype(dtype, dims, convert::<i8>(&values)?),
+        DType::U8 | DType::U4 | DType::U2 => Tensor::with_dtype(dtype, dims, convert::<u8>(&values)?),
         DType::Bool => {
             let flags = values.iter().map(|v| u8::try_from(*v).ok().filter(|v| *v <= 1).map(|v| v == 1));
             Tensor::new(dims, flags.collect::<Option<Vec<bool>>>()?)

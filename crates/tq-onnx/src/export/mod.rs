@@ -124,6 +124,7 @@ impl<'a> Writer<'a> {
         let mut initializers = Vec::new();
         for id in &self.used {
             if let Some(data) = graph.constant(*id) {
+                self.elem_type(*id)?;
                 initializers.push(tensor::write(data, &graph.value(*id).name)?);
             }
         }
@@ -155,12 +156,25 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// The ONNX type number of a value's elements.
+    fn elem_type(&self, id: ValueId) -> Result<i32, OnnxError> {
+        let value = self.graph.value(id);
+        let Some(dtype) = value.dtype else {
+            return Err(OnnxError::Model(format!("the element type of {} is not known", value.name)));
+        };
+        let never = || {
+            OnnxError::Model(format!(
+                "{} is of type {dtype}, which no opset up to {MAX_OPSET} has",
+                value.name
+            ))
+        };
+        tensor::code_of(dtype).ok_or_else(never)
+    }
+
     /// Name, type and shape of an input or output.
     fn value_info(&self, id: ValueId) -> Result<ValueInfoProto, OnnxError> {
         let value = self.graph.value(id);
-        let Some(elem_type) = value.dtype.and_then(tensor::code_of) else {
-            return Err(OnnxError::Model(format!("the element type of {} is not known", value.name)));
-        };
+        let elem_type = self.elem_type(id)?;
         let shape = value
             .shape
             .as_ref()

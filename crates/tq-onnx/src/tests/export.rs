@@ -130,6 +130,19 @@ fn what_an_operator_set_cannot_say_is_named_with_the_one_that_can() {
     let mut never = one(Op::Concat { axis: 0 }, vec![]);
     never.values[0].dtype = Some(DType::I4);
     refused(&never, 21, "node n (Concat) cannot be written at any opset up to 21: i4 data");
+    let quantize =
+        Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype: Some(DType::U2), saturate: true };
+    let mut two_bits = one(quantize, vec![Tensor::scalar(0.5f32)]);
+    two_bits.values[0].dtype = Some(DType::F32);
+    refused(&two_bits, 21, "node n (QuantizeLinear) cannot be written at any opset up to 21: u2 data");
+    let mut moved = one(Op::Transpose { perm: None }, vec![]);
+    moved.values[0].dtype = Some(DType::I2);
+    refused(&moved, 21, "node n (Transpose) cannot be written at any opset up to 21: i2 data");
+    let mut alone = Graph::new("alone");
+    let constant = alone.add_constant("w", Tensor::with_dtype(DType::I2, &[1], vec![1i8]).unwrap());
+    alone.outputs.push(constant);
+    let error = export_bytes(&alone, &ExportOptions { opset: 21 }).unwrap_err().to_string();
+    assert_eq!(error, "model: w is of type i2, which no opset up to 21 has");
 }
 
 #[test]

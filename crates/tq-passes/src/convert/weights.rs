@@ -126,10 +126,10 @@ pub(super) fn codes_tensor(
     use tq_qtypes::DType;
     // Quantization clamped the codes to their type, so the conversions keep the value.
     let tensor = match params.dtype {
-        DType::U8 | DType::U4 => {
+        DType::U8 | DType::U4 | DType::U2 => {
             Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as u8).collect())
         }
-        DType::I8 | DType::I4 => {
+        DType::I8 | DType::I4 | DType::I2 => {
             Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as i8).collect())
         }
         other => {
