@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{EvalError, Evaluator, Precision};
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -157,7 +157,11 @@ impl Source {
             15 | 16 => Op::MaxPool { attrs: self.pool(), column_major: self.flag() },
             17 | 18 => Op::AveragePool { attrs: self.pool(), count_include_pad: self.flag() },
             19 => Op::GlobalAveragePool,
-            20 => Op::ReduceMean { keep_dims: self.flag(), noop_with_empty_axes: self.flag() },
+            20 => Op::Reduce {
+                kind: ReduceKind::Mean,
+                keep_dims: self.flag(),
+                noop_with_empty_axes: self.flag(),
+            },
             21 => Op::Flatten { axis },
             22 => Op::Reshape { allow_zero: self.flag() },
             23 => Op::Transpose { perm: self.flag().then(|| self.list(3)) },
@@ -200,7 +204,7 @@ impl Source {
                 let attribute = i > 0
                     && matches!(
                         op,
-                        Op::ReduceMean { .. }
+                        Op::Reduce { .. }
                             | Op::Reshape { .. }
                             | Op::Squeeze
                             | Op::Unsqueeze

@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{OpError, Precision, eval_op};
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, ReduceKind, UnaryOp};
 use tq_graph::{Element, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -228,7 +228,10 @@ fn parts_and_wholes() {
 #[test]
 fn means_of_integers_truncate_and_means_of_nothing() {
     let mean = |x: &Tensor, axes: &[i64], keep_dims| {
-        run(&Op::ReduceMean { keep_dims, noop_with_empty_axes: false }, &[x, &vector(axes)])
+        run(
+            &Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes: false },
+            &[x, &vector(axes)],
+        )
     };
     let x = tensor(&[2, 2], &[7i32, -8, 3, -3]);
     assert_eq!(mean(&x, &[0], false), Ok(vector(&[5, -5])));
@@ -240,7 +243,7 @@ fn means_of_integers_truncate_and_means_of_nothing() {
     // The middle axis, whose elements are not neighbours.
     let x = Tensor::new(&[2, 2, 2], (0..8).map(f64::from).collect()).unwrap();
     assert_eq!(mean(&x, &[1], false), Ok(tensor(&[2, 2], &[1.0f64, 2.0, 5.0, 6.0])));
-    let noop = Op::ReduceMean { keep_dims: true, noop_with_empty_axes: true };
+    let noop = Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: true };
     assert_eq!(run(&noop, &[&x]), Ok(x));
 }
 
@@ -414,7 +417,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let padding = Padding::Explicit { begin: vec![1, 1], end: vec![1, 1] };
         Op::Conv(ConvAttrs { strides: vec![1, 1], dilations: vec![1, 1], padding, groups })
     };
-    let mean = Op::ReduceMean { keep_dims: false, noop_with_empty_axes: false };
+    let mean = Op::Reduce { kind: ReduceKind::Mean, keep_dims: false, noop_with_empty_axes: false };
     let (x, axes) = (noise(&[2, 16, 33, 47]), vector(&[0i64, 2, 3]));
     let work = [
         (conv(1), vec![x.clone(), noise(&[40, 16, 3, 3])]),

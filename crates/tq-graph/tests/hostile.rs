@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tq_graph::infer::{bind, infer, simplify_shapes};
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -105,7 +105,11 @@ impl Choices {
             11 => Op::Binary(self.pick(&[BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div])),
             12 => Op::Clip,
             13 => Op::BatchNormalization { epsilon: 0.0 },
-            14 => Op::ReduceMean { keep_dims: self.below(2) == 0, noop_with_empty_axes: self.below(2) == 0 },
+            14 => Op::Reduce {
+                kind: ReduceKind::Mean,
+                keep_dims: self.below(2) == 0,
+                noop_with_empty_axes: self.below(2) == 0,
+            },
             15 => Op::Flatten { axis },
             16 => Op::Reshape { allow_zero: self.below(2) == 0 },
             17 => Op::Transpose { perm: if self.below(2) == 0 { None } else { Some(self.sizes()) } },

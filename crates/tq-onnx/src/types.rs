@@ -72,7 +72,7 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
             when(dtype.is_float(), 13)
         }
         Op::Clip => when(plain && dtype != DType::Bool, 13),
-        Op::MatMul | Op::Gemm { .. } | Op::ReduceMean { .. } => {
+        Op::MatMul | Op::Gemm { .. } | Op::Reduce { .. } => {
             when(dtype.is_float() || (dtype.is_integer() && dtype.bits() >= 32), 13)
         }
         Op::BatchNormalization { .. } => when(dtype.is_float(), if dtype == DType::BF16 { 14 } else { 13 }),

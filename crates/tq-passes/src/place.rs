@@ -3,7 +3,7 @@
 use crate::fuse::clamp::{bounds_of, epilogue_host, is_clamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tq_graph::op::{BinaryOp, PadMode};
+use tq_graph::op::{BinaryOp, PadMode, ReduceKind};
 use tq_graph::{Graph, Node, NodeId, Op, ValueId};
 use tq_qtypes::{DType, OperatorKind};
 
@@ -174,7 +174,7 @@ fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Result<Role, S
         }
         Op::MaxPool { .. } => Role::Sharing(K::MaxPool),
         Op::AveragePool { .. } | Op::GlobalAveragePool => Role::Sharing(K::AveragePool),
-        Op::ReduceMean { .. } => {
+        Op::Reduce { kind: ReduceKind::Mean, .. } => {
             spatial_mean(graph, node)?;
             Role::Sharing(K::AveragePool)
         }

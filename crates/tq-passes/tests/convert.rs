@@ -5,7 +5,7 @@ mod common;
 
 use common::net::{Net, distance, magnitude, run64, window};
 use proptest::prelude::*;
-use tq_graph::op::{BinaryOp, PoolAttrs, UnaryOp};
+use tq_graph::op::{BinaryOp, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::qdq::{QOutput, QdqView, node_params};
 use tq_graph::{Graph, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, PerChannelMinMaxObserver};
@@ -335,7 +335,11 @@ fn what_stays_float_says_why() {
     let x = n.input("x", &[4, 6, 6]);
     let c = n.conv("conv", x, [4, 4], 1, 0);
     let axes = n.constant(Tensor::vector(vec![1i64]));
-    let mean = n.node("mean", Op::ReduceMean { keep_dims: true, noop_with_empty_axes: false }, &[c, axes]);
+    let mean = n.node(
+        "mean",
+        Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: false },
+        &[c, axes],
+    );
     let ratio = n.binary("ratio", BinaryOp::Div, c, mean);
     let attrs = window(2, 0);
     let pool = n.node("pool", Op::MaxPool { attrs, column_major: false }, &[ratio]);
@@ -554,7 +558,7 @@ fn one_and_three_dimensional_networks_convert() {
         let b = n.batch_norm("bn", c, 3);
         let r = n.relu("relu", b);
         let axes = n.constant(Tensor::vector((-(spatial as i64)..0).collect()));
-        let op = Op::ReduceMean { keep_dims: false, noop_with_empty_axes: false };
+        let op = Op::Reduce { kind: ReduceKind::Mean, keep_dims: false, noop_with_empty_axes: false };
         let mean = n.node("mean", op, &[r, axes]);
         n.output(mean);
         let (q, data) = quantized(&mut n, &[vec![2], dims].concat());

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use tq_graph::op::{BinaryOp, PadMode, Padding, UnaryOp};
+use tq_graph::op::{BinaryOp, PadMode, Padding, ReduceKind, UnaryOp};
 use tq_graph::{Op, Tensor, ValueId};
 use tq_qtypes::DType;
 use tq_runtime::Execution;
@@ -335,7 +335,10 @@ fn means_over_all_positions() {
             None => b.node(Op::GlobalAveragePool, &[x]),
             Some(axes) => {
                 let axes = b.constant(Tensor::vector(axes));
-                b.node(Op::ReduceMean { keep_dims, noop_with_empty_axes: false }, &[x, axes])
+                b.node(
+                    Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes: false },
+                    &[x, axes],
+                )
             }
         };
         let y = b.qdq(y, u8p(0.012, 100));

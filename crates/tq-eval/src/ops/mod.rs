@@ -180,7 +180,7 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
             | Op::GlobalAveragePool
-            | Op::ReduceMean { .. }
+            | Op::Reduce { .. }
             | Op::Softmax { .. }
     )
 }
@@ -204,7 +204,7 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
             one(pool::average_pool(ctx, x.need(0)?, attrs, *count_include_pad))
         }
         Op::GlobalAveragePool => one(reduce::global_average_pool(ctx, x.need(0)?)),
-        Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+        Op::Reduce { kind: tq_graph::op::ReduceKind::Mean, keep_dims, noop_with_empty_axes } => {
             one(reduce::reduce_mean(ctx, x, *keep_dims, *noop_with_empty_axes))
         }
         Op::Flatten { axis } => one(movement::flatten(x.need(0)?, *axis)),

@@ -128,7 +128,7 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
         Op::Identity => elementwise::identity(ctx),
         Op::Dropout => return elementwise::dropout(ctx),
         Op::Cast { to, .. } => elementwise::cast(ctx, *to),
-        Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+        Op::Reduce { keep_dims, noop_with_empty_axes, .. } => {
             elementwise::reduce_mean(ctx, *keep_dims, *noop_with_empty_axes)?
         }
         Op::Flatten { axis } => movement::flatten(ctx, *axis)?,

@@ -1,7 +1,7 @@
 //! Finding the quantized operators of a graph.
 
 use super::{Codes, FloatNode, FloatReason, QOperator, QOutput, QdqView, params};
-use crate::op::{BinaryOp, ConvAttrs, PadMode, UnaryOp};
+use crate::op::{BinaryOp, ConvAttrs, PadMode, ReduceKind, UnaryOp};
 use crate::{Graph, Node, NodeId, Op, ValueId};
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, affine, requantize};
 
@@ -308,7 +308,7 @@ impl<'g> Matcher<'g> {
             }
             Op::MaxPool { .. } => one(OperatorKind::MaxPool),
             Op::AveragePool { .. } | Op::GlobalAveragePool => one(OperatorKind::AveragePool),
-            Op::ReduceMean { noop_with_empty_axes, .. } => {
+            Op::Reduce { kind: ReduceKind::Mean, noop_with_empty_axes, .. } => {
                 self.spatial_mean(node, *noop_with_empty_axes)?;
                 one(OperatorKind::AveragePool)
             }

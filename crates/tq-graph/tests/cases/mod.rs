@@ -4,7 +4,7 @@
 //! the same way, or `!` where the model was refused.
 
 use std::collections::HashMap;
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Dim, Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -108,7 +108,8 @@ impl Attributes<'_> {
             "Softmax" => Op::Softmax { axis },
             "Identity" => Op::Identity,
             "Cast" => Op::Cast { to: dtype(self.0["to"]), saturate: true },
-            "ReduceMean" => Op::ReduceMean {
+            "ReduceMean" => Op::Reduce {
+                kind: ReduceKind::Mean,
                 keep_dims: self.flag("keepdims"),
                 noop_with_empty_axes: self.flag("noop_with_empty_axes"),
             },

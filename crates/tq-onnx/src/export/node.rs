@@ -5,7 +5,7 @@ use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{AttributeProto, NodeProto};
 use crate::types::{self, Lack};
 use crate::{OnnxError, tensor};
-use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Graph, GraphError, Node, Tensor, dim};
 use tq_qtypes::DType;
 
@@ -76,7 +76,7 @@ impl Writer<'_> {
     /// How many of the node's inputs are inputs in the file too.
     fn inputs_in_attributes(&self, node: &Node) -> usize {
         match node.op {
-            Op::ReduceMean { .. } if self.opset < 18 => 1,
+            Op::Reduce { .. } if self.opset < 18 => 1,
             _ => node.inputs.len(),
         }
     }
@@ -151,7 +151,7 @@ impl Writer<'_> {
                 }
                 list
             }
-            Op::ReduceMean { keep_dims, noop_with_empty_axes } => {
+            Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes } => {
                 reduce_mean(graph, node, opset, *keep_dims, *noop_with_empty_axes)?
             }
             Op::Flatten { axis } | Op::Concat { axis } | Op::Gather { axis } | Op::Softmax { axis } => {

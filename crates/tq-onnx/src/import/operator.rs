@@ -9,7 +9,7 @@ use crate::external::Folder;
 use crate::proto::NodeProto;
 use crate::tensor::{self, Problem};
 use std::collections::HashMap;
-use tq_graph::op::{BinaryOp, Op, PadMode, UnaryOp};
+use tq_graph::op::{BinaryOp, Op, PadMode, ReduceKind, UnaryOp};
 use tq_graph::{Tensor, dim};
 use tq_qtypes::DType;
 
@@ -94,7 +94,7 @@ pub(super) fn convert<'a>(
                 appended = axes.map(|a| ("axes", Tensor::vector(a.to_vec())));
             }
             let noop = opset >= 18 && attributes.flag("noop_with_empty_axes", false)?;
-            Op::ReduceMean { keep_dims, noop_with_empty_axes: noop }
+            Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes: noop }
         }
         "Flatten" => Op::Flatten { axis: attributes.int("axis", 1)? },
         "Reshape" => Op::Reshape { allow_zero: opset >= 14 && attributes.flag("allowzero", false)? },

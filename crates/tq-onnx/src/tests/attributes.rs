@@ -2,7 +2,7 @@
 
 use super::*;
 use tq_graph::Tensor;
-use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs};
+use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind};
 use tq_qtypes::DType;
 
 /// The operator that a node with these attributes becomes; its inputs are `x` and initializers.
@@ -149,10 +149,16 @@ fn plain_numbers() {
 #[test]
 fn reduce_mean_takes_its_axes_from_the_attribute_below_18() {
     let g = graph(13, "ReduceMean", vec![], vec![ints("axes", &[2, -1]), int("keepdims", 0)]).unwrap();
-    assert_eq!(g.nodes[0].op, Op::ReduceMean { keep_dims: false, noop_with_empty_axes: false });
+    assert_eq!(
+        g.nodes[0].op,
+        Op::Reduce { kind: ReduceKind::Mean, keep_dims: false, noop_with_empty_axes: false }
+    );
     assert_eq!(g.const_input(&g.nodes[0], 1), Some(&Tensor::vector(vec![2i64, -1])));
     let g = graph(18, "ReduceMean", vec![int64s("a", &[2])], vec![int("noop_with_empty_axes", 1)]).unwrap();
-    assert_eq!(g.nodes[0].op, Op::ReduceMean { keep_dims: true, noop_with_empty_axes: true });
+    assert_eq!(
+        g.nodes[0].op,
+        Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: true }
+    );
     let full = graph(17, "ReduceMean", vec![], vec![]).unwrap();
     assert_eq!(full.nodes[0].inputs.len(), 1);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{ExportOptions, export, export_bytes};
-use tq_graph::op::{Op, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{Op, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Dim, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -104,9 +104,11 @@ fn what_an_operator_set_cannot_say_is_named_with_the_one_that_can() {
     refused(&average, 18, "node n (AveragePool) needs opset 19, not 18: dilations");
     let wrap = one(Op::Pad { mode: PadMode::Wrap }, vec![Tensor::vector(vec![1i64; 8])]);
     refused(&wrap, 13, "node n (Pad) needs opset 19, not 13: mode wrap");
-    let noop = one(Op::ReduceMean { keep_dims: true, noop_with_empty_axes: true }, vec![]);
+    let noop =
+        one(Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: true }, vec![]);
     refused(&noop, 17, "node n (ReduceMean) needs opset 18, not 17: noop_with_empty_axes");
-    let mut axes = one(Op::ReduceMean { keep_dims: true, noop_with_empty_axes: false }, vec![]);
+    let mut axes =
+        one(Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: false }, vec![]);
     let a = axes.add_input("a", DType::I64, vec![Dim::from(1usize)]);
     axes.nodes[0].inputs.push(Some(a));
     refused(&axes, 13, "node n (ReduceMean) needs opset 18, not 13: axes that are not constant");

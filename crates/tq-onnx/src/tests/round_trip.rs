@@ -3,7 +3,7 @@
 use super::*;
 use crate::{ExportOptions, MAX_OPSET, MIN_OPSET, export_bytes};
 use std::collections::BTreeMap;
-use tq_graph::op::{BinaryOp, ConvAttrs, Op, PadMode, Padding, PoolAttrs, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Dim, Node, Shape, Tensor, ValueId, infer};
 use tq_qtypes::DType;
 
@@ -138,7 +138,7 @@ fn everything() -> Graph {
     v = g.add_node("t", Op::Transpose { perm: Some(vec![0, 2, 3, 1]) }, &[v], "t_y");
     let which = g.add_constant("which", Tensor::vector(vec![0i64, 2]));
     v = g.add_node("gather", Op::Gather { axis: 1 }, &[v, which], "gather_y");
-    let reduced = Op::ReduceMean { keep_dims: true, noop_with_empty_axes: false };
+    let reduced = Op::Reduce { kind: ReduceKind::Mean, keep_dims: true, noop_with_empty_axes: false };
     let mean_axes = g.add_constant("mean_node_axes", Tensor::vector(vec![1i64]));
     v = g.add_node("mean_node", reduced, &[v, mean_axes], "mean_y");
     v = g.add_node("squeeze", Op::Squeeze, &[v, one], "squeeze_y");

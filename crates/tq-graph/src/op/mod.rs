@@ -1,0 +1,183 @@
+//! The closed set of operators.
+//!
+//! Names and semantics are those of the ONNX operator of the same name at opset 21, whatever version the model
+//! came in; inputs stand in the same order, absent optional ones are `None`.
+
+mod elementwise;
+mod reduce;
+mod signature;
+mod window;
+
+pub use elementwise::{BinaryOp, UnaryOp};
+pub use reduce::ReduceKind;
+pub use window::{ConvAttrs, Padding, PoolAttrs};
+
+use crate::Tensor;
+use tq_qtypes::DType;
+
+/// How Pad fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PadMode {
+    /// With a constant.
+    Constant,
+    /// With a mirror image that does not repeat the edge.
+    Reflect,
+    /// With the edge.
+    Edge,
+    /// As if the tensor went round.
+    Wrap,
+}
+
+/// An operator with its attributes. Doc comments list inputs -> outputs.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// `x, w[, b] -> y`: convolution over 1 to 3 spatial axes, channels first.
+    Conv(ConvAttrs),
+    /// `a, b[, c] -> y`: `alpha * op(a) * op(b) + beta * c`.
+    Gemm {
+        /// Factor of the product.
+        alpha: f32,
+        /// Factor of `c`.
+        beta: f32,
+        /// Whether `a` is transposed.
+        trans_a: bool,
+        /// Whether `b` is transposed.
+        trans_b: bool,
+    },
+    /// `a, b -> y`: matrix product as in numpy.
+    MatMul,
+    /// `x -> y`, element by element.
+    Unary(UnaryOp),
+    /// `a, b -> y`, element by element with broadcasting.
+    Binary(BinaryOp),
+    /// `x[, min[, max]] -> y`.
+    Clip,
+    /// `x, scale, bias, mean, var -> y`, with the given statistics.
+    BatchNormalization {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// `x -> y[, indices]`.
+    MaxPool {
+        /// The window.
+        attrs: PoolAttrs,
+        /// True when indices count column-major (`storage_order` 1).
+        column_major: bool,
+    },
+    /// `x -> y`.
+    AveragePool {
+        /// The window.
+        attrs: PoolAttrs,
+        /// Whether padding counts in the divisor.
+        count_include_pad: bool,
+    },
+    /// `x -> y`: mean over all spatial axes.
+    GlobalAveragePool,
+    /// `x[, axes] -> y`.
+    Reduce {
+        /// What is made of the elements.
+        kind: ReduceKind,
+        /// Whether reduced axes stay as 1.
+        keep_dims: bool,
+        /// Whether no axes means no reduction instead of a full one.
+        noop_with_empty_axes: bool,
+    },
+    /// `x -> y`: two axes, split before `axis` (which may be negative).
+    Flatten {
+        /// First axis of the second part.
+        axis: i64,
+    },
+    /// `x, shape -> y`.
+    Reshape {
+        /// Whether a 0 in the shape means zero instead of "as in the input".
+        allow_zero: bool,
+    },
+    /// `x -> y`; no permutation means reversed axes.
+    Transpose {
+        /// For each output axis the input axis.
+        perm: Option<Vec<usize>>,
+    },
+    /// `x[, axes] -> y`.
+    Squeeze,
+    /// `x, axes -> y`.
+    Unsqueeze,
+    /// `x... -> y`.
+    Concat {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x, starts, ends[, axes[, steps]] -> y`.
+    Slice,
+    /// `x[, split] -> y...`.
+    Split {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x, pads[, value[, axes]] -> y`.
+    Pad {
+        /// How it fills.
+        mode: PadMode,
+    },
+    /// `x -> shape`.
+    Shape {
+        /// First axis reported, may be negative.
+        start: i64,
+        /// First axis not reported, may be negative.
+        end: Option<i64>,
+    },
+    /// `x, indices -> y`.
+    Gather {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x -> y`.
+    Cast {
+        /// Target type.
+        to: DType,
+        /// For 8-bit floats: whether too large values become the largest one.
+        saturate: bool,
+    },
+    /// `shape -> y`, filled with one value.
+    ConstantOfShape {
+        /// The value, a tensor of one element.
+        value: Tensor,
+    },
+    /// `x -> y`, unchanged.
+    Identity,
+    /// `x -> y[, mask]`: inference only, so `y = x` and the mask is all true.
+    Dropout,
+    /// `x -> y`.
+    Softmax {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x, scale[, zero_point] -> codes`.
+    QuantizeLinear {
+        /// Axis of per-channel or block parameters, may be negative.
+        axis: i64,
+        /// Elements a block, 0 for none.
+        block_size: usize,
+        /// Type of the codes when there is no zero point to tell it.
+        output_dtype: Option<DType>,
+        /// For 8-bit floats: whether too large values become the largest one.
+        saturate: bool,
+    },
+    /// `codes, scale[, zero_point] -> x`.
+    DequantizeLinear {
+        /// Axis of per-channel or block parameters, may be negative.
+        axis: i64,
+        /// Elements a block, 0 for none.
+        block_size: usize,
+    },
+    /// `x -> codes, scale, zero_point`.
+    DynamicQuantizeLinear,
+    /// `a, b[, a_zero_point[, b_zero_point]] -> i32`.
+    MatMulInteger,
+    /// `x, w[, x_zero_point[, w_zero_point]] -> i32`.
+    ConvInteger(ConvAttrs),
+    /// `a, a_scale, a_zp, b, b_scale, b_zp, y_scale, y_zp -> codes`.
+    QLinearMatMul,
+    /// `x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp[, bias] -> codes`.
+    QLinearConv(ConvAttrs),
+}

@@ -1,0 +1,89 @@
+//! Names of the operators, and how many inputs and outputs they have.
+
+use super::Op;
+
+impl Op {
+    /// The ONNX name of the operator.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Op::Conv(_) => "Conv",
+            Op::Gemm { .. } => "Gemm",
+            Op::MatMul => "MatMul",
+            Op::Unary(op) => op.name(),
+            Op::Binary(op) => op.name(),
+            Op::Clip => "Clip",
+            Op::BatchNormalization { .. } => "BatchNormalization",
+            Op::MaxPool { .. } => "MaxPool",
+            Op::AveragePool { .. } => "AveragePool",
+            Op::GlobalAveragePool => "GlobalAveragePool",
+            Op::Reduce { kind, .. } => kind.name(),
+            Op::Flatten { .. } => "Flatten",
+            Op::Reshape { .. } => "Reshape",
+            Op::Transpose { .. } => "Transpose",
+            Op::Squeeze => "Squeeze",
+            Op::Unsqueeze => "Unsqueeze",
+            Op::Concat { .. } => "Concat",
+            Op::Slice => "Slice",
+            Op::Split { .. } => "Split",
+            Op::Pad { .. } => "Pad",
+            Op::Shape { .. } => "Shape",
+            Op::Gather { .. } => "Gather",
+            Op::Cast { .. } => "Cast",
+            Op::ConstantOfShape { .. } => "ConstantOfShape",
+            Op::Identity => "Identity",
+            Op::Dropout => "Dropout",
+            Op::Softmax { .. } => "Softmax",
+            Op::QuantizeLinear { .. } => "QuantizeLinear",
+            Op::DequantizeLinear { .. } => "DequantizeLinear",
+            Op::DynamicQuantizeLinear => "DynamicQuantizeLinear",
+            Op::MatMulInteger => "MatMulInteger",
+            Op::ConvInteger(_) => "ConvInteger",
+            Op::QLinearMatMul => "QLinearMatMul",
+            Op::QLinearConv(_) => "QLinearConv",
+        }
+    }
+
+    /// Fewest and most inputs the operator takes.
+    #[must_use]
+    pub const fn input_arity(&self) -> (usize, usize) {
+        match self {
+            Op::Conv(_) | Op::Gemm { .. } => (2, 3),
+            Op::MatMul | Op::Binary(_) | Op::Reshape { .. } | Op::Unsqueeze | Op::Gather { .. } => (2, 2),
+            Op::Unary(_)
+            | Op::MaxPool { .. }
+            | Op::AveragePool { .. }
+            | Op::GlobalAveragePool
+            | Op::Flatten { .. }
+            | Op::Transpose { .. }
+            | Op::Shape { .. }
+            | Op::Cast { .. }
+            | Op::ConstantOfShape { .. }
+            | Op::Identity
+            | Op::Dropout
+            | Op::Softmax { .. }
+            | Op::DynamicQuantizeLinear => (1, 1),
+            Op::Clip => (1, 3),
+            Op::BatchNormalization { .. } => (5, 5),
+            Op::Reduce { .. } | Op::Squeeze | Op::Split { .. } => (1, 2),
+            Op::Concat { .. } => (1, usize::MAX),
+            Op::Slice => (3, 5),
+            Op::Pad { .. } => (2, 4),
+            Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => (2, 3),
+            Op::MatMulInteger | Op::ConvInteger(_) => (2, 4),
+            Op::QLinearMatMul => (8, 8),
+            Op::QLinearConv(_) => (8, 9),
+        }
+    }
+
+    /// Fewest and most outputs the operator gives.
+    #[must_use]
+    pub const fn output_arity(&self) -> (usize, usize) {
+        match self {
+            Op::MaxPool { .. } | Op::Dropout => (1, 2),
+            Op::Split { .. } => (1, usize::MAX),
+            Op::DynamicQuantizeLinear => (3, 3),
+            _ => (1, 1),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Attributes of window operators: convolutions and pools.
+
+/// Padding of a window operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Padding {
+    /// Elements before (`begin`) and after (`end`) each spatial axis.
+    Explicit {
+        /// Before each spatial axis.
+        begin: Vec<usize>,
+        /// After each spatial axis.
+        end: Vec<usize>,
+    },
+    /// As much as keeps `ceil(in / stride)` outputs, the odd one at the end.
+    SameUpper,
+    /// As much as keeps `ceil(in / stride)` outputs, the odd one at the beginning.
+    SameLower,
+}
+
+/// Attributes of a convolution. The kernel's extent is that of the weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvAttrs {
+    /// Step along each spatial axis.
+    pub strides: Vec<usize>,
+    /// Distance between kernel elements along each spatial axis.
+    pub dilations: Vec<usize>,
+    /// Padding.
+    pub padding: Padding,
+    /// Number of groups.
+    pub groups: usize,
+}
+
+/// Attributes of a pooling window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolAttrs {
+    /// Extent of the window along each spatial axis.
+    pub kernel: Vec<usize>,
+    /// Step along each spatial axis.
+    pub strides: Vec<usize>,
+    /// Distance between window elements along each spatial axis.
+    pub dilations: Vec<usize>,
+    /// Padding.
+    pub padding: Padding,
+    /// Whether the number of outputs is rounded up instead of down.
+    pub ceil_mode: bool,
+}
