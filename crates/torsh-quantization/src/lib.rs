@@ -108,8 +108,9 @@ pub mod backends {
 pub mod analysis {
     pub use tq_analysis::{
         Accuracy, AnalysisError, Batch, CompareOptions, Comparison, Dataset, EvalOptions, Evaluation,
-        Latency, LatencyOptions, ModelFigures, OutputError, Preprocess, Runner, compare_models,
-        compare_with_progress, concat_rows, evaluate, measure, measure_pair, parameter_bytes, take_rows,
+        Latency, LatencyOptions, ModelFigures, OutputError, Preprocess, RowSource, Runner, Source,
+        compare_models, compare_with_progress, concat_rows, evaluate, measure, measure_pair, parameter_bytes,
+        take_rows,
     };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
 }

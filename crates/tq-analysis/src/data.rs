@@ -1,6 +1,7 @@
 //! Arrays, taken in batches.
 
-use crate::{AnalysisError, Preprocess, concat_rows, take_rows};
+use crate::{AnalysisError, Preprocess, Source, concat_rows, take_rows};
+use std::ops::Range;
 use tq_graph::{Graph, Tensor};
 use tq_qtypes::DType;
 
@@ -41,7 +42,8 @@ impl AsRef<[Tensor]> for Batch {
     }
 }
 
-/// Rows of arrays for the inputs of a model. Bytes stay bytes until a batch of them is asked for.
+/// Rows for the inputs of a model. Bytes stay bytes, and what is not in memory stays where it is, until a batch of them
+/// is asked for.
 ///
 /// An input whose first dimension is free takes any number of rows. Where it is fixed to `b`, and the array has rank 2
 /// or more and more than `b` rows, the data goes through in batches of `b`, the last one filled up by repeating its last
@@ -50,7 +52,7 @@ impl AsRef<[Tensor]> for Batch {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     inputs: Vec<Input>,
-    /// Each holds one tensor a graph input; several where arrays could not be joined.
+    /// Each holds one source a graph input; several where arrays could not be joined.
     groups: Vec<Group>,
     preprocess: Preprocess,
 }
@@ -65,8 +67,8 @@ struct Input {
 
 #[derive(Debug, Clone)]
 struct Group {
-    tensors: Vec<Tensor>,
-    /// For each tensor whether it is cut into rows.
+    sources: Vec<Source>,
+    /// For each source whether it is cut into rows.
     cut: Vec<bool>,
     rows: usize,
     /// The batch that the model insists on.
@@ -109,6 +111,50 @@ impl Dataset {
         segments: Vec<Vec<Tensor>>,
         preprocess: Preprocess,
     ) -> Result<Self, AnalysisError> {
+        let sources = segments.into_iter().map(|s| s.into_iter().map(Source::from).collect()).collect();
+        Self::with_sources(graph, sources, preprocess)
+    }
+
+    /// As [`Dataset::with_segments`], from arrays and from what is read when it is needed. Only arrays are joined.
+    ///
+    /// # Errors
+    /// As [`Dataset::with_segments`].
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use std::sync::Arc;
+    /// use tq_analysis::{Dataset, Preprocess, RowSource, Source};
+    /// use tq_graph::{Dim, Graph, Tensor};
+    /// use tq_qtypes::DType;
+    ///
+    /// /// A thousand rows, of which no more than a batch exists at a time.
+    /// #[derive(Debug)]
+    /// struct Ramp;
+    ///
+    /// impl RowSource for Ramp {
+    ///     fn dtype(&self) -> DType {
+    ///         DType::F32
+    ///     }
+    ///     fn dims(&self) -> &[usize] {
+    ///         &[1000, 1]
+    ///     }
+    ///     fn read(&self, start: usize, end: usize) -> Result<Tensor, Box<dyn Error + Send + Sync>> {
+    ///         Ok(Tensor::new(&[end - start, 1], (start..end).map(|v| v as f32).collect())?)
+    ///     }
+    /// }
+    ///
+    /// let mut graph = Graph::new("g");
+    /// let x = graph.add_input("x", DType::F32, vec![Dim::symbol("N"), 1usize.into()]);
+    /// graph.outputs.push(x);
+    /// let data = Dataset::with_sources(&graph, vec![vec![Source::Rows(Arc::new(Ramp))]], Preprocess::default())?;
+    /// assert_eq!((data.rows(), data.batches(Some(8)).count()), (1000, 125));
+    /// # Ok::<(), tq_analysis::AnalysisError>(())
+    /// ```
+    pub fn with_sources(
+        graph: &Graph,
+        segments: Vec<Vec<Source>>,
+        preprocess: Preprocess,
+    ) -> Result<Self, AnalysisError> {
         preprocess.validate()?;
         let inputs: Vec<Input> = graph
             .inputs
@@ -145,7 +191,7 @@ impl Dataset {
         }
         let mut groups = group(&inputs, segments)?
             .into_iter()
-            .map(|tensors| Group::new(&inputs, tensors))
+            .map(|sources| Group::new(&inputs, sources))
             .collect::<Result<Vec<_>, _>>()?;
         groups.retain(|g| g.rows > 0);
         if groups.is_empty() {
@@ -177,48 +223,80 @@ impl Dataset {
 
     /// The data in batches of `size` rows, or of as many as the model insists on; `None` takes whole arrays.
     pub fn batches(&self, size: Option<usize>) -> impl Iterator<Item = Result<Batch, AnalysisError>> + '_ {
-        self.groups.iter().flat_map(move |g| {
-            let step = g.fixed.or(size).unwrap_or(g.rows).max(1);
-            (0..g.rows).step_by(step).map(move |start| {
-                let end = (start + step).min(g.rows);
-                let padded_rows = if g.fixed.is_some() { step } else { end - start };
-                let inputs = (self.inputs.iter().zip(&g.tensors).zip(&g.cut))
-                    .map(|((input, tensor), cut)| {
-                        let part =
-                            if *cut { take_rows(tensor, start, end, padded_rows)? } else { tensor.clone() };
-                        self.preprocess.apply(&part, input.dtype)
-                    })
-                    .collect::<Result<_, _>>()?;
-                Ok(Batch { inputs, rows: end - start, padded_rows })
+        self.shard(size, 0, 1)
+    }
+
+    /// Every `count`-th of these batches, from the one numbered `index` (from 0) on. The others are not read.
+    ///
+    /// All shards together are the whole data, each batch once, for as long as `size` is the same.
+    pub fn shard(
+        &self,
+        size: Option<usize>,
+        index: usize,
+        count: usize,
+    ) -> impl Iterator<Item = Result<Batch, AnalysisError>> + '_ {
+        self.spans(size, index, count).map(|(group, rows)| self.batch(group, rows))
+    }
+
+    /// How many rows the batches of [`Dataset::shard`] hold together.
+    #[must_use]
+    pub fn shard_rows(&self, size: Option<usize>, index: usize, count: usize) -> usize {
+        self.spans(size, index, count).map(|(_, rows)| rows.len()).sum()
+    }
+
+    /// Group and rows of every `count`-th batch.
+    fn spans(
+        &self,
+        size: Option<usize>,
+        index: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (&Group, Range<usize>)> {
+        let all = self.groups.iter().flat_map(move |g| {
+            let step = g.step(size);
+            (0..g.rows).step_by(step).map(move |start| (g, start..start.saturating_add(step).min(g.rows)))
+        });
+        all.skip(index).step_by(count.max(1))
+    }
+
+    fn batch(&self, group: &Group, rows: Range<usize>) -> Result<Batch, AnalysisError> {
+        let padded_rows = group.fixed.unwrap_or(rows.len());
+        let inputs = (self.inputs.iter().zip(&group.sources).zip(&group.cut))
+            .map(|((input, source), cut)| {
+                let part = match cut {
+                    true => source.rows(rows.start, rows.end, padded_rows, &input.name)?,
+                    false => source.whole(&input.name)?,
+                };
+                self.preprocess.apply(&part, input.dtype)
             })
-        })
+            .collect::<Result<_, AnalysisError>>()?;
+        Ok(Batch { inputs, rows: rows.len(), padded_rows })
     }
 
     /// How many batches [`Dataset::batches`] gives.
     #[must_use]
     pub fn batch_count(&self, size: Option<usize>) -> usize {
-        self.groups.iter().map(|g| g.rows.div_ceil(g.fixed.or(size).unwrap_or(g.rows).max(1))).sum()
+        self.groups.iter().map(|g| g.rows.div_ceil(g.step(size))).sum()
     }
 }
 
 impl Group {
-    fn new(inputs: &[Input], tensors: Vec<Tensor>) -> Result<Self, AnalysisError> {
+    fn new(inputs: &[Input], sources: Vec<Source>) -> Result<Self, AnalysisError> {
         let declared = |i: usize| inputs[i].dims.first().copied().flatten();
-        let rows_of = |t: &Tensor| t.dims().first().copied();
+        let rows_of = |s: &Source| s.dims().first().copied();
         // Inputs with exactly the rows they declare are not cut, unless all are like that.
-        let mut cut: Vec<bool> = tensors
+        let mut cut: Vec<bool> = sources
             .iter()
             .enumerate()
-            .map(|(i, t)| t.rank() > 0 && declared(i).is_none_or(|d| rows_of(t) != Some(d)))
+            .map(|(i, s)| !s.dims().is_empty() && declared(i).is_none_or(|d| rows_of(s) != Some(d)))
             .collect();
         if !cut.contains(&true) {
-            let first = tensors.iter().find_map(rows_of).unwrap_or(1);
-            cut = tensors.iter().map(|t| rows_of(t) == Some(first)).collect();
+            let first = sources.iter().find_map(rows_of).unwrap_or(1);
+            cut = sources.iter().map(|s| rows_of(s) == Some(first)).collect();
         }
         let mut rows = None;
         let mut fixed = None;
-        for (i, t) in tensors.iter().enumerate().filter(|(i, _)| cut[*i]) {
-            let n = rows_of(t).unwrap_or(0);
+        for (i, s) in sources.iter().enumerate().filter(|(i, _)| cut[*i]) {
+            let n = rows_of(s).unwrap_or(0);
             if *rows.get_or_insert(n) != n {
                 return Err(fail(
                     &inputs[i].name,
@@ -226,18 +304,23 @@ impl Group {
                 ));
             }
             let Some(b) = declared(i) else { continue };
-            if n < b || (n > b && t.rank() < 2) {
-                return Err(wrong_shape(&inputs[i], t));
+            if n < b || (n > b && s.dims().len() < 2) {
+                return Err(wrong_shape(&inputs[i], s));
             }
             if b == 0 || *fixed.get_or_insert(b) != b {
                 return Err(fail(&inputs[i].name, format!("{n} rows do not make batches of {b}")));
             }
         }
         // Rows without elements are no data, however many there are.
-        if tensors.iter().zip(&cut).any(|(t, cut)| *cut && t.is_empty()) {
+        if sources.iter().zip(&cut).any(|(s, cut)| *cut && s.dims().contains(&0)) {
             rows = Some(0);
         }
-        Ok(Self { tensors, cut, rows: rows.unwrap_or(1), fixed })
+        Ok(Self { sources, cut, rows: rows.unwrap_or(1), fixed })
+    }
+
+    /// Rows a batch.
+    fn step(&self, size: Option<usize>) -> usize {
+        self.fixed.or(size).unwrap_or(self.rows).max(1)
     }
 }
 
@@ -245,18 +328,18 @@ fn fail(name: &str, message: String) -> AnalysisError {
     AnalysisError::Input { name: name.to_owned(), message }
 }
 
-fn wrong_shape(input: &Input, array: &Tensor) -> AnalysisError {
+fn wrong_shape(input: &Input, array: &Source) -> AnalysisError {
     let declared: Vec<String> = input.dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
     fail(&input.name, format!("expected shape [{}], got {:?}", declared.join(", "), array.dims()))
 }
 
 /// Checks all but the number of rows.
-fn check(input: &Input, array: &Tensor, preprocess: &Preprocess) -> Result<(), AnalysisError> {
+fn check(input: &Input, array: &Source, preprocess: &Preprocess) -> Result<(), AnalysisError> {
     let applies = Preprocess::applies(array.dtype(), input.dtype);
     if array.dtype() != input.dtype && !applies {
         return Err(fail(&input.name, format!("expected {}, got {}", input.dtype, array.dtype())));
     }
-    let fits = array.rank() == input.dims.len()
+    let fits = array.dims().len() == input.dims.len()
         && array
             .dims()
             .iter()
@@ -270,14 +353,9 @@ fn check(input: &Input, array: &Tensor, preprocess: &Preprocess) -> Result<(), A
 }
 
 /// Joins each input's arrays where that is possible for all of them, else pairs them up.
-fn group(inputs: &[Input], segments: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>>, AnalysisError> {
-    let joinable = |arrays: &Vec<Tensor>| {
-        arrays.windows(2).all(|w| {
-            w[0].dtype() == w[1].dtype() && w[0].rank() > 0 && w[0].dims().get(1..) == w[1].dims().get(1..)
-        })
-    };
-    if segments.iter().all(joinable) {
-        return Ok(vec![segments.iter().map(|s| concat_rows(s)).collect::<Result<_, _>>()?]);
+fn group(inputs: &[Input], segments: Vec<Vec<Source>>) -> Result<Vec<Vec<Source>>, AnalysisError> {
+    if let Some(joined) = segments.iter().map(|s| join(s)).collect::<Option<Vec<_>>>() {
+        return Ok(vec![joined.into_iter().collect::<Result<_, _>>()?]);
     }
     let count = segments.first().map_or(0, Vec::len);
     if let Some(i) = segments.iter().position(|s| s.len() != count) {
@@ -292,6 +370,20 @@ fn group(inputs: &[Input], segments: Vec<Vec<Tensor>>) -> Result<Vec<Vec<Tensor>
     }
     let mut columns: Vec<_> = segments.into_iter().map(Vec::into_iter).collect();
     Ok((0..count).map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
+}
+
+/// One source for all of an input's, or `None` where they do not fit together.
+fn join(sources: &[Source]) -> Option<Result<Source, AnalysisError>> {
+    if let [only] = sources {
+        return Some(Ok(only.clone()));
+    }
+    let arrays = sources.iter().map(|s| match s {
+        Source::Array(t) if t.rank() > 0 => Some(t.clone()),
+        _ => None,
+    });
+    let arrays = arrays.collect::<Option<Vec<Tensor>>>()?;
+    let alike = |w: &[Tensor]| w[0].dtype() == w[1].dtype() && w[0].dims().get(1..) == w[1].dims().get(1..);
+    arrays.windows(2).all(alike).then(|| concat_rows(&arrays).map(Source::Array))
 }
 
 #[cfg(test)]
@@ -361,6 +453,60 @@ mod tests {
         let wide = Tensor::new(&[1, 2], vec![0.0f32; 2]).unwrap();
         let apart = Dataset::with_segments(&g, vec![vec![rows(2), wide]], Preprocess::default()).unwrap();
         assert_eq!((apart.rows(), sizes(&apart, None)), (3, vec![(2, 2), (1, 1)]));
+    }
+
+    /// Counts what is read.
+    #[derive(Debug, Default)]
+    struct Counted(std::sync::Mutex<Vec<(usize, usize)>>);
+
+    impl crate::RowSource for Counted {
+        fn dtype(&self) -> DType {
+            DType::F32
+        }
+        fn dims(&self) -> &[usize] {
+            &[5, 1]
+        }
+        fn read(&self, a: usize, b: usize) -> Result<Tensor, Box<dyn std::error::Error + Send + Sync>> {
+            self.0.lock().unwrap().push((a, b));
+            if b == 5 {
+                return Err("row 4 is torn".into());
+            }
+            Ok(take_rows(&rows(5), a, b, b - a)?)
+        }
+    }
+
+    #[test]
+    fn rows_are_read_when_their_batch_is() {
+        let source = std::sync::Arc::new(Counted::default());
+        let sources = || vec![vec![Source::Rows(source.clone())]];
+        let free = graph(&[("x", DType::F32, &[-1, 1])]);
+        let d = Dataset::with_sources(&free, sources(), Preprocess::default()).unwrap();
+        assert_eq!((d.rows(), d.batch_count(Some(2)), source.0.lock().unwrap().len()), (5, 3, 0));
+        let second: Vec<_> = d.shard(Some(2), 1, 3).collect();
+        assert_eq!(second[0].as_ref().unwrap().inputs[0].as_slice::<f32>().unwrap(), [2.0, 3.0]);
+        assert_eq!((second.len(), source.0.lock().unwrap().as_slice()), (1, &[(2, 4)][..]));
+        let text = d.batches(Some(2)).last().unwrap().unwrap_err().to_string();
+        assert_eq!(text, "input x: row 4 is torn");
+        // A fixed batch is filled up all the same.
+        let fixed = graph(&[("x", DType::F32, &[4, 1])]);
+        let d = Dataset::with_sources(&fixed, sources(), Preprocess::default()).unwrap();
+        assert_eq!((d.shard_rows(None, 0, 2), d.shard_rows(None, 1, 2)), (4, 1));
+        assert_eq!(d.batches(None).next().unwrap().unwrap().inputs[0].dims(), [4, 1]);
+    }
+
+    #[test]
+    fn shards_are_the_whole_without_overlap() {
+        let d = Dataset::new(&graph(&[("x", DType::F32, &[-1, 1])]), vec![rows(23)]).unwrap();
+        for count in 1..6 {
+            let mut seen = Vec::new();
+            for index in 0..count {
+                let shard: Vec<Batch> = d.shard(Some(4), index, count).map(|b| b.unwrap()).collect();
+                assert_eq!(shard.iter().map(|b| b.rows).sum::<usize>(), d.shard_rows(Some(4), index, count));
+                seen.extend(shard.iter().flat_map(|b| b.inputs[0].as_slice::<f32>().unwrap().to_vec()));
+            }
+            seen.sort_by(f32::total_cmp);
+            assert_eq!(seen, rows(23).as_slice::<f32>().unwrap());
+        }
     }
 
     #[test]

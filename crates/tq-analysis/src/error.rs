@@ -30,6 +30,14 @@ pub enum AnalysisError {
         /// What is wrong, with the numbers.
         message: String,
     },
+    /// Rows that could not be read.
+    #[error("input {input}: {source}")]
+    Read {
+        /// Name of the graph input that they are for.
+        input: String,
+        /// What their source said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no data.
     #[error("the data holds no rows")]
     Empty,

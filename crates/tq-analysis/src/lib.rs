@@ -1,6 +1,7 @@
 //! What quantization did to a model: accuracy, output error, size and latency against the float original.
 //!
-//! * [`Dataset`]: arrays taken in batches, with [`Preprocess`] for stored bytes.
+//! * [`Dataset`]: arrays, or rows read when they are needed ([`RowSource`]), taken in batches, with [`Preprocess`] for
+//!   stored bytes.
 //! * [`Accuracy`], [`evaluate`]: top-1 and top-5 of a model on labelled data.
 //! * [`OutputError`]: SQNR, cosine and largest error between two outputs.
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
@@ -16,6 +17,7 @@ mod metrics;
 mod preprocess;
 mod rows;
 mod runner;
+mod source;
 
 pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
 pub use compare::{
@@ -28,3 +30,4 @@ pub use metrics::OutputError;
 pub use preprocess::Preprocess;
 pub use rows::{concat_rows, take_rows};
 pub use runner::Runner;
+pub use source::{RowSource, Source};

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use tq_graph::Tensor;
 use tq_qtypes::DType;
 
-/// `x = (stored * scale - mean[c]) / std[c]`, computed in f32, with `c` along axis 1.
+/// `x = (stored * scale - mean[c]) / std[c]`, computed in f32, with `c` along the channel axis.
 ///
 /// `mean` and `std` hold one value for every channel or a single one for all; empty means 0 and 1.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -17,11 +17,13 @@ pub struct Preprocess {
     pub mean: Vec<f32>,
     /// Divisor, per channel.
     pub std: Vec<f32>,
+    /// Axis of the channels: 1, or 3 for pictures whose channels come last.
+    pub channel_axis: usize,
 }
 
 impl Default for Preprocess {
     fn default() -> Self {
-        Self { scale: 1.0, mean: Vec::new(), std: Vec::new() }
+        Self { scale: 1.0, mean: Vec::new(), std: Vec::new(), channel_axis: 1 }
     }
 }
 
@@ -55,9 +57,12 @@ impl Preprocess {
     /// # Errors
     /// [`AnalysisError::Preprocess`] when `mean` or `std` hold neither one value nor one a channel.
     pub fn check_dims(&self, dims: &[usize]) -> Result<(), AnalysisError> {
+        let axis = self.channel_axis;
         for (what, values) in [("mean", &self.mean), ("std", &self.std)] {
-            if values.len() > 1 && dims.get(1) != Some(&values.len()) {
-                let channels = dims.get(1).map_or("no axis 1".into(), |c| format!("{c} channels on axis 1"));
+            if values.len() > 1 && dims.get(axis) != Some(&values.len()) {
+                let channels = dims
+                    .get(axis)
+                    .map_or(format!("no axis {axis}"), |c| format!("{c} channels on axis {axis}"));
                 return Err(AnalysisError::Preprocess(format!(
                     "{} {what} values for an array of shape {dims:?}, which has {channels}",
                     values.len()
@@ -78,8 +83,9 @@ impl Preprocess {
         self.validate()?;
         self.check_dims(stored.dims())?;
         let dims = stored.dims();
-        let channels = dims.get(1).copied().unwrap_or(1).max(1);
-        let inner = dims.get(2..).map_or(1, |d| d.iter().product::<usize>()).max(1);
+        let channels = dims.get(self.channel_axis).copied().unwrap_or(1).max(1);
+        let after = dims.iter().skip(self.channel_axis).skip(1);
+        let inner = after.product::<usize>().max(1);
         // A byte has 256 values: each channel is a table.
         let channel = |values: &[f32], c: usize, default: f32| {
             values.get(if values.len() == 1 { 0 } else { c }).copied().unwrap_or(default)
@@ -124,7 +130,8 @@ mod tests {
 
     #[test]
     fn formula_holds_for_every_code_and_channel() {
-        let p = Preprocess { scale: 1.0 / 255.0, mean: vec![0.485, -0.5, 3.0], std: vec![0.229, 0.5, -2.0] };
+        let (mean, std) = (vec![0.485, -0.5, 3.0], vec![0.229, 0.5, -2.0]);
+        let p = Preprocess { scale: 1.0 / 255.0, mean, std, ..Preprocess::default() };
         for signed in [false, true] {
             let codes: Vec<u8> = (0..2 * 3 * 256).map(|i| i as u8).collect();
             let t = if signed {
@@ -142,8 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn channels_may_come_last() {
+        let p = Preprocess { mean: vec![1.0, 2.0, 3.0], channel_axis: 3, ..Preprocess::default() };
+        let t = Tensor::new(&[1, 2, 1, 3], vec![1u8, 2, 3, 11, 22, 33]).unwrap();
+        let y = p.apply(&t, DType::F32).unwrap();
+        assert_eq!(y.as_slice::<f32>().unwrap(), [0.0, 0.0, 0.0, 10.0, 20.0, 30.0]);
+        let text = p.check_dims(&[1, 3, 2]).unwrap_err().to_string();
+        assert!(text.contains("no axis 3"), "{text}");
+    }
+
+    #[test]
     fn one_value_serves_all_channels_and_any_rank() {
-        let p = Preprocess { scale: 0.5, mean: vec![1.0], std: vec![2.0] };
+        let p = Preprocess { scale: 0.5, mean: vec![1.0], std: vec![2.0], ..Preprocess::default() };
         for dims in [vec![4], vec![2, 2], vec![1, 4, 1]] {
             let t = Tensor::new(&dims, vec![0u8, 2, 4, 255]).unwrap();
             let y = p.apply(&t, DType::F32).unwrap();

@@ -1,5 +1,6 @@
 //! What the program can be told.
 
+use crate::pictures::{Layout, Shaping, Size};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use torsh_quantization::analysis::Preprocess;
@@ -50,7 +51,7 @@ pub(crate) struct Quantize {
     #[arg(short, long)]
     pub(crate) output: PathBuf,
     /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
-    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) calib: Vec<String>,
     /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
     #[arg(long, value_enum, default_value_t)]
@@ -93,11 +94,12 @@ pub(crate) struct Eval {
     /// ONNX model.
     pub(crate) model: PathBuf,
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
-    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) input: Vec<String>,
-    /// One class a row, of any integer type.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: PathBuf,
+    /// One class a row, of any integer type. Pictures in folders of their classes need none: the folders are numbered
+    /// from 0 in the order of their names.
+    #[arg(long, value_name = "FILE", required_unless_present = "pictures")]
+    pub(crate) labels: Option<PathBuf>,
     /// Output that holds the scores; the first one when not given.
     #[arg(long, value_name = "NAME")]
     pub(crate) output: Option<String>,
@@ -118,9 +120,9 @@ pub(crate) struct Compare {
     /// Quantized ONNX model.
     pub(crate) quantized: PathBuf,
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
-    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE")]
+    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) input: Vec<String>,
-    /// One class a row, of any integer type.
+    /// One class a row, of any integer type. Pictures in folders of their classes need none.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Output that is compared; the first one when not given.
@@ -162,30 +164,108 @@ pub(crate) struct Demo {
     pub(crate) json: bool,
 }
 
-/// How arrays are cut into batches and bytes made into floats: (stored * scale - mean) / std.
+/// How data is cut into batches and bytes made into floats: (stored * scale - mean) / std.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DataArgs {
-    /// Rows of axis 0 in a batch; a model with a fixed first dimension gets its own.
+    /// Folder of PNG and JPEG pictures: all in it, or in one folder for each class. NAME is an input's.
+    #[arg(id = "pictures", long = "data", value_name = "[NAME=]DIR")]
+    pub(crate) pictures: Option<String>,
+    /// Size of pictures: N for the shorter side, in proportion, or HEIGHTxWIDTH.
+    #[arg(long, value_name = "N|HxW")]
+    pub(crate) resize: Option<Size>,
+    /// Middle of the resized pictures that is taken: NxN, or HEIGHTxWIDTH.
+    #[arg(long, value_name = "N|HxW")]
+    pub(crate) crop: Option<Size>,
+    /// Where pictures and bytes have their channels; where not given, the input's shape decides for pictures, and
+    /// bytes have them on axis 1.
+    #[arg(long, value_enum)]
+    pub(crate) layout: Option<Layout>,
+    /// Rows of axis 0, or pictures, in a batch; a model with a fixed first dimension gets its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: Option<u32>,
-    /// Factor of u8 and i8 arrays.
+    /// Scale, mean and std in one word; those given beside it win.
+    #[arg(long, value_enum)]
+    pub(crate) preset: Option<Preset>,
+    /// Factor of pictures and of u8 and i8 arrays.
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) scale: Option<f32>,
-    /// Subtracted after scaling from u8 and i8 arrays: one value, or one for each index of axis 1.
+    /// Subtracted after scaling: one value, or one a channel.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) mean: Vec<f32>,
-    /// Divisor of u8 and i8 arrays after that: one value, or one for each index of axis 1.
+    /// Divisor after that: one value, or one a channel.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) std: Vec<f32>,
 }
 
 impl DataArgs {
     pub(crate) fn preprocess(&self) -> Preprocess {
-        Preprocess { scale: self.scale.unwrap_or(1.0), mean: self.mean.clone(), std: self.std.clone() }
+        let mut p = self.preset.unwrap_or_default().preprocess();
+        if let Some(scale) = self.scale {
+            p.scale = scale;
+        }
+        if !self.mean.is_empty() {
+            p.mean.clone_from(&self.mean);
+        }
+        if !self.std.is_empty() {
+            p.std.clone_from(&self.std);
+        }
+        if let Some(layout) = self.layout {
+            p.channel_axis = layout.channel_axis();
+        }
+        p
     }
 
     pub(crate) fn batch(&self) -> Option<usize> {
         self.batch.and_then(|b| usize::try_from(b).ok())
+    }
+
+    pub(crate) fn shaping(&self) -> Shaping {
+        Shaping { resize: self.resize, crop: self.crop }
+    }
+}
+
+/// Preprocessing that many networks were trained with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// 0 to 255, as stored.
+    #[default]
+    None,
+    /// 0 to 1: x / 255.
+    Unit,
+    /// -1 to 1: (x / 255 - 0.5) / 0.5.
+    Half,
+    /// About -1 to 1: (x - 127) / 128, as the EfficientNet-Lite networks.
+    Lite,
+    /// Mean 0.485,0.456,0.406 and std 0.229,0.224,0.225 of x / 255.
+    Imagenet,
+    /// Mean 0.48145466,0.4578275,0.40821073 and std 0.26862954,0.26130258,0.27577711 of x / 255.
+    Clip,
+    /// Mean 0.4914,0.4822,0.4465 and std 0.2470,0.2435,0.2616 of x / 255.
+    Cifar10,
+    /// Mean 0.5071,0.4865,0.4409 and std 0.2673,0.2564,0.2762 of x / 255.
+    Cifar100,
+    /// Mean 0.1307 and std 0.3081 of x / 255.
+    Mnist,
+}
+
+impl Preset {
+    fn preprocess(self) -> Preprocess {
+        let (scale, mean, std): (f32, &[f32], &[f32]) = match self {
+            Preset::None => (1.0, &[], &[]),
+            Preset::Unit => (1.0 / 255.0, &[], &[]),
+            Preset::Half => (1.0 / 255.0, &[0.5], &[0.5]),
+            Preset::Lite => (1.0, &[127.0], &[128.0]),
+            Preset::Imagenet => (1.0 / 255.0, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
+            Preset::Clip => (
+                1.0 / 255.0,
+                &[0.481_454_66, 0.457_827_5, 0.408_210_73],
+                &[0.268_629_54, 0.261_302_6, 0.275_777_1],
+            ),
+            Preset::Cifar10 => (1.0 / 255.0, &[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]),
+            Preset::Cifar100 => (1.0 / 255.0, &[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]),
+            Preset::Mnist => (1.0 / 255.0, &[0.1307], &[0.3081]),
+        };
+        Preprocess { scale, mean: mean.to_vec(), std: std.to_vec(), ..Preprocess::default() }
     }
 }
 

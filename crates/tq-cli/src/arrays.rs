@@ -1,10 +1,13 @@
-//! Arrays given on the command line, for the inputs of a model.
+//! Arrays and pictures given on the command line, for the inputs of a model.
 
 use crate::args::DataArgs;
 use crate::npy::read_array;
+use crate::output::say;
+use crate::pictures::{self, Classes, Pictures};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::Path;
-use torsh_quantization::analysis::Dataset;
+use std::sync::Arc;
+use torsh_quantization::analysis::{Dataset, Source};
 use torsh_quantization::model::{DType, Graph, Tensor};
 
 /// Rows a batch when neither the model nor the user says: few, since memory grows with them and speed hardly does.
@@ -19,18 +22,24 @@ pub(crate) fn input_names(graph: &Graph) -> Vec<&str> {
 ///
 /// What has no name belongs to the only input, or to the only one that no other argument names.
 pub(crate) fn assign<'a>(names: &[&str], specs: &'a [String]) -> Result<Vec<Vec<&'a str>>> {
+    let assigned = assign_numbered(names, specs)?;
+    Ok(assigned.into_iter().map(|specs| specs.into_iter().map(|(_, rest)| rest).collect()).collect())
+}
+
+/// As [`assign`], with the number of each argument.
+fn assign_numbered<'a>(names: &[&str], specs: &'a [String]) -> Result<Vec<Vec<(usize, &'a str)>>> {
     let mut out = vec![Vec::new(); names.len()];
     let mut unnamed = Vec::new();
-    for spec in specs {
+    for (number, spec) in specs.iter().enumerate() {
         let matching = |name: &str| spec.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
         // Names may hold a `=` themselves: the longest one that fits is meant.
         let best = (0..names.len()).filter(|i| matching(names[*i]).is_some()).max_by_key(|i| names[*i].len());
         match best.and_then(|i| Some((i, matching(names[i])?))) {
-            Some((i, rest)) => out[i].push(rest),
-            None => unnamed.push(spec.as_str()),
+            Some((i, rest)) => out[i].push((number, rest)),
+            None => unnamed.push((number, spec.as_str())),
         }
     }
-    if let Some(first) = unnamed.first() {
+    if let Some((_, first)) = unnamed.first() {
         let free: Vec<usize> = (0..names.len()).filter(|i| names.len() == 1 || out[*i].is_empty()).collect();
         let [only] = free[..] else {
             bail!(
@@ -39,27 +48,61 @@ pub(crate) fn assign<'a>(names: &[&str], specs: &'a [String]) -> Result<Vec<Vec<
             );
         };
         // Order on the command line is the order of batches.
-        out[only] = if out[only].is_empty() {
-            unnamed
-        } else {
-            specs
-                .iter()
-                .map(|s| s.strip_prefix(names[only]).and_then(|r| r.strip_prefix('=')).unwrap_or(s))
-                .collect()
-        };
+        out[only].extend(unnamed);
+        out[only].sort_by_key(|(number, _)| *number);
     }
     Ok(out)
 }
 
-/// Reads the files of `--input` or `--calib` for a model.
-pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Dataset> {
-    let preprocess = args.preprocess();
+/// What the command line gives a model.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) data: Dataset,
+    /// Of pictures in folders of their classes.
+    pub(crate) classes: Option<Classes>,
+    /// Whether rows are read batch by batch, because they may be more than memory holds.
+    pub(crate) streamed: bool,
+}
+
+impl Given {
+    /// Classes of the rows: those of `--labels`, or those of the folders that pictures are in.
+    pub(crate) fn labels(&self, file: Option<&Path>) -> Result<Option<Vec<i64>>> {
+        match (file, &self.classes) {
+            (Some(file), _) => load_labels(file).map(Some),
+            (None, classes) => Ok(classes.as_ref().map(|c| c.labels.clone())),
+        }
+    }
+}
+
+/// Reads the files of `--input` or `--calib`, and lists the pictures of `--data`.
+pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
+    let mut preprocess = args.preprocess();
     preprocess.validate()?;
-    let segments = assign(&input_names(graph), specs)?
-        .into_iter()
-        .map(|files| files.into_iter().map(read).collect::<Result<Vec<Tensor>>>())
-        .collect::<Result<Vec<_>>>()?;
-    Dataset::with_segments(graph, segments, preprocess).with_context(|| specs.join(", "))
+    let all: Vec<String> = specs.iter().chain(&args.pictures).cloned().collect();
+    let (mut classes, mut streamed) = (None, false);
+    let mut segments = Vec::new();
+    for (id, given) in graph.inputs.iter().zip(assign_numbered(&input_names(graph), &all)?) {
+        let mut sources = Vec::new();
+        for (number, path) in given {
+            sources.push(match number < specs.len() {
+                true => Source::Array(read(path)?),
+                false => {
+                    let folder = pictures::open(Path::new(path))?;
+                    if let Some(note) = folder.note() {
+                        say(&format!("{path}: {note}"));
+                    }
+                    let rows = Pictures::new(folder.pictures, graph.value(*id), args.layout, args.shaping())
+                        .with_context(|| path.to_owned())?;
+                    preprocess.channel_axis = rows.layout().channel_axis();
+                    (classes, streamed) = (folder.classes, true);
+                    Source::Rows(Arc::new(rows))
+                }
+            });
+        }
+        segments.push(sources);
+    }
+    let data = Dataset::with_sources(graph, segments, preprocess).with_context(|| all.join(", "))?;
+    Ok(Given { data, classes, streamed })
 }
 
 /// Reads one class a row.

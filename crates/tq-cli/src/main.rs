@@ -7,6 +7,7 @@ mod commands;
 mod files;
 mod npy;
 mod output;
+mod pictures;
 mod progress;
 
 use clap::Parser;

@@ -46,6 +46,12 @@ pub(crate) fn report_error(error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr().lock(), "error: {}", one_line(error));
 }
 
+/// Tells on stderr what the result does not show.
+pub(crate) fn say(text: &str) {
+    let words: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(std::io::stderr().lock(), "note: {words}");
+}
+
 /// Runs the program so that even a bug ends in one `error:` line.
 pub(crate) fn caught(run: impl FnOnce() -> Result<()>) -> Result<()> {
     let place = Arc::new(Mutex::new(String::new()));

@@ -10,8 +10,9 @@ use torsh_quantization::analysis::{CompareOptions, Comparison, ModelFigures, com
 
 pub(crate) fn compare(args: &Compare) -> Result<()> {
     let (float, quantized) = (load(&args.float)?, load(&args.quantized)?);
-    let data = arrays::load(&float, &args.input, &args.data)?;
-    let labels = args.labels.as_deref().map(arrays::load_labels).transpose()?;
+    let given = arrays::load(&float, &args.input, &args.data)?;
+    let labels = given.labels(args.labels.as_deref())?;
+    let data = given.data;
     let options = CompareOptions {
         output: args.output.clone(),
         batch: Some(args.data.batch().unwrap_or(DEFAULT_BATCH)),

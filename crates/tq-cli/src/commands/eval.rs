@@ -6,12 +6,26 @@ use crate::arrays::{self, DEFAULT_BATCH};
 use crate::output::emit;
 use crate::progress::Progress;
 use anyhow::{Context as _, Result};
-use torsh_quantization::analysis::{EvalOptions, Runner, evaluate};
+use serde::Serialize;
+use torsh_quantization::analysis::{EvalOptions, Evaluation, Runner, evaluate};
+
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    result: Evaluation,
+    /// Names of the folders that labels 0, 1, ... stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<String>>,
+}
 
 pub(crate) fn eval(args: &Eval) -> Result<()> {
     let graph = load(&args.model)?;
-    let data = arrays::load(&graph, &args.input, &args.data)?;
-    let labels = arrays::load_labels(&args.labels)?;
+    let given = arrays::load(&graph, &args.input, &args.data)?;
+    let labels = given.labels(args.labels.as_deref())?.with_context(|| {
+        let folder = args.data.pictures.as_deref().unwrap_or_default();
+        format!("{folder}: labels are missing: the pictures are not in folders of their classes; --labels gives them")
+    })?;
+    let arrays::Given { data, classes, .. } = given;
     let model = || args.model.display().to_string();
     let runner = if args.reference { Runner::reference(&graph) } else { Runner::session(&graph) };
     let runner = runner.with_context(model)?;
@@ -21,7 +35,10 @@ pub(crate) fn eval(args: &Eval) -> Result<()> {
     let result = evaluate(&graph, &runner, &data, &labels, &options, |done| progress.set(done));
     drop(progress);
     let result = result.with_context(model)?;
-    emit(args.json, &result, || {
-        format!("{} samples: top-1 {:.3} %, top-5 {:.3} %", result.n, result.top1, result.top5)
+    let report = Report { result, classes: classes.map(|c| c.names).filter(|_| args.labels.is_none()) };
+    emit(args.json, &report, || {
+        let Evaluation { n, top1, top5 } = result;
+        let of = report.classes.as_ref().map_or(String::new(), |c| format!(" of {} classes", c.len()));
+        format!("{n} samples{of}: top-1 {top1:.3} %, top-5 {top5:.3} %")
     })
 }

@@ -55,7 +55,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         bail!("{}: would replace the float model it is made from", args.output.display());
     }
     let graph = load(&args.model)?;
-    let data = arrays::load(&graph, &args.calib, &args.data)?;
+    let data = arrays::load(&graph, &args.calib, &args.data)?.data;
     let config = match args.observer {
         ObserverName::Minmax => config(args.backend).observer(MinMaxObserver::asymmetric()),
     };

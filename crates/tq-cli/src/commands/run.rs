@@ -28,7 +28,8 @@ struct Written {
 
 pub(crate) fn run(args: &Run) -> Result<()> {
     let graph = load(&args.model)?;
-    let data = arrays::load(&graph, &args.input, &args.data)?;
+    let arrays::Given { data, streamed, .. } = arrays::load(&graph, &args.input, &args.data)?;
+    let batch = args.data.batch().or(streamed.then_some(arrays::DEFAULT_BATCH));
     data.require_whole_batches()?;
     let model = || args.model.display().to_string();
     let runner = if args.reference { Runner::reference(&graph) } else { Runner::session(&graph) };
@@ -36,10 +37,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let mut parts: Vec<Vec<Tensor>> = vec![Vec::new(); graph.outputs.len()];
     let mut progress = Progress::new("running", data.rows());
     let mut done = 0;
-    if data.batch_count(args.data.batch()) > 1 {
+    if data.batch_count(batch) > 1 {
         require_rows_first(&graph)?;
     }
-    for batch in data.batches(args.data.batch()) {
+    for batch in data.batches(batch) {
         let batch = batch?;
         for (parts, output) in parts.iter_mut().zip(runner.run(&batch.inputs).with_context(model)?) {
             parts.push(batch.trim(output)?);

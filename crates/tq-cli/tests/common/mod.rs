@@ -154,12 +154,20 @@ fn number(field: u8, value: u8) -> Vec<u8> {
 /// A node: operator, name, inputs, outputs.
 pub(crate) type NodeText<'a> = (&'a str, &'a str, &'a [&'a str], &'a [&'a str]);
 
-/// An ONNX model of opset 13 without weights. A dimension of 0 is free and called N.
+/// An ONNX model of opset 13 without weights. A dimension of 0 is free and called N, those
+/// from 250 on are free and called by their number.
 pub(crate) fn onnx(nodes: &[NodeText<'_>], inputs: &[(&str, &[u8])], outputs: &[(&str, &[u8])]) -> Vec<u8> {
     let value = |(name, dims): &(&str, &[u8])| {
         let shape: Vec<u8> = dims
             .iter()
-            .flat_map(|d| field(1, &if *d == 0 { field(2, b"N") } else { number(1, *d) }))
+            .flat_map(|d| {
+                let dim = match d {
+                    0 => field(2, b"N"),
+                    250.. => field(2, format!("S{d}").as_bytes()),
+                    _ => number(1, *d),
+                };
+                field(1, &dim)
+            })
             .collect();
         let tensor = [number(1, 1), field(2, &shape)].concat();
         [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
