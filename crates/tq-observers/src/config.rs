@@ -1,15 +1,49 @@
 //! Observers as plain data.
 
-use crate::{MinMaxObserver, Observer, ObserverError, PerChannelMinMaxObserver};
+use crate::averages::DEFAULT_CONSTANT;
+use crate::recording::DEFAULT_CAPACITY;
+use crate::{
+    FixedQParamsObserver, MinMaxObserver, Mode, MovingAverageMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver, NoOpObserver, Observer, ObserverError, PerChannelMinMaxObserver,
+    PerGroupMinMaxObserver, PlaceholderObserver, RecordingObserver,
+};
 use serde::{Deserialize, Serialize};
 use tq_qtypes::affine::DEFAULT_EPS;
-use tq_qtypes::{Granularity, QuantSpec};
+use tq_qtypes::{DType, Granularity, QuantSpec};
 
-fn default_eps() -> f32 {
-    DEFAULT_EPS
+/// What is taken for what a configuration does not say.
+mod default {
+    use super::*;
+
+    pub(super) const fn eps() -> f32 {
+        DEFAULT_EPS
+    }
+    pub(super) const fn spec() -> QuantSpec {
+        QuantSpec::u8_affine()
+    }
+    pub(super) const fn channels() -> QuantSpec {
+        QuantSpec { granularity: Granularity::PerChannel { axis: 0 }, ..QuantSpec::u8_affine() }
+    }
+    pub(super) fn groups() -> QuantSpec {
+        PerGroupMinMaxObserver::default().spec().copied().unwrap_or(QuantSpec::u8_affine())
+    }
+    pub(super) const fn averaging_constant() -> f32 {
+        DEFAULT_CONSTANT
+    }
+    pub(super) const fn fixed_scale() -> f32 {
+        1.0 / 256.0
+    }
+    pub(super) const fn dtype() -> DType {
+        DType::F32
+    }
+    pub(super) const fn capacity() -> usize {
+        DEFAULT_CAPACITY
+    }
 }
 
 /// An observer that has seen nothing yet, as plain data: what a configuration holds.
+///
+/// Everything but the observer's name has a default: that of the observer's `Default`.
 ///
 /// ```
 /// use tq_observers::{MinMaxObserver, ObserverConfig};
@@ -19,24 +53,104 @@ fn default_eps() -> f32 {
 /// # Ok::<(), tq_observers::ObserverError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "observer", rename_all = "snake_case")]
+#[serde(tag = "observer", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum ObserverConfig {
     /// A [`MinMaxObserver`].
     MinMax {
         /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
         spec: QuantSpec,
         /// The smallest scale.
-        #[serde(default = "default_eps")]
+        #[serde(default = "default::eps")]
         eps: f32,
+        /// Whose rules.
+        #[serde(default)]
+        mode: Mode,
     },
     /// A [`PerChannelMinMaxObserver`].
     PerChannelMinMax {
         /// What is asked for; per channel.
+        #[serde(default = "default::channels")]
         spec: QuantSpec,
         /// The smallest scale.
-        #[serde(default = "default_eps")]
+        #[serde(default = "default::eps")]
         eps: f32,
+        /// Whose rules.
+        #[serde(default)]
+        mode: Mode,
+    },
+    /// A [`MovingAverageMinMaxObserver`].
+    MovingAverageMinMax {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// How far a batch moves the average: above 0, at most 1.
+        #[serde(default = "default::averaging_constant")]
+        averaging_constant: f32,
+        /// Whose rules.
+        #[serde(default)]
+        mode: Mode,
+    },
+    /// A [`MovingAveragePerChannelMinMaxObserver`].
+    MovingAveragePerChannelMinMax {
+        /// What is asked for; per channel.
+        #[serde(default = "default::channels")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// How far a batch moves the average: above 0, at most 1.
+        #[serde(default = "default::averaging_constant")]
+        averaging_constant: f32,
+        /// Whose rules.
+        #[serde(default)]
+        mode: Mode,
+    },
+    /// A [`PerGroupMinMaxObserver`].
+    PerGroupMinMax {
+        /// What is asked for; per group.
+        #[serde(default = "default::groups")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+    },
+    /// A [`FixedQParamsObserver`].
+    #[serde(rename = "fixed_qparams")]
+    FixedQParams {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The scale; 1/256 unless given.
+        #[serde(default = "default::fixed_scale")]
+        scale: f32,
+        /// The zero point; 0 unless given.
+        #[serde(default)]
+        zero_point: i32,
+    },
+    /// A [`PlaceholderObserver`].
+    Placeholder {
+        /// The type the tensor is kept in: f16, bf16 or f32.
+        #[serde(default = "default::dtype")]
+        dtype: DType,
+    },
+    /// A [`NoOpObserver`].
+    NoOp,
+    /// A [`RecordingObserver`].
+    Recording {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// Values kept at most.
+        #[serde(default = "default::capacity")]
+        capacity: usize,
     },
 }
 
@@ -45,45 +159,93 @@ impl ObserverConfig {
     ///
     /// # Errors
     /// Those of the observer's constructor: a range that does not fit its type, a granularity that does not fit
-    /// the observer.
+    /// the observer, a setting outside what it can be.
     pub fn build(&self) -> Result<Box<dyn Observer>, ObserverError> {
-        match self {
-            ObserverConfig::MinMax { spec, eps } => Ok(Box::new(MinMaxObserver::new(*spec, *eps)?)),
-            ObserverConfig::PerChannelMinMax { spec, eps } => {
-                Ok(Box::new(PerChannelMinMaxObserver::with_spec(*spec, *eps)?))
+        Ok(match *self {
+            ObserverConfig::MinMax { spec, eps, mode } => {
+                Box::new(MinMaxObserver::new(spec, eps)?.with_mode(mode))
             }
-        }
+            ObserverConfig::PerChannelMinMax { spec, eps, mode } => {
+                Box::new(PerChannelMinMaxObserver::with_spec(spec, eps)?.with_mode(mode))
+            }
+            ObserverConfig::MovingAverageMinMax { spec, eps, averaging_constant, mode } => {
+                Box::new(MovingAverageMinMaxObserver::new(spec, eps, averaging_constant)?.with_mode(mode))
+            }
+            ObserverConfig::MovingAveragePerChannelMinMax { spec, eps, averaging_constant, mode } => {
+                Box::new(
+                    MovingAveragePerChannelMinMaxObserver::with_spec(spec, eps, averaging_constant)?
+                        .with_mode(mode),
+                )
+            }
+            ObserverConfig::PerGroupMinMax { spec, eps } => Box::new(PerGroupMinMaxObserver::new(spec, eps)?),
+            ObserverConfig::FixedQParams { spec, scale, zero_point } => {
+                Box::new(FixedQParamsObserver::new(spec, scale, zero_point)?)
+            }
+            ObserverConfig::Placeholder { dtype } => Box::new(PlaceholderObserver::new(dtype)?),
+            ObserverConfig::NoOp => Box::new(NoOpObserver::new()),
+            ObserverConfig::Recording { spec, eps, capacity } => {
+                Box::new(RecordingObserver::new(spec, eps, capacity)?)
+            }
+        })
     }
 
-    /// What is asked of the quantizer.
+    /// What is asked of the quantizer; `None` for observers of tensors that stay in float.
     #[must_use]
-    pub const fn spec(&self) -> &QuantSpec {
+    pub const fn spec(&self) -> Option<&QuantSpec> {
         match self {
-            ObserverConfig::MinMax { spec, .. } | ObserverConfig::PerChannelMinMax { spec, .. } => spec,
+            ObserverConfig::MinMax { spec, .. }
+            | ObserverConfig::PerChannelMinMax { spec, .. }
+            | ObserverConfig::MovingAverageMinMax { spec, .. }
+            | ObserverConfig::MovingAveragePerChannelMinMax { spec, .. }
+            | ObserverConfig::PerGroupMinMax { spec, .. }
+            | ObserverConfig::FixedQParams { spec, .. }
+            | ObserverConfig::Recording { spec, .. } => Some(spec),
+            ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => None,
         }
     }
 
-    /// The same with the channels along another axis; nothing changes where there are no channels.
+    /// The same with its channels or groups along another axis; nothing changes where there are none.
     #[must_use]
-    pub fn along(mut self, axis: usize) -> Self {
-        if let ObserverConfig::PerChannelMinMax { spec, .. } = &mut self {
-            spec.granularity = Granularity::PerChannel { axis };
+    pub fn along(mut self, new_axis: usize) -> Self {
+        let spec = match &mut self {
+            ObserverConfig::MinMax { spec, .. }
+            | ObserverConfig::PerChannelMinMax { spec, .. }
+            | ObserverConfig::MovingAverageMinMax { spec, .. }
+            | ObserverConfig::MovingAveragePerChannelMinMax { spec, .. }
+            | ObserverConfig::PerGroupMinMax { spec, .. }
+            | ObserverConfig::FixedQParams { spec, .. }
+            | ObserverConfig::Recording { spec, .. } => spec,
+            ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => return self,
+        };
+        match &mut spec.granularity {
+            Granularity::PerTensor => {}
+            Granularity::PerChannel { axis } | Granularity::PerGroup { axis, .. } => *axis = new_axis,
         }
         self
     }
 }
 
-impl From<MinMaxObserver> for ObserverConfig {
-    fn from(observer: MinMaxObserver) -> Self {
-        observer.config()
-    }
+/// Every observer is its own configuration, without what it has seen.
+macro_rules! into_config {
+    ($($observer:ident),*) => {$(
+        impl From<$observer> for ObserverConfig {
+            fn from(observer: $observer) -> Self {
+                observer.config()
+            }
+        }
+    )*};
 }
-
-impl From<PerChannelMinMaxObserver> for ObserverConfig {
-    fn from(observer: PerChannelMinMaxObserver) -> Self {
-        observer.config()
-    }
-}
+into_config!(
+    MinMaxObserver,
+    PerChannelMinMaxObserver,
+    MovingAverageMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
+    PerGroupMinMaxObserver,
+    FixedQParamsObserver,
+    PlaceholderObserver,
+    NoOpObserver,
+    RecordingObserver
+);
 
 #[cfg(test)]
 mod tests {
@@ -96,10 +258,17 @@ mod tests {
         assert_eq!(serde_json::from_str::<ObserverConfig>(&text).unwrap(), config);
         assert_eq!(config.build().unwrap().config(), config);
 
-        let mixed = ObserverConfig::MinMax { spec: *config.spec(), eps: DEFAULT_EPS };
+        let mixed =
+            ObserverConfig::MinMax { spec: *config.spec().unwrap(), eps: DEFAULT_EPS, mode: Mode::Native };
         assert!(matches!(mixed.build(), Err(ObserverError::Granularity { .. })));
         let empty = QuantSpec { quant_min: 7, quant_max: 7, ..QuantSpec::u8_affine() };
-        assert!(ObserverConfig::MinMax { spec: empty, eps: DEFAULT_EPS }.build().is_err());
-        assert!(ObserverConfig::MinMax { spec: QuantSpec::u8_affine(), eps: f32::NAN }.build().is_err());
+        assert!(
+            ObserverConfig::MinMax { spec: empty, eps: DEFAULT_EPS, mode: Mode::Native }.build().is_err()
+        );
+        assert!(
+            ObserverConfig::MinMax { spec: QuantSpec::u8_affine(), eps: f32::NAN, mode: Mode::Native }
+                .build()
+                .is_err()
+        );
     }
 }

@@ -35,6 +35,40 @@ pub enum ObserverError {
         /// Channels of this data.
         got: usize,
     },
+    /// An observer of groups got a tensor whose groups lie otherwise than before.
+    #[error("shape {got:?} has other groups than shape {expected:?}, which was observed before")]
+    Shape {
+        /// The shape seen before.
+        expected: Vec<usize>,
+        /// The shape of this data.
+        got: Vec<usize>,
+    },
+    /// The observer marks a tensor that stays in float.
+    #[error("a {observer} observer has no scale and no zero point: its tensor stays in float")]
+    NoParams {
+        /// Name of the observer.
+        observer: &'static str,
+    },
+    /// A setting of the observer is outside what it can be.
+    #[error("{observer} observer: {setting} is {value}, {allowed}")]
+    Setting {
+        /// Name of the observer.
+        observer: &'static str,
+        /// Name of the setting.
+        setting: &'static str,
+        /// Its value, in words.
+        value: String,
+        /// What it can be.
+        allowed: &'static str,
+    },
+    /// A saved state that no observer can have written.
+    #[error("broken state of a {observer} observer: {why}")]
+    State {
+        /// Name of the observer.
+        observer: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The observer cannot work with the granularity asked for.
     #[error("a {observer} observer cannot serve granularity {granularity}")]
     Granularity {

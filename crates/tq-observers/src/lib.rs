@@ -2,9 +2,12 @@
 //! zero points.
 //!
 //! * [`Observer`]: the object-safe trait; [`Range`] and [`ObserverState`] are what it tells and saves.
-//! * [`MinMaxObserver`]: smallest and largest value of the whole tensor.
-//! * [`PerChannelMinMaxObserver`]: the same for every index of one axis.
-//! * [`ObserverConfig`]: an observer that has seen nothing yet, as plain data.
+//! * Of the whole tensor: [`MinMaxObserver`], [`MovingAverageMinMaxObserver`].
+//! * Of every index of one axis: [`PerChannelMinMaxObserver`], [`MovingAveragePerChannelMinMaxObserver`].
+//! * Of every group along one axis: [`PerGroupMinMaxObserver`].
+//! * [`FixedQParamsObserver`] for ranges known beforehand; [`PlaceholderObserver`] and [`NoOpObserver`] for tensors
+//!   that stay in float; [`RecordingObserver`] keeps a sample of the values.
+//! * [`ObserverConfig`]: an observer that has seen nothing yet, as plain data; [`Mode`]: whose rules it follows.
 //!
 //! ```
 //! use tq_observers::{MinMaxObserver, Observer};
@@ -17,15 +20,35 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod averages;
 pub mod config;
 pub mod error;
+pub mod fixed;
 pub mod min_max;
+pub mod mode;
+pub mod moving_average;
+pub mod moving_average_per_channel;
 pub mod observer;
 pub mod per_channel;
+pub mod per_group;
+pub mod range;
+pub mod recording;
 mod scan;
+mod spec;
+pub mod state;
+pub mod unquantized;
 
 pub use config::ObserverConfig;
 pub use error::ObserverError;
+pub use fixed::FixedQParamsObserver;
 pub use min_max::MinMaxObserver;
-pub use observer::{Observer, ObserverState, Range};
+pub use mode::Mode;
+pub use moving_average::MovingAverageMinMaxObserver;
+pub use moving_average_per_channel::MovingAveragePerChannelMinMaxObserver;
+pub use observer::Observer;
 pub use per_channel::PerChannelMinMaxObserver;
+pub use per_group::PerGroupMinMaxObserver;
+pub use range::Range;
+pub use recording::{RecordingObserver, Sampled};
+pub use state::ObserverState;
+pub use unquantized::{NoOpObserver, PlaceholderObserver};

@@ -1,17 +1,24 @@
 //! Smallest and largest value of the whole tensor.
 
 use crate::observer::check_len;
-use crate::{Observer, ObserverConfig, ObserverError, ObserverState, Range, scan};
-use tq_qtypes::affine::{DEFAULT_EPS, choose_qparams};
-use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QuantSpec};
+use crate::range::union;
+use crate::spec::{Serves, add_counts, check, full_range, params_of};
+use crate::{Mode, Observer, ObserverConfig, ObserverError, ObserverState, Range, scan};
+use tq_qtypes::affine::DEFAULT_EPS;
+use tq_qtypes::{AffineParams, DType, Granularity, QuantSpec};
+
+const NAME: &str = "min_max";
 
 /// Observes the smallest and largest value ever seen.
 ///
-/// The range, widened to contain zero, is spread over the codes: see [`choose_qparams`].
+/// The range, widened to contain zero, is spread over the codes: see [`tq_qtypes::affine::choose_qparams`].
+/// In [`Mode::PyTorch`] it takes infinities and NaN as PyTorch does, and then has a range that no parameters
+/// can be chosen for; with finite data both modes agree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MinMaxObserver {
     spec: QuantSpec,
     eps: f32,
+    mode: Mode,
     count: u64,
     range: Option<Range>,
 }
@@ -29,28 +36,24 @@ impl MinMaxObserver {
     /// # Errors
     /// [`ObserverError::Granularity`] unless `spec` is per tensor; those of [`QuantSpec::validate`].
     pub fn new(spec: QuantSpec, eps: f32) -> Result<Self, ObserverError> {
-        spec.validate()?;
-        check_eps(eps)?;
-        if spec.granularity != Granularity::PerTensor {
-            return Err(ObserverError::Granularity {
-                observer: "min_max",
-                granularity: format!("{:?}", spec.granularity),
-            });
-        }
-        Ok(Self { spec, eps, count: 0, range: None })
+        check(NAME, &spec, eps, Serves::Tensor)?;
+        Ok(Self::unchecked(spec, eps))
+    }
+
+    const fn unchecked(spec: QuantSpec, eps: f32) -> Self {
+        Self { spec, eps, mode: Mode::Native, count: 0, range: None }
     }
 
     /// Unsigned 8-bit, affine, codes 0..=255: the usual choice for activations.
     #[must_use]
     pub fn asymmetric() -> Self {
-        Self { spec: QuantSpec::u8_affine(), eps: DEFAULT_EPS, count: 0, range: None }
+        Self::unchecked(QuantSpec::u8_affine(), DEFAULT_EPS)
     }
 
     /// Signed 8-bit, symmetric, codes -127..=127.
     #[must_use]
     pub fn symmetric() -> Self {
-        let spec = QuantSpec::i8_symmetric(Granularity::PerTensor);
-        Self { spec, eps: DEFAULT_EPS, count: 0, range: None }
+        Self::unchecked(QuantSpec::i8_symmetric(Granularity::PerTensor), DEFAULT_EPS)
     }
 
     /// Affine, codes `0..2^bits`, for 2 to 8 bits. Codes of fewer than 8 bits are kept as u8.
@@ -71,49 +74,40 @@ impl MinMaxObserver {
     /// # Errors
     /// [`ObserverError::QType`] when `dtype` cannot hold codes.
     pub fn with_dtype(self, dtype: DType) -> Result<Self, ObserverError> {
-        let spec = full_range(self.spec, dtype)?;
-        Self::new(spec, self.eps)
+        Ok(Self::new(full_range(self.spec, dtype)?, self.eps)?.with_mode(self.mode))
+    }
+
+    /// The same observer in this mode, forgetting what was seen.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..Self::unchecked(self.spec, self.eps) }
     }
 }
 
-/// `spec` over the full range of `dtype`; -127 instead of -128 and its like where symmetric.
-pub(crate) fn full_range(spec: QuantSpec, dtype: DType) -> Result<QuantSpec, ObserverError> {
-    let (lo, hi) = dtype.quant_range().ok_or(tq_qtypes::QTypeError::NotQuantized(dtype))?;
-    let quant_min = if spec.scheme == QScheme::Symmetric && lo < 0 { -hi } else { lo };
-    Ok(QuantSpec { dtype, quant_min, quant_max: hi, ..spec })
-}
-
-/// The smallest scale must itself be a valid scale.
-pub(crate) fn check_eps(eps: f32) -> Result<(), ObserverError> {
-    if eps.is_finite() && eps > 0.0 {
-        Ok(())
-    } else {
-        Err(tq_qtypes::QTypeError::BadScale { index: 0, scale: eps }.into())
+/// The range of one batch, `None` when it has no elements; `Mode::PyTorch` keeps infinities and NaN.
+pub(crate) fn batch_range(data: &[f32], mode: Mode) -> Result<Option<Range>, ObserverError> {
+    let seen = scan::scan(data);
+    if seen.non_finite == 0 {
+        return Ok(seen.range());
     }
+    if mode == Mode::Native {
+        return Err(ObserverError::NonFinite { count: seen.non_finite, len: data.len() as u64 });
+    }
+    let nan = Range { min: f32::NAN, max: f32::NAN };
+    Ok(if data.iter().any(|v| v.is_nan()) { Some(nan) } else { seen.range() })
 }
 
 impl Observer for MinMaxObserver {
     fn observe(&mut self, data: &[f32], dims: &[usize]) -> Result<(), ObserverError> {
         check_len(data, dims)?;
-        let seen = scan::scan(data);
-        let len = data.len() as u64;
-        if seen.non_finite > 0 {
-            return Err(ObserverError::NonFinite { count: seen.non_finite, len });
-        }
-        self.merge_state(&ObserverState::MinMax { count: len, range: seen.range() })
+        let range = batch_range(data, self.mode)?;
+        self.count = add_counts(NAME, self.count, data.len() as u64)?;
+        self.range = union(self.range, range);
+        Ok(())
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {
-        let range = self.range.ok_or(ObserverError::NoData)?;
-        let (scale, zero_point) = choose_qparams(range.min, range.max, &self.spec, self.eps)?;
-        Ok(AffineParams {
-            dtype: self.spec.dtype,
-            quant_min: self.spec.quant_min,
-            quant_max: self.spec.quant_max,
-            granularity: Granularity::PerTensor,
-            scale: vec![scale],
-            zero_point: vec![zero_point],
-        })
+        params_of(self.range.into_iter(), &self.spec, self.eps)
     }
 
     fn range(&self) -> Option<Range> {
@@ -124,12 +118,12 @@ impl Observer for MinMaxObserver {
         self.count
     }
 
-    fn spec(&self) -> &QuantSpec {
-        &self.spec
+    fn spec(&self) -> Option<&QuantSpec> {
+        Some(&self.spec)
     }
 
     fn config(&self) -> ObserverConfig {
-        ObserverConfig::MinMax { spec: self.spec, eps: self.eps }
+        ObserverConfig::MinMax { spec: self.spec, eps: self.eps, mode: self.mode }
     }
 
     fn state(&self) -> ObserverState {
@@ -138,13 +132,13 @@ impl Observer for MinMaxObserver {
 
     fn merge_state(&mut self, state: &ObserverState) -> Result<(), ObserverError> {
         let ObserverState::MinMax { count, range } = state else {
-            return Err(ObserverError::Merge { observer: "min_max", other: state.observer_name() });
+            return Err(ObserverError::Merge { observer: NAME, other: state.observer_name() });
         };
-        self.count = self.count.saturating_add(*count);
-        self.range = match (self.range, *range) {
-            (Some(a), Some(b)) => Some(a.union(b)),
-            (a, b) => a.or(b),
-        };
+        if let (Some(range), Mode::Native) = (range, self.mode) {
+            range.check(NAME)?;
+        }
+        self.count = add_counts(NAME, self.count, *count)?;
+        self.range = union(self.range, *range);
         Ok(())
     }
 

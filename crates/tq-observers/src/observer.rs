@@ -1,58 +1,8 @@
-//! The trait, and what an observer tells.
+//! The trait.
 
-use crate::{ObserverConfig, ObserverError};
-use serde::{Deserialize, Serialize};
+use crate::{ObserverConfig, ObserverError, ObserverState, Range};
 use std::fmt::Debug;
 use tq_qtypes::{AffineParams, QuantSpec};
-
-/// Closed interval of real values.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Range {
-    /// Smallest value.
-    pub min: f32,
-    /// Largest value.
-    pub max: f32,
-}
-
-impl Range {
-    /// The smallest interval that holds both.
-    #[must_use]
-    pub fn union(self, other: Range) -> Range {
-        Range { min: self.min.min(other.min), max: self.max.max(other.max) }
-    }
-}
-
-/// What an observer has gathered, as plain data: to be saved, sent, loaded and merged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "observer", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ObserverState {
-    /// State of a [`crate::MinMaxObserver`].
-    MinMax {
-        /// Values observed.
-        count: u64,
-        /// Their range; `None` before any value.
-        range: Option<Range>,
-    },
-    /// State of a [`crate::PerChannelMinMaxObserver`].
-    PerChannelMinMax {
-        /// Values observed.
-        count: u64,
-        /// One range a channel; empty before any value.
-        ranges: Vec<Range>,
-    },
-}
-
-impl ObserverState {
-    /// Name of the observer this is the state of.
-    #[must_use]
-    pub const fn observer_name(&self) -> &'static str {
-        match self {
-            ObserverState::MinMax { .. } => "min_max",
-            ObserverState::PerChannelMinMax { .. } => "per_channel_min_max",
-        }
-    }
-}
 
 /// Gathers statistics of float data and turns them into scales and zero points.
 ///
@@ -70,7 +20,8 @@ pub trait Observer: Debug + Send + Sync {
     /// Scales and zero points for what was seen.
     ///
     /// # Errors
-    /// [`ObserverError::NoData`] before any value.
+    /// [`ObserverError::NoData`] before any value, [`ObserverError::NoParams`] for observers of tensors that stay
+    /// in float.
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError>;
 
     /// The range of all that was seen, or `None` before any value.
@@ -84,8 +35,8 @@ pub trait Observer: Debug + Send + Sync {
     /// Number of values seen.
     fn count(&self) -> u64;
 
-    /// What the parameters are asked to look like.
-    fn spec(&self) -> &QuantSpec;
+    /// What the parameters are asked to look like; `None` for observers of tensors that stay in float.
+    fn spec(&self) -> Option<&QuantSpec>;
 
     /// How to build an observer like this one that has seen nothing.
     fn config(&self) -> ObserverConfig;
@@ -96,7 +47,9 @@ pub trait Observer: Debug + Send + Sync {
     /// Adds what another observer of the same kind has gathered.
     ///
     /// # Errors
-    /// [`ObserverError::Merge`] when it is of another kind, [`ObserverError::Channels`] when channels differ.
+    /// [`ObserverError::Merge`] when it is of another kind, [`ObserverError::Channels`] or
+    /// [`ObserverError::Shape`] when channels or shapes differ, [`ObserverError::State`] when it is one that no
+    /// observer can have. Nothing is taken then.
     fn merge_state(&mut self, state: &ObserverState) -> Result<(), ObserverError>;
 
     /// Adds what `other` has gathered.

@@ -1,18 +1,24 @@
 //! Smallest and largest value of every channel.
 
-use crate::min_max::{check_eps, full_range};
 use crate::observer::check_len;
+use crate::range::union;
 use crate::scan::{Scan, scan, scan_columns};
-use crate::{Observer, ObserverConfig, ObserverError, ObserverState, Range};
-use tq_qtypes::affine::{DEFAULT_EPS, choose_qparams};
+use crate::spec::{Serves, add_counts, check, full_range, params_of};
+use crate::{Mode, Observer, ObserverConfig, ObserverError, ObserverState, Range};
+use tq_qtypes::affine::DEFAULT_EPS;
 use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QTypeError, QuantSpec};
 
+const NAME: &str = "per_channel_min_max";
+
 /// Observes the smallest and largest value at every index of one axis.
+///
+/// In [`Mode::PyTorch`] it takes infinities and NaN as PyTorch does; with finite data both modes agree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerChannelMinMaxObserver {
     spec: QuantSpec,
     axis: usize,
     eps: f32,
+    mode: Mode,
     count: u64,
     ranges: Vec<Range>,
 }
@@ -24,16 +30,24 @@ impl Default for PerChannelMinMaxObserver {
     }
 }
 
+/// Channels along `axis`: symmetric means i8 codes -127..=127, affine means u8 codes 0..=255.
+pub(crate) const fn channel_spec(axis: usize, qscheme: QScheme) -> QuantSpec {
+    let granularity = Granularity::PerChannel { axis };
+    match qscheme {
+        QScheme::Symmetric => QuantSpec::i8_symmetric(granularity),
+        QScheme::Affine => QuantSpec { granularity, ..QuantSpec::u8_affine() },
+    }
+}
+
 impl PerChannelMinMaxObserver {
     /// Channels along `ch_axis`: symmetric means i8 codes -127..=127, affine means u8 codes 0..=255.
     #[must_use]
     pub fn new(ch_axis: usize, qscheme: QScheme) -> Self {
-        let granularity = Granularity::PerChannel { axis: ch_axis };
-        let spec = match qscheme {
-            QScheme::Symmetric => QuantSpec::i8_symmetric(granularity),
-            QScheme::Affine => QuantSpec { granularity, ..QuantSpec::u8_affine() },
-        };
-        Self { spec, axis: ch_axis, eps: DEFAULT_EPS, count: 0, ranges: Vec::new() }
+        Self::unchecked(channel_spec(ch_axis, qscheme), ch_axis, DEFAULT_EPS)
+    }
+
+    const fn unchecked(spec: QuantSpec, axis: usize, eps: f32) -> Self {
+        Self { spec, axis, eps, mode: Mode::Native, count: 0, ranges: Vec::new() }
     }
 
     /// Unsigned 8-bit, affine, channels along `ch_axis`.
@@ -59,15 +73,8 @@ impl PerChannelMinMaxObserver {
     /// # Errors
     /// [`ObserverError::Granularity`] unless `spec` is per channel; those of [`QuantSpec::validate`].
     pub fn with_spec(spec: QuantSpec, eps: f32) -> Result<Self, ObserverError> {
-        spec.validate()?;
-        check_eps(eps)?;
-        match spec.granularity {
-            Granularity::PerChannel { axis } => Ok(Self { spec, axis, eps, count: 0, ranges: Vec::new() }),
-            other => Err(ObserverError::Granularity {
-                observer: "per_channel_min_max",
-                granularity: format!("{other:?}"),
-            }),
-        }
+        check(NAME, &spec, eps, Serves::Channels)?;
+        Ok(Self::unchecked(spec, axis_of(&spec), eps))
     }
 
     /// The same observer for codes of another type, over that type's full range
@@ -76,67 +83,82 @@ impl PerChannelMinMaxObserver {
     /// # Errors
     /// [`ObserverError::QType`] when `dtype` cannot hold codes.
     pub fn with_dtype(self, dtype: DType) -> Result<Self, ObserverError> {
-        Self::with_spec(full_range(self.spec, dtype)?, self.eps)
+        Ok(Self::with_spec(full_range(self.spec, dtype)?, self.eps)?.with_mode(self.mode))
     }
+
+    /// The same observer in this mode, forgetting what was seen.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..Self::unchecked(self.spec, self.axis, self.eps) }
+    }
+}
+
+/// The channel axis of a per-channel request, which [`check`] has made sure of.
+pub(crate) const fn axis_of(spec: &QuantSpec) -> usize {
+    match spec.granularity {
+        Granularity::PerChannel { axis } | Granularity::PerGroup { axis, .. } => axis,
+        Granularity::PerTensor => 0,
+    }
+}
+
+/// The range of every channel of one batch, or nothing when it has no elements.
+///
+/// `known` is the number of channels seen before, 0 for none.
+pub(crate) fn batch_ranges(
+    data: &[f32],
+    dims: &[usize],
+    axis: usize,
+    known: usize,
+    mode: Mode,
+) -> Result<Vec<Range>, ObserverError> {
+    check_len(data, dims)?;
+    let channels = *dims.get(axis).ok_or(QTypeError::BadAxis { axis, rank: dims.len() })?;
+    if known != 0 && known != channels {
+        return Err(ObserverError::Channels { axis, expected: known, got: channels });
+    }
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inner: usize = dims.iter().skip(axis + 1).product();
+    let mut min = vec![f32::INFINITY; channels];
+    let mut max = vec![f32::NEG_INFINITY; channels];
+    let mut non_finite = 0;
+    if inner == 1 {
+        non_finite = scan_columns(data, &mut min, &mut max);
+    } else {
+        for (i, run) in data.chunks_exact(inner).enumerate() {
+            let c = i % channels;
+            let Scan { min: lo, max: hi, non_finite: bad } = scan(run);
+            min[c] = min[c].min(lo);
+            max[c] = max[c].max(hi);
+            non_finite += bad;
+        }
+    }
+    if non_finite > 0 {
+        if mode == Mode::Native {
+            return Err(ObserverError::NonFinite { count: non_finite, len: data.len() as u64 });
+        }
+        // The scan passes NaN over; PyTorch's minimum and maximum are then NaN.
+        for (i, _) in data.iter().enumerate().filter(|(_, v)| v.is_nan()) {
+            let c = (i / inner) % channels;
+            (min[c], max[c]) = (f32::NAN, f32::NAN);
+        }
+    }
+    Ok(min.into_iter().zip(max).map(|(min, max)| Range { min, max }).collect())
 }
 
 impl Observer for PerChannelMinMaxObserver {
     fn observe(&mut self, data: &[f32], dims: &[usize]) -> Result<(), ObserverError> {
-        check_len(data, dims)?;
-        let axis = self.axis;
-        let channels = *dims.get(axis).ok_or(QTypeError::BadAxis { axis, rank: dims.len() })?;
-        if !self.ranges.is_empty() && self.ranges.len() != channels {
-            return Err(ObserverError::Channels { axis, expected: self.ranges.len(), got: channels });
-        }
-        if data.is_empty() {
-            return Ok(());
-        }
-        let inner: usize = dims.iter().skip(axis + 1).product();
-        let mut min = vec![f32::INFINITY; channels];
-        let mut max = vec![f32::NEG_INFINITY; channels];
-        let mut non_finite = 0;
-        if inner == 1 {
-            non_finite = scan_columns(data, &mut min, &mut max);
-        } else {
-            for (i, run) in data.chunks_exact(inner).enumerate() {
-                let c = i % channels;
-                let Scan { min: lo, max: hi, non_finite: bad } = scan(run);
-                min[c] = min[c].min(lo);
-                max[c] = max[c].max(hi);
-                non_finite += bad;
-            }
-        }
-        let count = data.len() as u64;
-        if non_finite > 0 {
-            return Err(ObserverError::NonFinite { count: non_finite, len: count });
-        }
-        let ranges = min.into_iter().zip(max).map(|(min, max)| Range { min, max }).collect();
-        self.merge_state(&ObserverState::PerChannelMinMax { count, ranges })
+        let ranges = batch_ranges(data, dims, self.axis, self.ranges.len(), self.mode)?;
+        self.merge_state(&ObserverState::PerChannelMinMax { count: data.len() as u64, ranges })
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {
-        if self.ranges.is_empty() {
-            return Err(ObserverError::NoData);
-        }
-        let mut scale = Vec::with_capacity(self.ranges.len());
-        let mut zero_point = Vec::with_capacity(self.ranges.len());
-        for range in &self.ranges {
-            let (s, z) = choose_qparams(range.min, range.max, &self.spec, self.eps)?;
-            scale.push(s);
-            zero_point.push(z);
-        }
-        Ok(AffineParams {
-            dtype: self.spec.dtype,
-            quant_min: self.spec.quant_min,
-            quant_max: self.spec.quant_max,
-            granularity: self.spec.granularity,
-            scale,
-            zero_point,
-        })
+        params_of(self.ranges.iter().copied(), &self.spec, self.eps)
     }
 
     fn range(&self) -> Option<Range> {
-        self.ranges.iter().copied().reduce(Range::union)
+        self.ranges.iter().copied().map(Some).fold(None, union)
     }
 
     fn channel_ranges(&self) -> Vec<Range> {
@@ -147,12 +169,12 @@ impl Observer for PerChannelMinMaxObserver {
         self.count
     }
 
-    fn spec(&self) -> &QuantSpec {
-        &self.spec
+    fn spec(&self) -> Option<&QuantSpec> {
+        Some(&self.spec)
     }
 
     fn config(&self) -> ObserverConfig {
-        ObserverConfig::PerChannelMinMax { spec: self.spec, eps: self.eps }
+        ObserverConfig::PerChannelMinMax { spec: self.spec, eps: self.eps, mode: self.mode }
     }
 
     fn state(&self) -> ObserverState {
@@ -161,25 +183,26 @@ impl Observer for PerChannelMinMaxObserver {
 
     fn merge_state(&mut self, state: &ObserverState) -> Result<(), ObserverError> {
         let ObserverState::PerChannelMinMax { count, ranges } = state else {
-            return Err(ObserverError::Merge {
-                observer: "per_channel_min_max",
-                other: state.observer_name(),
-            });
+            return Err(ObserverError::Merge { observer: NAME, other: state.observer_name() });
         };
+        if self.mode == Mode::Native {
+            ranges.iter().try_for_each(|r| r.check(NAME))?;
+        }
         if ranges.is_empty() {
             return Ok(());
         }
-        if self.ranges.is_empty() {
-            self.ranges.clone_from(ranges);
-        } else if self.ranges.len() != ranges.len() {
+        if !self.ranges.is_empty() && self.ranges.len() != ranges.len() {
             let (expected, got) = (self.ranges.len(), ranges.len());
             return Err(ObserverError::Channels { axis: self.axis, expected, got });
+        }
+        self.count = add_counts(NAME, self.count, *count)?;
+        if self.ranges.is_empty() {
+            self.ranges.clone_from(ranges);
         } else {
             for (mine, other) in self.ranges.iter_mut().zip(ranges) {
-                *mine = mine.union(*other);
+                *mine = mine.union_with_nan(*other);
             }
         }
-        self.count = self.count.saturating_add(*count);
         Ok(())
     }
 

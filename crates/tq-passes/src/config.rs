@@ -112,7 +112,9 @@ fn check(
     if let Err(e) = observer.build() {
         return fail(e.to_string());
     }
-    let spec = observer.spec();
+    let Some(spec) = observer.spec() else {
+        return fail("an observer of tensors that stay in float has no integer operators".to_owned());
+    };
     if !matches!(spec.dtype, DType::U8 | DType::I8) {
         return fail(format!("codes of type {} have no integer operators; u8 and i8 have", spec.dtype));
     }
