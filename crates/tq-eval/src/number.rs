@@ -121,16 +121,21 @@ reals!(f32, libm::expf, libm::expm1f; f64, libm::exp, libm::expm1);
 
 /// Sum in f64, always in the same order: eight interleaved partial sums, then those from first to last.
 pub(crate) fn sum_f64<T: Real>(values: &[T]) -> f64 {
+    sum_f64_of(values, |v| v)
+}
+
+/// [`sum_f64`] of `f` of every element.
+pub(crate) fn sum_f64_of<T: Real>(values: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
     let chunks = values.chunks_exact(8);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane += v.to_f64();
+            *lane += f(v.to_f64());
         }
     }
     for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane += v.to_f64();
+        *lane += f(v.to_f64());
     }
     lanes.iter().sum()
 }

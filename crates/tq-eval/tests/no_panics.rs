@@ -139,7 +139,7 @@ impl Source {
         let saturate = self.flag();
         let block_size = self.pick(&[0, 0, 1, 2, usize::MAX]);
         let f = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        match self.below(40) {
+        match self.below(42) {
             0 | 1 => Op::Conv(self.conv()),
             2 => Op::Gemm { alpha: f, beta: f, trans_a: self.flag(), trans_b: self.flag() },
             3 => Op::MatMul,
@@ -188,6 +188,9 @@ impl Source {
             36 => Op::DequantizeLinear { axis, block_size },
             37 => self.pick(&[Op::DynamicQuantizeLinear, Op::Dropout, Op::Identity]),
             38 => self.pick(&[Op::MatMulInteger, Op::QLinearMatMul]),
+            40 => Op::LayerNormalization { axis, epsilon: f, stash: self.pick(&DTYPES) },
+            41 if self.flag() => Op::InstanceNormalization { epsilon: f },
+            41 => Op::GroupNormalization { epsilon: f, groups: self.pick(&[0, 1, 2, usize::MAX]) },
             _ if self.flag() => Op::ConvInteger(self.conv()),
             _ => Op::QLinearConv(self.conv()),
         }
@@ -238,6 +241,11 @@ impl Source {
                             1 + self.below(3),
                             1 + self.below(3),
                         ]
+                    }
+                    _ if i > 0
+                        && matches!(op, Op::InstanceNormalization { .. } | Op::GroupNormalization { .. }) =>
+                    {
+                        base.get(1).map_or(vec![1], |c| vec![*c])
                     }
                     _ if matches!(op, Op::BatchNormalization { .. }) => {
                         self.pick(&[vec![2], vec![2], vec![3, 2, 1]])

@@ -90,7 +90,7 @@ impl Choices {
 
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(32) {
+        match self.below(35) {
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
             2 => Op::QLinearConv(self.conv()),
@@ -130,6 +130,9 @@ impl Choices {
             28 => Op::Softmax { axis },
             29 => Op::QuantizeLinear { axis, block_size: self.size(), output_dtype: None, saturate: true },
             30 => Op::DequantizeLinear { axis, block_size: self.size() },
+            31 => Op::LayerNormalization { axis, epsilon: 0.0, stash: self.dtype() },
+            32 => Op::InstanceNormalization { epsilon: 0.0 },
+            33 => Op::GroupNormalization { epsilon: 0.0, groups: self.size() },
             _ => Op::Identity,
         }
     }

@@ -4,6 +4,7 @@ mod binary;
 mod cast;
 mod conv;
 mod integer;
+mod layer_norm;
 mod matmul;
 mod movement;
 mod norm;
@@ -197,6 +198,13 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::Binary(f) => one(binary::binary(ctx, *f, x.need(0)?, x.need(1)?)),
         Op::Clip => one(unary::clip(ctx, x)),
         Op::BatchNormalization { epsilon } => one(norm::batch_normalization(ctx, x, *epsilon)),
+        Op::LayerNormalization { axis, epsilon, stash } => {
+            layer_norm::layer_normalization(ctx, x, *axis, *epsilon, *stash, n_outputs)
+        }
+        Op::InstanceNormalization { epsilon } => one(layer_norm::instance_normalization(ctx, x, *epsilon)),
+        Op::GroupNormalization { epsilon, groups } => {
+            one(layer_norm::group_normalization(ctx, x, *epsilon, *groups))
+        }
         Op::MaxPool { attrs, column_major } => {
             pool::max_pool(ctx, x.need(0)?, attrs, *column_major, n_outputs > 1)
         }

@@ -19,11 +19,55 @@ import zipfile
 import onnx
 from onnx import TensorProto
 
+# One a line, in order: those that the import knows.
 OPERATORS = set(
-    """Conv Gemm MatMul Relu Elu Sigmoid HardSigmoid HardSwish Add Sub Mul Div Clip BatchNormalization MaxPool
-    AveragePool GlobalAveragePool ReduceMean Flatten Reshape Transpose Squeeze Unsqueeze Concat Slice Split Pad Shape
-    Gather Cast ConstantOfShape Identity Dropout Softmax QuantizeLinear DequantizeLinear DynamicQuantizeLinear
-    MatMulInteger ConvInteger QLinearMatMul QLinearConv Constant""".split()
+    """
+    Add
+    AveragePool
+    BatchNormalization
+    Cast
+    Clip
+    Concat
+    Constant
+    ConstantOfShape
+    Conv
+    ConvInteger
+    DequantizeLinear
+    Div
+    Dropout
+    DynamicQuantizeLinear
+    Elu
+    Flatten
+    Gather
+    Gemm
+    GlobalAveragePool
+    GroupNormalization
+    HardSigmoid
+    HardSwish
+    Identity
+    InstanceNormalization
+    LayerNormalization
+    MatMul
+    MatMulInteger
+    MaxPool
+    Mul
+    Pad
+    QLinearConv
+    QLinearMatMul
+    QuantizeLinear
+    ReduceMean
+    Relu
+    Reshape
+    Shape
+    Sigmoid
+    Slice
+    Softmax
+    Split
+    Squeeze
+    Sub
+    Transpose
+    Unsqueeze
+    """.split()
 )
 MIN_OPSET, MAX_OPSET = 13, 21
 NO_TYPES = {TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128, TensorProto.UNDEFINED}

@@ -11,6 +11,7 @@ mod conv;
 mod elementwise;
 mod linear;
 mod movement;
+mod norm;
 mod quant;
 mod simplify;
 mod slice;
@@ -124,6 +125,9 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
         Op::Binary(_) => elementwise::binary(ctx)?,
         Op::Clip => elementwise::clip(ctx)?,
         Op::BatchNormalization { .. } => elementwise::batch_normalization(ctx)?,
+        Op::LayerNormalization { axis, stash, .. } => return norm::layer(ctx, *axis, *stash),
+        Op::InstanceNormalization { .. } => norm::instance(ctx)?,
+        Op::GroupNormalization { groups, .. } => norm::group(ctx, *groups)?,
         Op::Softmax { axis } => elementwise::softmax(ctx, *axis)?,
         Op::Identity => elementwise::identity(ctx),
         Op::Dropout => return elementwise::dropout(ctx),

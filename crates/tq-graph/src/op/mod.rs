@@ -58,6 +58,30 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
+    /// `x, scale[, bias] -> y[, mean[, inv_std]]`: brought to mean 0 and variance 1 over `axis` and all axes after it,
+    /// then scaled and shifted; `scale` and `bias` broadcast to `x`.
+    LayerNormalization {
+        /// First normalized axis, may be negative.
+        axis: i64,
+        /// Added to the variance.
+        epsilon: f32,
+        /// Type of the mean and of the reciprocal standard deviation.
+        stash: DType,
+    },
+    /// `x, scale, bias -> y`: brought to mean 0 and variance 1 over the spatial axes, then scaled and shifted by
+    /// channel.
+    InstanceNormalization {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// `x, scale, bias -> y`: brought to mean 0 and variance 1 over groups of channels and the spatial axes, then
+    /// scaled and shifted. `scale` and `bias` have one element a channel (opset 21) or one a group (opset 18).
+    GroupNormalization {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Number of groups.
+        groups: usize,
+    },
     /// `x -> y[, indices]`.
     MaxPool {
         /// The window.

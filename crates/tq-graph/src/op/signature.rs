@@ -14,6 +14,9 @@ impl Op {
             Op::Binary(op) => op.name(),
             Op::Clip => "Clip",
             Op::BatchNormalization { .. } => "BatchNormalization",
+            Op::LayerNormalization { .. } => "LayerNormalization",
+            Op::InstanceNormalization { .. } => "InstanceNormalization",
+            Op::GroupNormalization { .. } => "GroupNormalization",
             Op::MaxPool { .. } => "MaxPool",
             Op::AveragePool { .. } => "AveragePool",
             Op::GlobalAveragePool => "GlobalAveragePool",
@@ -48,7 +51,8 @@ impl Op {
     #[must_use]
     pub const fn input_arity(&self) -> (usize, usize) {
         match self {
-            Op::Conv(_) | Op::Gemm { .. } => (2, 3),
+            Op::Conv(_) | Op::Gemm { .. } | Op::LayerNormalization { .. } => (2, 3),
+            Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } => (3, 3),
             Op::MatMul | Op::Binary(_) | Op::Reshape { .. } | Op::Unsqueeze | Op::Gather { .. } => (2, 2),
             Op::Unary(_)
             | Op::MaxPool { .. }
@@ -82,6 +86,7 @@ impl Op {
         match self {
             Op::MaxPool { .. } | Op::Dropout => (1, 2),
             Op::Split { .. } => (1, usize::MAX),
+            Op::LayerNormalization { .. } => (1, 3),
             Op::DynamicQuantizeLinear => (3, 3),
             _ => (1, 1),
         }

@@ -3,6 +3,7 @@
 use crate::Op;
 use crate::op::{ConvAttrs, Padding, PoolAttrs, UnaryOp};
 use std::fmt;
+use tq_qtypes::DType;
 
 /// Writes `name(key=value, ...)`, or the name alone when there is no attribute.
 struct Attributes<'a, 'b> {
@@ -70,7 +71,18 @@ impl Attributes<'_, '_> {
                 self.flag("trans_b", *trans_b)
             }
             Op::Unary(op) => self.unary(*op),
-            Op::BatchNormalization { epsilon } => self.put("epsilon", epsilon),
+            Op::BatchNormalization { epsilon } | Op::InstanceNormalization { epsilon } => {
+                self.put("epsilon", epsilon)
+            }
+            Op::LayerNormalization { axis, epsilon, stash } => {
+                self.put("axis", axis)?;
+                self.put("epsilon", epsilon)?;
+                if *stash == DType::F32 { Ok(()) } else { self.put("stash", stash) }
+            }
+            Op::GroupNormalization { epsilon, groups } => {
+                self.put("epsilon", epsilon)?;
+                self.put("groups", groups)
+            }
             Op::MaxPool { attrs, column_major } => {
                 self.pool(attrs)?;
                 self.flag("column_major", *column_major)

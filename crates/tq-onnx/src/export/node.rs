@@ -77,6 +77,7 @@ impl Writer<'_> {
     fn inputs_in_attributes(&self, node: &Node) -> usize {
         match node.op {
             Op::Reduce { .. } if self.opset < 18 => 1,
+            Op::GroupNormalization { .. } => 1,
             _ => node.inputs.len(),
         }
     }
@@ -128,7 +129,16 @@ impl Writer<'_> {
             Op::Unary(UnaryOp::HardSigmoid { alpha, beta }) => {
                 vec![float("alpha", *alpha), float("beta", *beta)]
             }
-            Op::BatchNormalization { epsilon } => vec![float("epsilon", *epsilon)],
+            Op::BatchNormalization { epsilon } | Op::InstanceNormalization { epsilon } => {
+                vec![float("epsilon", *epsilon)]
+            }
+            Op::LayerNormalization { axis, epsilon, stash } => {
+                vec![int("axis", *axis), float("epsilon", *epsilon), dtype("stash_type", *stash)?]
+            }
+            Op::GroupNormalization { epsilon, groups } => {
+                self.group_parameters(node, *groups, out)?;
+                vec![float("epsilon", *epsilon), size("num_groups", *groups)]
+            }
             Op::MaxPool { attrs, column_major } => {
                 let mut list = pool(attrs);
                 list.push(ints("dilations", &attrs.dilations));
@@ -232,6 +242,45 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Scale and bias of a GroupNormalization: one element a channel from opset 21, before it one a group.
+    fn group_parameters(&mut self, node: &Node, groups: usize, out: &mut NodeProto) -> Result<(), Error> {
+        let dim = |i: usize, axis: usize| {
+            let shape = node.input(i).and_then(|v| self.graph.value(v).shape.as_ref());
+            shape.and_then(|s| s.get(axis)).and_then(tq_graph::Dim::known_usize)
+        };
+        let channels = dim(0, 1);
+        for (i, what) in [(1, "scale"), (2, "bias")] {
+            let len = dim(i, 0);
+            let Some(v) = node.input(i) else { continue };
+            let name = self.graph.value(v).name.clone();
+            self.used.insert(v);
+            if len == if self.opset >= 21 { channels } else { Some(groups) } {
+                out.input.push(name);
+                continue;
+            }
+            if self.opset < 21 {
+                return lack(format!("{what} that is not one number a group"), 21);
+            }
+            let (Some(channels), Some(_)) = (channels, len) else {
+                return lack(format!("{what} or channels of unknown size"), 0);
+            };
+            let per_group = channels.checked_div(groups).filter(|n| *n > 0).unwrap_or(1);
+            let indices =
+                (0..channels).map(|c| i64::try_from(c / per_group).unwrap_or(i64::MAX)).collect::<Vec<_>>();
+            let indices = self.add(&format!("{}_groups", node.name), Tensor::vector(indices));
+            let repeated = self.value_names.fresh(&format!("{name}_channels"));
+            self.nodes.push(NodeProto {
+                name: Some(self.node_names.fresh(&format!("{}_{what}", node.name))),
+                op_type: Some("Gather".to_owned()),
+                input: vec![name, indices],
+                output: vec![repeated.clone()],
+                ..NodeProto::default()
+            });
+            out.input.push(repeated);
+        }
+        Ok(())
+    }
+
     /// Below opset 18 a Split without sizes means equal ones, after it the last one may be smaller.
     fn split(&mut self, node: &Node, axis: i64, out: &mut NodeProto) -> Result<Vec<AttributeProto>, Error> {
         let mut list = vec![int("axis", axis)];
@@ -240,7 +289,7 @@ impl Writer<'_> {
         }
         let parts = node.outputs.len();
         if self.opset >= 18 {
-            list.push(int("num_outputs", i64::try_from(parts).unwrap_or(i64::MAX)));
+            list.push(size("num_outputs", parts));
             return Ok(list);
         }
         let shape = node.input(0).and_then(|x| self.graph.value(x).shape.as_ref());
@@ -266,6 +315,10 @@ fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
 
 fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
+}
+
+fn size(name: &str, value: usize) -> AttributeProto {
+    int(name, i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 fn float(name: &str, value: f32) -> AttributeProto {
@@ -304,7 +357,7 @@ fn padding(padding: &Padding) -> AttributeProto {
 fn conv(graph: &Graph, node: &Node, attrs: &ConvAttrs, weight: usize) -> Vec<AttributeProto> {
     let mut list = vec![
         ints("dilations", &attrs.dilations),
-        int("group", i64::try_from(attrs.groups).unwrap_or(i64::MAX)),
+        size("group", attrs.groups),
         padding(&attrs.padding),
         ints("strides", &attrs.strides),
     ];
@@ -380,7 +433,7 @@ fn quantization(axis: i64, block_size: usize, opset: i64) -> Result<Vec<Attribut
         if opset < 21 {
             return lack(format!("block_size {block_size}"), 21);
         }
-        list.push(int("block_size", i64::try_from(block_size).unwrap_or(i64::MAX)));
+        list.push(size("block_size", block_size));
     }
     Ok(list)
 }

@@ -88,7 +88,7 @@ fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
     model.graph.iter().flat_map(|g| &g.node).all(|n| {
         let since = match n.op_type() {
             "GlobalAveragePool" => 1,
-            "Elu" | "HardSigmoid" => 6,
+            "Elu" | "HardSigmoid" | "InstanceNormalization" => 6,
             "BatchNormalization" | "ConstantOfShape" => 9,
             "ConvInteger" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" => 10,
             "AveragePool" | "Conv" | "DynamicQuantizeLinear" => 11,

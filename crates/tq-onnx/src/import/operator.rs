@@ -75,6 +75,24 @@ pub(super) fn convert<'a>(
         "Div" => Op::Binary(BinaryOp::Div),
         "Clip" => Op::Clip,
         "BatchNormalization" => batch_normalization(&attributes, node, opset)?,
+        "LayerNormalization" if opset < 17 => return unsupported("needs opset 17"),
+        "LayerNormalization" => Op::LayerNormalization {
+            axis: attributes.int("axis", -1)?,
+            epsilon: attributes.float("epsilon", 1e-5)?,
+            stash: stash_type(&attributes)?,
+        },
+        "InstanceNormalization" => Op::InstanceNormalization { epsilon: attributes.float("epsilon", 1e-5)? },
+        "GroupNormalization" if opset < 18 => return unsupported("needs opset 18"),
+        "GroupNormalization" => {
+            if opset >= 21 {
+                // Where the mean is computed in: never less than f32 here.
+                stash_type(&attributes)?;
+            }
+            Op::GroupNormalization {
+                epsilon: attributes.float("epsilon", 1e-5)?,
+                groups: positive(&attributes, "num_groups")?,
+            }
+        }
         "MaxPool" => Op::MaxPool {
             attrs: window::pool(&attributes, true)?,
             column_major: attributes.flag("storage_order", false)?,
@@ -211,6 +229,26 @@ fn batch_normalization(attributes: &Attributes, node: &NodeProto, opset: i64) ->
         return unsupported("gives running statistics, which is training");
     }
     Ok(Op::BatchNormalization { epsilon: attributes.float("epsilon", 1e-5)? })
+}
+
+/// The type of a normalization's mean.
+fn stash_type(attributes: &Attributes) -> Result<DType> {
+    let code = attributes.int("stash_type", 1)?;
+    match dtype(code)? {
+        d if d.is_float() => Ok(d),
+        d => malformed(format!("stash_type is {code} ({d}), expected a float type")),
+    }
+}
+
+/// A required number of at least 1.
+fn positive(attributes: &Attributes, name: &str) -> Result<usize> {
+    match attributes.int_opt(name)? {
+        None => malformed(format!("{name} is missing")),
+        Some(n) => match usize::try_from(n) {
+            Ok(n) if n > 0 => Ok(n),
+            _ => malformed(format!("{name} is {n}")),
+        },
+    }
 }
 
 fn permutation(attributes: &Attributes) -> Result<Option<Vec<usize>>> {

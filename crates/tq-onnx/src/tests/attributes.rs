@@ -287,3 +287,38 @@ fn the_fill_of_constant_of_shape_is_one_element() {
     assert_eq!(of(vec![tensor_attribute("value", zeros("", &[]))]).unwrap(), zero);
     assert!(of(vec![tensor_attribute("value", zeros("", &[2]))]).is_err());
 }
+
+#[test]
+fn normalizations() {
+    let p = || vec![zeros("s", &[3]), zeros("b", &[3])];
+    assert_eq!(
+        op(17, "LayerNormalization", vec![zeros("s", &[8])], vec![]),
+        Op::LayerNormalization { axis: -1, epsilon: 1e-5, stash: DType::F32 }
+    );
+    let given = vec![int("axis", 2), float("epsilon", 0.5), int("stash_type", 16)];
+    assert_eq!(
+        op(21, "LayerNormalization", vec![zeros("s", &[8])], given),
+        Op::LayerNormalization { axis: 2, epsilon: 0.5, stash: DType::BF16 }
+    );
+    assert_eq!(
+        message(17, "LayerNormalization", vec![zeros("s", &[8])], vec![int("stash_type", 7)]),
+        "node LayerNormalization_0 (LayerNormalization): stash_type is 7 (i64), expected a float type"
+    );
+    assert_eq!(
+        message(16, "LayerNormalization", vec![zeros("s", &[8])], vec![]),
+        "unsupported: LayerNormalization (needs opset 17: LayerNormalization_0)"
+    );
+    assert_eq!(op(13, "InstanceNormalization", p(), vec![]), Op::InstanceNormalization { epsilon: 1e-5 });
+    let groups = || vec![int("num_groups", 3)];
+    let group = Op::GroupNormalization { epsilon: 1e-5, groups: 3 };
+    assert_eq!(op(18, "GroupNormalization", p(), groups()), group);
+    assert_eq!(op(21, "GroupNormalization", p(), [groups(), vec![int("stash_type", 1)]].concat()), group);
+    assert_eq!(
+        message(18, "GroupNormalization", p(), [groups(), vec![int("stash_type", 1)]].concat()),
+        "unsupported: GroupNormalization (attribute stash_type is unknown at opset 18: GroupNormalization_0)"
+    );
+    assert_eq!(
+        message(18, "GroupNormalization", p(), vec![]),
+        "node GroupNormalization_0 (GroupNormalization): num_groups is missing"
+    );
+}

@@ -7,6 +7,7 @@ mod external;
 mod hostile;
 mod import;
 mod models;
+mod networks;
 mod round_trip;
 
 use crate::proto::attribute_proto::AttributeType;

@@ -61,7 +61,13 @@ pub(super) fn assert_stable(graph: &Graph, opset: i64) {
 }
 
 /// Adds a node that may have any inputs and several outputs.
-fn push(g: &mut Graph, name: &str, op: Op, inputs: Vec<Option<ValueId>>, outputs: &[&str]) -> Vec<ValueId> {
+pub(super) fn push(
+    g: &mut Graph,
+    name: &str,
+    op: Op,
+    inputs: Vec<Option<ValueId>>,
+    outputs: &[&str],
+) -> Vec<ValueId> {
     let ids: Vec<ValueId> = outputs.iter().map(|o| g.add_value(*o, None, None)).collect();
     let outputs = ids.iter().map(|v| Some(*v)).collect();
     g.nodes.push(Node { name: name.into(), op, inputs, outputs });
