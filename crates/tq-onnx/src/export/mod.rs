@@ -2,6 +2,7 @@
 
 mod file;
 mod node;
+mod norm;
 
 pub use file::export;
 
