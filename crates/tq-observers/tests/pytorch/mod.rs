@@ -100,7 +100,9 @@ pub(crate) fn config(case: &Value, mode: Mode) -> ObserverConfig {
     if take("reduce_range").is_some_and(|v| v.as_bool().unwrap()) {
         (quant_min, quant_max) = (quant_min.div_euclid(2), quant_max.div_euclid(2));
     }
-    let spec = QuantSpec { dtype, quant_min, quant_max, scheme, granularity, ..QuantSpec::u8_affine() };
+    let mut spec = QuantSpec::u8_affine();
+    (spec.dtype, spec.scheme, spec.granularity) = (dtype, scheme, granularity);
+    (spec.quant_min, spec.quant_max) = (quant_min, quant_max);
     assert_eq!(i64::from(quant_min), case["quant_min"].as_i64().unwrap());
     assert_eq!(i64::from(quant_max), case["quant_max"].as_i64().unwrap());
 
