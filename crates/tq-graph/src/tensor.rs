@@ -98,15 +98,7 @@ fn storage_dtype(dtype: DType) -> DType {
 /// # Errors
 /// [`GraphError::TooLarge`] when the product of the dimensions, times the element size, exceeds `isize::MAX`.
 pub fn checked_numel(dims: &[usize], dtype: DType) -> Result<usize, GraphError> {
-    let too_large = || GraphError::TooLarge { dims: dims.to_vec(), dtype };
-    // Zero-sized dimensions must not hide an overflow of the others: ndarray checks the non-zero ones.
-    let non_zero =
-        dims.iter().filter(|d| **d != 0).try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(too_large)?;
-    let bytes = non_zero.checked_mul(dtype.bits().div_ceil(8)).ok_or_else(too_large)?;
-    if isize::try_from(bytes).is_err() {
-        return Err(too_large());
-    }
-    Ok(if dims.contains(&0) { 0 } else { non_zero })
+    dtype.checked_numel(dims).ok_or_else(|| GraphError::TooLarge { dims: dims.to_vec(), dtype })
 }
 
 impl Tensor {

@@ -3,7 +3,9 @@
 //! `code = clamp(round_half_even(x / scale) + zero_point, quant_min, quant_max)` and
 //! `x = scale * (code - zero_point)`. NaN becomes `quant_min`, infinities saturate.
 
-use crate::{AffineParams, DType, Granularity, QScheme, QTypeError, QuantSpec, Rounding};
+pub use crate::dynamic::dynamic_qparams;
+pub use crate::index::{ParamIndex, Run};
+use crate::{AffineParams, Granularity, QScheme, QTypeError, QuantSpec, Rounding};
 
 /// The smallest scale that [`choose_qparams`] gives unless told otherwise: the f32 machine epsilon, as in PyTorch.
 pub const DEFAULT_EPS: f32 = f32::EPSILON;
@@ -127,78 +129,6 @@ pub fn dequantize_f64(code: i32, scale: f64, zero_point: i32) -> f64 {
     (i64::from(code) - i64::from(zero_point)) as f64 * scale
 }
 
-/// Index of the scale and zero point that element `index` (row-major) of a tensor uses.
-///
-/// Made once a tensor by [`ParamIndex::new`], so that loops need neither the shape nor the granularity.
-#[derive(Debug, Clone, Copy)]
-pub struct ParamIndex {
-    /// Elements below the axis.
-    inner: usize,
-    /// Length of the axis.
-    axis_len: usize,
-    /// Indices of the axis that share parameters.
-    group: usize,
-    /// Parameters along the axis.
-    groups: usize,
-    /// False where all positions of the other axes share parameters.
-    per_position: bool,
-}
-
-impl ParamIndex {
-    /// The index map of `granularity` on a tensor of shape `dims`.
-    ///
-    /// # Errors
-    /// As [`Granularity::param_count`].
-    pub fn new(granularity: Granularity, dims: &[usize]) -> Result<Self, QTypeError> {
-        granularity.param_count(dims)?;
-        let inner = |axis: usize| dims[axis + 1..].iter().product::<usize>().max(1);
-        Ok(match granularity {
-            Granularity::PerTensor => {
-                Self { inner: 1, axis_len: 1, group: 1, groups: 1, per_position: false }
-            }
-            Granularity::PerChannel { axis } => Self {
-                inner: inner(axis),
-                axis_len: dims[axis].max(1),
-                group: 1,
-                groups: dims[axis],
-                per_position: false,
-            },
-            Granularity::PerGroup { axis, group_size } => Self {
-                inner: inner(axis),
-                axis_len: dims[axis].max(1),
-                group: group_size,
-                groups: dims[axis].div_ceil(group_size),
-                per_position: true,
-            },
-        })
-    }
-
-    /// Which parameters element `index` uses.
-    #[must_use]
-    pub fn of(&self, index: usize) -> usize {
-        let row = index / self.inner;
-        let along = (row % self.axis_len) / self.group;
-        if self.per_position {
-            ((row / self.axis_len) * self.groups + along) * self.inner + index % self.inner
-        } else {
-            along
-        }
-    }
-}
-
-fn check_count(params: &AffineParams, dims: &[usize], len: usize) -> Result<ParamIndex, QTypeError> {
-    params.validate()?;
-    let expected = params.granularity.param_count(dims)?;
-    if params.scale.len() != expected {
-        return Err(QTypeError::Length { what: "scales", expected, got: params.scale.len() });
-    }
-    let numel: usize = dims.iter().product();
-    if numel != len {
-        return Err(QTypeError::Length { what: "elements", expected: numel, got: len });
-    }
-    ParamIndex::new(params.granularity, dims)
-}
-
 /// Codes of a row-major tensor of shape `dims`.
 ///
 /// # Errors
@@ -209,15 +139,10 @@ pub fn quantize(
     params: &AffineParams,
     rounding: Rounding,
 ) -> Result<Vec<i32>, QTypeError> {
-    let index = check_count(params, dims, x.len())?;
-    Ok(x.iter()
-        .enumerate()
-        .map(|(i, &v)| {
-            let p = index.of(i);
-            let (s, z) = (params.scale[p], params.zero_point[p]);
-            quantize_f32(v, s, z, params.quant_min, params.quant_max, rounding)
-        })
-        .collect())
+    let index = params.index(dims, x.len())?;
+    let mut codes = vec![0; x.len()];
+    params.encode(&index, 0, x, rounding, &mut codes);
+    Ok(codes)
 }
 
 /// Real values of row-major codes of a tensor of shape `dims`.
@@ -225,29 +150,167 @@ pub fn quantize(
 /// # Errors
 /// As [`quantize`].
 pub fn dequantize(codes: &[i32], dims: &[usize], params: &AffineParams) -> Result<Vec<f32>, QTypeError> {
-    let index = check_count(params, dims, codes.len())?;
-    Ok(codes
-        .iter()
-        .enumerate()
-        .map(|(i, &q)| {
-            let p = index.of(i);
-            dequantize_f32(q, params.scale[p], params.zero_point[p])
-        })
-        .collect())
+    let index = params.index(dims, codes.len())?;
+    let mut x = vec![0.0; codes.len()];
+    params.decode(&index, 0, codes, &mut x);
+    Ok(x)
 }
 
-/// Scale and zero point of ONNX DynamicQuantizeLinear for the range `min..=max`: u8, range widened to zero,
-/// `s = (max - min) / 255`, `z = saturate(round_half_even(-min / s))`; an all-zero range gives `(1, 0)`.
-#[must_use]
-pub fn dynamic_qparams(min: f32, max: f32) -> (f32, i32) {
-    let (qmin, qmax) = DType::U8.quant_range().unwrap_or((0, 255));
-    let (min, max) = (min.min(0.0), max.max(0.0));
-    let scale = (max - min) / (qmax - qmin) as f32;
-    if scale == 0.0 {
-        return (1.0, 0);
+impl AffineParams {
+    /// The parameters that cover the smallest to the largest value of each set of elements that shares them; see
+    /// [`choose_qparams`], which gets [`DEFAULT_EPS`]. A tensor without elements counts as one of zeros.
+    ///
+    /// # Errors
+    /// [`QTypeError::NonFinite`] when a value is NaN or infinite; those of [`choose_qparams`] and of
+    /// [`Granularity::param_count`]; [`QTypeError::Length`] when `x` and `dims` disagree.
+    ///
+    /// ```
+    /// use tq_qtypes::{AffineParams, Granularity, QuantSpec};
+    /// let spec = QuantSpec::i8_symmetric(Granularity::PerChannel { axis: 0 });
+    /// let params = AffineParams::from_data(&[1.0, -2.0, 0.5, 0.25], &[2, 2], &spec)?;
+    /// assert_eq!(params.scale, [2.0 / 127.0, 1.0 / 254.0]);
+    /// # Ok::<(), tq_qtypes::QTypeError>(())
+    /// ```
+    pub fn from_data(x: &[f32], dims: &[usize], spec: &QuantSpec) -> Result<Self, QTypeError> {
+        spec.validate()?;
+        let count = spec.granularity.param_count(dims)?;
+        let index = checked_index(spec.granularity, count, dims, x.len())?;
+        check_finite(x)?;
+        // Zero is in every range.
+        let mut ranges = vec![(0f32, 0f32); count];
+        for run in index.runs(0..x.len()) {
+            let x = &x[run.elements];
+            let widen = |range: &mut (f32, f32), x: f32| *range = (range.0.min(x), range.1.max(x));
+            if run.shared {
+                let range = &mut ranges[run.param];
+                x.iter().for_each(|x| widen(range, *x));
+            } else {
+                ranges[run.param..].iter_mut().zip(x).for_each(|(range, x)| widen(range, *x));
+            }
+        }
+        let (mut scale, mut zero_point) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for (min, max) in ranges {
+            let (s, z) = choose_qparams(min, max, spec, DEFAULT_EPS)?;
+            scale.push(s);
+            zero_point.push(z);
+        }
+        let QuantSpec { dtype, quant_min, quant_max, granularity, .. } = *spec;
+        Ok(Self { dtype, quant_min, quant_max, granularity, scale, zero_point })
     }
-    let z = (qmin as f32 - min / scale).clamp(qmin as f32, qmax as f32).round_ties_even();
-    (scale, z as i32)
+
+    /// Which parameters each of the `len` elements of a tensor of shape `dims` uses, after all checks.
+    pub(crate) fn index(&self, dims: &[usize], len: usize) -> Result<ParamIndex, QTypeError> {
+        self.validate()?;
+        checked_index(self.granularity, self.scale.len(), dims, len)
+    }
+
+    /// Codes of elements `first..` of a tensor with this index.
+    pub(crate) fn encode(
+        &self,
+        index: &ParamIndex,
+        first: usize,
+        x: &[f32],
+        rounding: Rounding,
+        codes: &mut [i32],
+    ) {
+        let (lo, hi) = (self.quant_min, self.quant_max);
+        for run in index.runs(first..first + x.len()) {
+            let at = run.elements.start - first..run.elements.end - first;
+            let (x, codes) = (&x[at.clone()], &mut codes[at]);
+            if !run.shared {
+                let params = self.scale[run.param..].iter().zip(&self.zero_point[run.param..]);
+                for ((q, x), (s, z)) in codes.iter_mut().zip(x).zip(params) {
+                    *q = quantize_f32(*x, *s, *z, lo, hi, rounding);
+                }
+                continue;
+            }
+            let (s, z) = (self.scale[run.param], self.zero_point[run.param]);
+            match (self.dtype.bits() <= 16, rounding) {
+                (true, Rounding::Divide) => {
+                    let near = Nearest::new(z, lo, hi);
+                    codes.iter_mut().zip(x).for_each(|(q, x)| *q = near.code(x / s));
+                }
+                (true, Rounding::Reciprocal) => {
+                    let (near, inverse) = (Nearest::new(z, lo, hi), 1.0 / s);
+                    codes.iter_mut().zip(x).for_each(|(q, x)| *q = near.code(x * inverse));
+                }
+                (false, _) => {
+                    let code = |x| quantize_f32(x, s, z, lo, hi, rounding);
+                    codes.iter_mut().zip(x).for_each(|(q, x)| *q = code(*x));
+                }
+            }
+        }
+    }
+
+    /// Values of codes `first..` of a tensor with this index.
+    pub(crate) fn decode(&self, index: &ParamIndex, first: usize, codes: &[i32], x: &mut [f32]) {
+        // Such differences fit 32 bits, which convert faster than 64. Callers may hand in codes of any size.
+        let small = self.dtype.bits() <= 16 && codes.iter().all(|q| q.unsigned_abs() < 1 << 24);
+        let value = |q: i32, s: f32, z: i32| {
+            if small { q.wrapping_sub(z) as f32 * s } else { dequantize_f32(q, s, z) }
+        };
+        for run in index.runs(first..first + codes.len()) {
+            let at = run.elements.start - first..run.elements.end - first;
+            let (codes, x) = (&codes[at.clone()], &mut x[at]);
+            if run.shared {
+                let (s, z) = (self.scale[run.param], self.zero_point[run.param]);
+                x.iter_mut().zip(codes).for_each(|(x, q)| *x = value(*q, s, z));
+            } else {
+                let params = self.scale[run.param..].iter().zip(&self.zero_point[run.param..]);
+                x.iter_mut().zip(codes).zip(params).for_each(|((x, q), (s, z))| *x = value(*q, *s, *z));
+            }
+        }
+    }
+}
+
+/// Fails when a value is NaN or infinite.
+pub(crate) fn check_finite(x: &[f32]) -> Result<(), QTypeError> {
+    match x.iter().filter(|v| !v.is_finite()).count() {
+        0 => Ok(()),
+        count => Err(QTypeError::NonFinite { count, len: x.len() }),
+    }
+}
+
+/// The index map of a tensor, after checking that it has `params` parameters and `len` elements.
+pub(crate) fn checked_index(
+    granularity: Granularity,
+    params: usize,
+    dims: &[usize],
+    len: usize,
+) -> Result<ParamIndex, QTypeError> {
+    let expected = granularity.param_count(dims)?;
+    if params != expected {
+        return Err(QTypeError::Length { what: "scales", expected, got: params });
+    }
+    let numel = crate::index::numel(dims)?;
+    if numel != len {
+        return Err(QTypeError::Length { what: "elements", expected: numel, got: len });
+    }
+    ParamIndex::new(granularity, dims)
+}
+
+/// [`quantize_f32`] after the division, for codes of up to 16 bits, without a conversion that must be called:
+/// compilers turn a loop of it into vector code for every processor.
+struct Nearest {
+    lo: f32,
+    hi: f32,
+    zero_point: i32,
+}
+
+impl Nearest {
+    /// 1.5 * 2^23: f32 numbers near it are the integers near it, so that adding it rounds (half to even), and its
+    /// lowest bits count from there.
+    const SHIFT: f32 = 12_582_912.0;
+
+    fn new(zero_point: i32, quant_min: i32, quant_max: i32) -> Self {
+        Self { lo: (quant_min - zero_point) as f32, hi: (quant_max - zero_point) as f32, zero_point }
+    }
+
+    fn code(&self, scaled: f32) -> i32 {
+        // `max` before `min`: a NaN becomes the lower bound. The bounds are far below 2^22.
+        let shifted = scaled.max(self.lo).min(self.hi) + Self::SHIFT;
+        (shifted.to_bits() as i32).wrapping_sub(Self::SHIFT.to_bits() as i32).wrapping_add(self.zero_point)
+    }
 }
 
 #[cfg(test)]
@@ -309,21 +372,6 @@ mod tests {
         assert_eq!((q(1e30), q(-1e30)), (255, 0));
         assert_eq!((q(0.25), q(0.75)), (3, 5)); // 0.5 -> 0, 1.5 -> 2
         assert_eq!(quantize_f32(3e9, 1.0, 0, i32::MIN, i32::MAX, Rounding::Divide), i32::MAX);
-    }
-
-    #[test]
-    fn groups_follow_the_block_grid_with_a_ragged_end() {
-        // Shape 2x5, groups of 2 along axis 1: three scales a row.
-        let g = Granularity::PerGroup { axis: 1, group_size: 2 };
-        assert_eq!(g.param_count(&[2, 5]).unwrap(), 6);
-        let index = ParamIndex::new(g, &[2, 5]).unwrap();
-        let got: Vec<usize> = (0..10).map(|i| index.of(i)).collect();
-        assert_eq!(got, [0, 0, 1, 1, 2, 3, 3, 4, 4, 5]);
-        // Along axis 0 each column has its own scales.
-        let g = Granularity::PerGroup { axis: 0, group_size: 2 };
-        let index = ParamIndex::new(g, &[3, 2]).unwrap();
-        let got: Vec<usize> = (0..6).map(|i| index.of(i)).collect();
-        assert_eq!(got, [0, 1, 0, 1, 2, 3]);
     }
 
     proptest! {

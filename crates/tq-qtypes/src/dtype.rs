@@ -84,6 +84,17 @@ impl DType {
         }
     }
 
+    /// Number of elements of a shape; `None` when a tensor of it cannot be held in memory: when the product of the
+    /// dimensions that are not zero, times the bytes of an element (at least one), exceeds `isize::MAX`.
+    ///
+    /// Zero-sized dimensions do not hide an overflow of the others.
+    #[must_use]
+    pub fn checked_numel(self, dims: &[usize]) -> Option<usize> {
+        let non_zero = dims.iter().filter(|d| **d != 0).try_fold(1usize, |n, d| n.checked_mul(*d))?;
+        isize::try_from(non_zero.checked_mul(self.bits().div_ceil(8))?).ok()?;
+        Some(if dims.contains(&0) { 0 } else { non_zero })
+    }
+
     /// True for f16, bf16, f32 and f64 (not for the 8-bit floats, which are storage formats).
     #[must_use]
     pub const fn is_float(self) -> bool {

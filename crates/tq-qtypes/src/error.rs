@@ -24,6 +24,71 @@ pub enum QTypeError {
         /// The width asked for.
         bits: u32,
     },
+    /// A width of packed codes that is not one of those supported.
+    #[error("packed codes of {bits} bits: 2, 3, 4, 8, 16 and 32 are supported")]
+    PackedBits {
+        /// The width asked for.
+        bits: u32,
+    },
+    /// A code outside the range of its type or of its parameters.
+    #[error("code {code} at index {index} is outside {min}..={max}")]
+    CodeRange {
+        /// Index of the code.
+        index: usize,
+        /// The code.
+        code: i32,
+        /// Smallest code.
+        min: i64,
+        /// Largest code.
+        max: i64,
+    },
+    /// Bits beyond the last packed code that are not zero.
+    #[error("packed codes: bits beyond the last code are set")]
+    Padding,
+    /// The type is not one of the narrow floats: f16, bf16 and the 8-bit ones.
+    #[error("{0} is not a narrow float (f16, bf16 or an 8-bit float)")]
+    NotNarrowFloat(DType),
+    /// Data without a range, because some of it is NaN or infinite.
+    #[error("{count} of {len} values are not finite")]
+    NonFinite {
+        /// Values that are NaN or infinite.
+        count: usize,
+        /// All values.
+        len: usize,
+    },
+    /// A shape that no memory holds.
+    #[error("a tensor of shape {dims:?} does not fit memory")]
+    TooLarge {
+        /// The shape.
+        dims: Vec<usize>,
+    },
+    /// Indices that an axis does not have.
+    #[error("slice {start}..{end} of axis {axis}, which has {len} indices")]
+    BadSlice {
+        /// The axis.
+        axis: usize,
+        /// First index asked for.
+        start: usize,
+        /// Index after the last one asked for.
+        end: usize,
+        /// Length of the axis.
+        len: usize,
+    },
+    /// A slice that begins inside a group and goes on into the next one, so that its groups would be of unequal length.
+    #[error("slice {start}..{end} of axis {axis} cuts a group: it must begin at a multiple of {group_size}")]
+    CutsGroup {
+        /// The axis that is cut into groups.
+        axis: usize,
+        /// First index asked for.
+        start: usize,
+        /// Index after the last one asked for.
+        end: usize,
+        /// Indices a group.
+        group_size: usize,
+    },
+    /// Bytes that are not a serialized tensor.
+    #[error("serialized tensor: {0}")]
+    Malformed(String),
     /// A scale that is not finite and positive.
     #[error("scale {scale} at index {index} is not finite and positive")]
     BadScale {

@@ -1,17 +1,27 @@
 //! What a quantizer decided.
 
-use crate::{DType, Granularity, QTypeError};
+use crate::block_float::BlockFloatParams;
+use crate::codebook::CodebookParams;
+use crate::index::ParamIndex;
+use crate::narrow_float::FloatParams;
+use crate::packing::CodeWidth;
+use crate::{DType, Granularity, QTypeError, Rounding, affine};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Parameters of a quantized tensor.
-///
-/// An enum from the start, because codebooks (NF4) and block floats (MX) are not affine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum QParams {
     /// `real = scale * (code - zero_point)`.
     Affine(AffineParams),
+    /// `real = scale * value(code)`, codes being narrow floats.
+    Float(FloatParams),
+    /// `real = scale * table[code]`.
+    Codebook(CodebookParams),
+    /// `real = scale * element(code)`, in MX blocks that share a power of two.
+    BlockFloat(BlockFloatParams),
 }
 
 impl QParams {
@@ -20,7 +30,202 @@ impl QParams {
     pub fn as_affine(&self) -> Option<&AffineParams> {
         match self {
             QParams::Affine(p) => Some(p),
+            _ => None,
         }
+    }
+
+    /// What shares a scale.
+    #[must_use]
+    pub fn granularity(&self) -> Granularity {
+        match self {
+            QParams::Affine(p) => p.granularity,
+            QParams::Float(p) => p.granularity,
+            QParams::Codebook(p) => p.granularity,
+            QParams::BlockFloat(p) => p.granularity(),
+        }
+    }
+
+    /// Number of scales.
+    #[must_use]
+    pub fn param_count(&self) -> usize {
+        match self {
+            QParams::Affine(p) => p.scale.len(),
+            QParams::Float(p) => p.scale.len(),
+            QParams::Codebook(p) => p.scale.len(),
+            QParams::BlockFloat(p) => p.scale.len(),
+        }
+    }
+
+    /// How codes are packed: affine ones in the narrowest width that holds `quant_min..=quant_max`.
+    #[must_use]
+    pub fn code_width(&self) -> CodeWidth {
+        match self {
+            QParams::Affine(p) => CodeWidth::holding(p.quant_min, p.quant_max),
+            QParams::Float(p) => p.width(),
+            QParams::Codebook(p) => p.width(),
+            QParams::BlockFloat(p) => p.width(),
+        }
+    }
+
+    /// Checks scales and zero points and their number (as far as it does not depend on a shape).
+    ///
+    /// # Errors
+    /// As the `validate` function of the parameters it holds.
+    pub fn validate(&self) -> Result<(), QTypeError> {
+        match self {
+            QParams::Affine(p) => p.validate(),
+            QParams::Float(p) => p.validate(),
+            QParams::Codebook(p) => p.validate(),
+            // Every byte is a scale.
+            QParams::BlockFloat(_) => Ok(()),
+        }
+    }
+
+    /// The parameters of indices `range` of `axis` of a tensor of shape `dims`.
+    ///
+    /// # Errors
+    /// [`QTypeError::BadAxis`], [`QTypeError::BadSlice`]; [`QTypeError::CutsGroup`] when the slice begins inside a
+    /// group and goes on into the next one; [`QTypeError::Length`] when the parameters are not those of `dims`.
+    pub fn slice(&self, dims: &[usize], axis: usize, range: Range<usize>) -> Result<Self, QTypeError> {
+        let cut = GridSlice::new(self.granularity(), self.param_count(), dims, axis, range)?;
+        Ok(match self {
+            QParams::Affine(p) => QParams::Affine(AffineParams {
+                scale: cut.of(&p.scale),
+                zero_point: cut.of(&p.zero_point),
+                ..*p
+            }),
+            QParams::Float(p) => QParams::Float(FloatParams { scale: cut.of(&p.scale), ..*p }),
+            QParams::Codebook(p) => QParams::Codebook(CodebookParams { scale: cut.of(&p.scale), ..*p }),
+            QParams::BlockFloat(p) => QParams::BlockFloat(BlockFloatParams { scale: cut.of(&p.scale), ..*p }),
+        })
+    }
+
+    /// Which parameters each of the `len` elements of a tensor of shape `dims` uses, after all checks.
+    pub(crate) fn index(&self, dims: &[usize], len: usize) -> Result<ParamIndex, QTypeError> {
+        self.validate()?;
+        affine::checked_index(self.granularity(), self.param_count(), dims, len)
+    }
+
+    /// Codes of elements `first..` of a tensor with this index. `rounding` is for affine codes; the others divide.
+    pub(crate) fn encode(
+        &self,
+        index: &ParamIndex,
+        first: usize,
+        x: &[f32],
+        rounding: Rounding,
+        codes: &mut [i32],
+    ) {
+        match self {
+            QParams::Affine(p) => p.encode(index, first, x, rounding, codes),
+            QParams::Float(p) => p.encode(index, first, x, codes),
+            QParams::Codebook(p) => p.encode(index, first, x, codes),
+            QParams::BlockFloat(p) => p.encode(index, first, x, codes),
+        }
+    }
+
+    /// Values of codes `first..` of a tensor with this index.
+    pub(crate) fn decode(&self, index: &ParamIndex, first: usize, codes: &[i32], x: &mut [f32]) {
+        match self {
+            QParams::Affine(p) => p.decode(index, first, codes, x),
+            QParams::Float(p) => p.decode(index, first, codes, x),
+            QParams::Codebook(p) => p.decode(index, first, codes, x),
+            QParams::BlockFloat(p) => p.decode(index, first, codes, x),
+        }
+    }
+}
+
+impl From<AffineParams> for QParams {
+    fn from(params: AffineParams) -> Self {
+        QParams::Affine(params)
+    }
+}
+
+impl From<FloatParams> for QParams {
+    fn from(params: FloatParams) -> Self {
+        QParams::Float(params)
+    }
+}
+
+impl From<CodebookParams> for QParams {
+    fn from(params: CodebookParams) -> Self {
+        QParams::Codebook(params)
+    }
+}
+
+impl From<BlockFloatParams> for QParams {
+    fn from(params: BlockFloatParams) -> Self {
+        QParams::BlockFloat(params)
+    }
+}
+
+/// What a slice of a tensor keeps of its grid of parameters.
+struct GridSlice {
+    /// Positions of the grid before the axis.
+    outer: usize,
+    /// Length of the grid's axis.
+    len: usize,
+    /// Positions of the grid below the axis.
+    inner: usize,
+    kept: Range<usize>,
+}
+
+impl GridSlice {
+    fn new(
+        granularity: Granularity,
+        params: usize,
+        dims: &[usize],
+        axis: usize,
+        range: Range<usize>,
+    ) -> Result<Self, QTypeError> {
+        let Range { start, end } = range;
+        let len = dims.get(axis).copied().ok_or(QTypeError::BadAxis { axis, rank: dims.len() })?;
+        if start > end || end > len {
+            return Err(QTypeError::BadSlice { axis, start, end, len });
+        }
+        let expected = granularity.param_count(dims)?;
+        if params != expected {
+            return Err(QTypeError::Length { what: "scales", expected, got: params });
+        }
+        // The grid of parameters has the tensor's rank; axes along which they do not change have length 1 there.
+        let mut grid: Vec<usize> = vec![1; dims.len()];
+        let mut kept = start..end;
+        match granularity {
+            Granularity::PerTensor => kept = 0..1,
+            Granularity::PerChannel { axis: along } => {
+                grid[along] = dims[along];
+                if along != axis {
+                    kept = 0..1;
+                }
+            }
+            Granularity::PerGroup { axis: along, group_size } => {
+                grid.copy_from_slice(dims);
+                grid[along] = dims[along].div_ceil(group_size);
+                if along == axis {
+                    let first = start / group_size;
+                    let one_group = end <= (first + 1).saturating_mul(group_size);
+                    if start % group_size != 0 && !one_group {
+                        return Err(QTypeError::CutsGroup { axis, start, end, group_size });
+                    }
+                    kept = if start == end { 0..0 } else { first..end.div_ceil(group_size) };
+                }
+            }
+        }
+        Ok(Self {
+            outer: grid[..axis].iter().product(),
+            len: grid[axis],
+            inner: grid[axis + 1..].iter().product(),
+            kept,
+        })
+    }
+
+    fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let width = self.kept.len() * self.inner;
+        if width == 0 || self.outer == 0 {
+            return Vec::new();
+        }
+        let rows = values.chunks_exact(self.len * self.inner);
+        let from = self.kept.start * self.inner;
+        rows.take(self.outer).flat_map(|row| &row[from..from + width]).copied().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is asked of a quantizer: type, symmetry, granularity, range.
 
-use crate::{DType, QTypeError};
+use crate::{DType, QTypeError, index};
 use serde::{Deserialize, Serialize};
 
 /// Whether real zero must sit at the middle of the codes.
@@ -39,8 +39,10 @@ impl Granularity {
     ///
     /// # Errors
     /// [`QTypeError::BadAxis`] when the axis is not one of the tensor's, [`QTypeError::EmptyGroup`]
-    /// for a group size of zero.
+    /// for a group size of zero, [`QTypeError::TooLarge`] for a shape that no memory holds.
     pub fn param_count(&self, dims: &[usize]) -> Result<usize, QTypeError> {
+        // So that no product below overflows.
+        index::numel(dims)?;
         let check =
             |axis: usize| dims.get(axis).copied().ok_or(QTypeError::BadAxis { axis, rank: dims.len() });
         match *self {
