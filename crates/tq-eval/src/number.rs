@@ -19,6 +19,16 @@ pub(crate) trait Number: Element + PartialOrd + Debug {
     fn times(self, other: Self) -> Self;
     /// Quotient; integers truncate and wrap. The divisor of an integer is not zero: callers have checked it.
     fn over(self, other: Self) -> Self;
+    /// What is left after a division, with the sign of the dividend. The divisor of an integer is not zero.
+    fn rest(self, other: Self) -> Self;
+    /// Absolute value; that of the lowest integer wraps.
+    fn magnitude(self) -> Self;
+    /// The same with the other sign; integers wrap.
+    fn negated(self) -> Self;
+    /// The nearest f64.
+    fn to_f64(self) -> f64;
+    /// Floats round once; integers truncate towards zero and saturate, and NaN becomes 0.
+    fn of_f64(value: f64) -> Self;
     /// The value of an integral attribute; integers wrap.
     fn from_integral(value: f32) -> Self;
     /// Sum of `values` over their number; integers truncate towards zero. `None` for integers without elements.
@@ -44,6 +54,21 @@ macro_rules! integers {
             fn over(self, other: Self) -> Self {
                 self.checked_div(other).unwrap_or_else(|| self.wrapping_neg())
             }
+            fn rest(self, other: Self) -> Self {
+                self.checked_rem(other).unwrap_or(0)
+            }
+            fn magnitude(self) -> Self {
+                if self < Self::ZERO { self.wrapping_neg() } else { self }
+            }
+            fn negated(self) -> Self {
+                self.wrapping_neg()
+            }
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            fn of_f64(value: f64) -> Self {
+                value as $t
+            }
             fn from_integral(value: f32) -> Self {
                 value as i64 as $t
             }
@@ -56,20 +81,40 @@ macro_rules! integers {
 }
 integers!(i8, u8, i16, u16, i32, u32, i64, u64);
 
-/// Floats in which arithmetic is done.
+/// Floats in which arithmetic is done. Transcendental functions are those of `libm`, the same on every machine.
 pub(crate) trait Real: Number + ndarray::LinalgScalar {
     fn of_f32(value: f32) -> Self;
-    /// Rounds once.
-    fn of_f64(value: f64) -> Self;
-    fn to_f64(self) -> f64;
     fn exp(self) -> Self;
     /// `exp(self) - 1`, accurate near zero.
     fn exp_m1(self) -> Self;
+    fn ln(self) -> Self;
+    /// `ln(1 + self)`, accurate near zero.
+    fn ln_1p(self) -> Self;
+    fn erf(self) -> Self;
+    /// `1 - erf(self)`, accurate where that is small.
+    fn erfc(self) -> Self;
+    fn power(self, exponent: Self) -> Self;
+    fn sin(self) -> Self;
+    fn cos(self) -> Self;
+    fn tan(self) -> Self;
+    fn asin(self) -> Self;
+    fn acos(self) -> Self;
+    fn atan(self) -> Self;
+    fn sinh(self) -> Self;
+    fn cosh(self) -> Self;
+    fn tanh(self) -> Self;
+    fn asinh(self) -> Self;
+    fn acosh(self) -> Self;
+    fn atanh(self) -> Self;
     fn sqrt(self) -> Self;
+    fn floor(self) -> Self;
+    fn ceil(self) -> Self;
+    /// To the nearest integer, half to even.
+    fn round(self) -> Self;
 }
 
 macro_rules! reals {
-    ($($t:ident, $exp:path, $expm1:path);*) => {$(
+    ($($t:ident { $($method:ident($($arg:ident),*) = $function:path;)* })*) => {$(
         impl Number for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -87,6 +132,21 @@ macro_rules! reals {
             fn over(self, other: Self) -> Self {
                 self / other
             }
+            fn rest(self, other: Self) -> Self {
+                self % other
+            }
+            fn magnitude(self) -> Self {
+                self.abs()
+            }
+            fn negated(self) -> Self {
+                -self
+            }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn of_f64(value: f64) -> Self {
+                value as $t
+            }
             fn from_integral(value: f32) -> Self {
                 Self::from(value)
             }
@@ -98,26 +158,43 @@ macro_rules! reals {
             fn of_f32(value: f32) -> Self {
                 Self::from(value)
             }
-            fn of_f64(value: f64) -> Self {
-                value as $t
-            }
-            fn to_f64(self) -> f64 {
-                f64::from(self)
-            }
-            fn exp(self) -> Self {
-                $exp(self)
-            }
-            fn exp_m1(self) -> Self {
-                $expm1(self)
-            }
+            $(fn $method(self, $($arg: Self),*) -> Self {
+                $function(self, $($arg),*)
+            })*
+            // Correctly rounded everywhere, unlike the transcendental functions.
             fn sqrt(self) -> Self {
-                // Correctly rounded everywhere, unlike the transcendental functions.
                 <$t>::sqrt(self)
+            }
+            fn floor(self) -> Self {
+                <$t>::floor(self)
+            }
+            fn ceil(self) -> Self {
+                <$t>::ceil(self)
+            }
+            fn round(self) -> Self {
+                <$t>::round_ties_even(self)
             }
         }
     )*};
 }
-reals!(f32, libm::expf, libm::expm1f; f64, libm::exp, libm::expm1);
+reals! {
+    f32 {
+        exp() = libm::expf; exp_m1() = libm::expm1f; ln() = libm::logf; ln_1p() = libm::log1pf;
+        erf() = libm::erff; erfc() = libm::erfcf; power(exponent) = libm::powf;
+        sin() = libm::sinf; cos() = libm::cosf; tan() = libm::tanf;
+        asin() = libm::asinf; acos() = libm::acosf; atan() = libm::atanf;
+        sinh() = libm::sinhf; cosh() = libm::coshf; tanh() = libm::tanhf;
+        asinh() = libm::asinhf; acosh() = libm::acoshf; atanh() = libm::atanhf;
+    }
+    f64 {
+        exp() = libm::exp; exp_m1() = libm::expm1; ln() = libm::log; ln_1p() = libm::log1p;
+        erf() = libm::erf; erfc() = libm::erfc; power(exponent) = libm::pow;
+        sin() = libm::sin; cos() = libm::cos; tan() = libm::tan;
+        asin() = libm::asin; acos() = libm::acos; atan() = libm::atan;
+        sinh() = libm::sinh; cosh() = libm::cosh; tanh() = libm::tanh;
+        asinh() = libm::asinh; acosh() = libm::acosh; atanh() = libm::atanh;
+    }
+}
 
 /// Sum in f64, always in the same order: eight interleaved partial sums, then those from first to last.
 pub(crate) fn sum_f64<T: Real>(values: &[T]) -> f64 {
@@ -300,7 +377,51 @@ macro_rules! with_real {
     }};
 }
 
-pub(crate) use {with_number, with_real, with_storage};
+/// Runs `$body` with `$t` naming the Rust type of `$dtype`, which must be an integer of whole bytes.
+macro_rules! with_integer {
+    ($dtype:expr, $t:ident => $body:expr) => {{
+        use tq_qtypes::DType;
+        match $dtype {
+            DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            other => {
+                Err($crate::OpError::DType { what: "input 0", got: other, expected: "an integer".into() })
+            }
+        }
+    }};
+}
+
+pub(crate) use {with_integer, with_number, with_real, with_storage};
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod types;
+mod versions;
 mod wire;
 
 pub use error::{OnnxError, UnsupportedItem};

@@ -151,7 +151,8 @@ fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Result<Role, S
             }
             let number = [a, b].iter().any(|v| graph.constant(*v).is_some_and(|t| t.len() == 1));
             Role::Compute(match op {
-                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul if number => K::Lookup,
+                // With a number on the other side it is a function of one code, whatever the operator.
+                _ if number => K::Lookup,
                 BinaryOp::Add => K::Add,
                 BinaryOp::Sub => K::Sub,
                 BinaryOp::Mul => K::Mul,

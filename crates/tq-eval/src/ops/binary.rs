@@ -1,15 +1,18 @@
 //! Functions of two elements, with broadcasting.
 
-use super::{CHUNK, Context, same_dtype};
+use super::{CHUNK, Context, pow, same_dtype};
 use crate::OpError;
 use crate::number::{Number, with_number};
-use crate::shape::{broadcast, broadcast_strides, coalesce};
+use crate::shape::{broadcast, broadcast_strides, broadcasts_to, coalesce};
 use rayon::prelude::*;
 use tq_graph::op::BinaryOp;
 use tq_graph::{Element, Tensor};
 
-/// Sum, difference, product or quotient. Integers wrap; their quotients truncate.
+/// Arithmetic. Integers wrap; their quotients truncate.
 pub(crate) fn binary(ctx: &Context, op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor, OpError> {
+    if op == BinaryOp::Pow {
+        return pow::pow(ctx, a, b);
+    }
     same_dtype(a, b, "input 1")?;
     with_number!(a.dtype(), T => binary_as::<T>(ctx, op, a, b))
 }
@@ -20,25 +23,53 @@ fn binary_as<T: Number>(ctx: &Context, op: BinaryOp, a: &Tensor, b: &Tensor) -> 
         BinaryOp::Sub => zip(ctx, a, b, T::minus),
         BinaryOp::Mul => zip(ctx, a, b, T::times),
         BinaryOp::Div => {
-            let integers = a.dtype().is_integer();
-            if integers && !a.is_empty() && b.as_slice::<T>()?.contains(&T::ZERO) {
-                return Err(OpError::DivisionByZero);
-            }
+            check_divisor::<T>(a, b)?;
             zip(ctx, a, b, T::over)
+        }
+        BinaryOp::Mod { fmod } => {
+            if !fmod && a.dtype().is_float() {
+                return Err(OpError::Attribute(format!("Mod of {} needs fmod", a.dtype())));
+            }
+            check_divisor::<T>(a, b)?;
+            if fmod { zip(ctx, a, b, T::rest) } else { zip(ctx, a, b, modulo::<T>) }
+        }
+        BinaryOp::PRelu => {
+            if !broadcasts_to(b.dims(), a.dims()) {
+                let (slope, x) = (b.dims(), a.dims());
+                return Err(OpError::Shape(format!(
+                    "a slope of shape {slope:?} does not broadcast to {x:?}"
+                )));
+            }
+            zip(ctx, a, b, |x, slope: T| if x < T::ZERO { slope.times(x) } else { x })
         }
         _ => Err(OpError::Unsupported("Binary")),
     }
 }
 
+/// Integers have no quotient by zero.
+fn check_divisor<T: Number>(a: &Tensor, b: &Tensor) -> Result<(), OpError> {
+    let integers = a.dtype().is_integer();
+    if integers && !a.is_empty() && b.as_slice::<T>()?.contains(&T::ZERO) {
+        return Err(OpError::DivisionByZero);
+    }
+    Ok(())
+}
+
+/// What is left after a division, with the sign of the divisor.
+fn modulo<T: Number>(a: T, b: T) -> T {
+    let rest = a.rest(b);
+    if rest != T::ZERO && (rest < T::ZERO) != (b < T::ZERO) { rest.plus(b) } else { rest }
+}
+
 /// `f` of every pair of elements after broadcasting.
-fn zip<T: Element>(
+pub(super) fn zip<A: Element, B: Element, T: Element>(
     ctx: &Context,
     a: &Tensor,
     b: &Tensor,
-    f: impl Fn(T, T) -> T + Sync,
+    f: impl Fn(A, B) -> T + Sync,
 ) -> Result<Tensor, OpError> {
     let dims = broadcast(a.dims(), b.dims())?;
-    let (x, y) = (a.as_slice::<T>()?, b.as_slice::<T>()?);
+    let (x, y) = (a.as_slice::<A>()?, b.as_slice::<B>()?);
     let mut out = ctx.zeros::<T>(&dims)?;
     if out.is_empty() {
         return Ok(Tensor::new(&dims, out)?);

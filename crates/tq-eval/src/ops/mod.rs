@@ -5,17 +5,20 @@ mod cast;
 mod conv;
 mod integer;
 mod layer_norm;
+mod logic;
 mod matmul;
 mod movement;
 mod norm;
 mod pad;
 mod pool;
+mod pow;
 mod quant;
 mod reduce;
 mod select;
 mod unary;
+mod variadic;
 
-use crate::number::{Number, f64_to_bf16, f64_to_f16};
+use crate::number::{f64_to_bf16, f64_to_f16};
 use crate::{OpError, Precision};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -176,6 +179,10 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::MatMul
             | Op::Unary(_)
             | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::IsNaN
+            | Op::IsInf { .. }
+            | Op::Variadic(_)
             | Op::Clip
             | Op::BatchNormalization { .. }
             | Op::MaxPool { .. }
@@ -196,6 +203,15 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::MatMul => one(matmul::matmul(ctx, x.need(0)?, x.need(1)?)),
         Op::Unary(f) => one(unary::unary(ctx, *f, x.need(0)?)),
         Op::Binary(f) => one(binary::binary(ctx, *f, x.need(0)?, x.need(1)?)),
+        Op::Compare(f) => one(logic::compare(ctx, *f, x.need(0)?, x.need(1)?)),
+        Op::Logic(f) => one(logic::logic(ctx, *f, x.need(0)?, x.need(1)?)),
+        Op::Not => one(logic::not(ctx, x.need(0)?)),
+        Op::Bitwise(f) => one(logic::bitwise(ctx, *f, x.need(0)?, x.need(1)?)),
+        Op::BitwiseNot => one(logic::bitwise_not(ctx, x.need(0)?)),
+        Op::IsNaN => one(logic::is_nan(ctx, x.need(0)?)),
+        Op::IsInf { negative, positive } => one(logic::is_inf(ctx, x.need(0)?, *negative, *positive)),
+        Op::Where => one(logic::choose(ctx, x)),
+        Op::Variadic(f) => one(variadic::variadic(ctx, *f, &x.all()?)),
         Op::Clip => one(unary::clip(ctx, x)),
         Op::BatchNormalization { epsilon } => one(norm::batch_normalization(ctx, x, *epsilon)),
         Op::LayerNormalization { axis, epsilon, stash } => {
@@ -227,6 +243,7 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::Shape { start, end } => one(movement::shape(x.need(0)?, *start, *end)),
         Op::Gather { axis } => one(select::gather(ctx, x.need(0)?, x.need(1)?, *axis)),
         Op::Cast { to, saturate } => one(cast::cast(ctx, x.need(0)?, *to, *saturate)),
+        Op::CastLike { saturate } => one(cast::cast(ctx, x.need(0)?, x.need(1)?.dtype(), *saturate)),
         Op::ConstantOfShape { value } => one(movement::constant_of_shape(ctx, x.need(0)?, value)),
         Op::Identity => Ok(vec![x.need(0)?.clone()]),
         Op::Dropout => movement::dropout(ctx, x.need(0)?, n_outputs > 1),
@@ -265,7 +282,7 @@ pub(crate) fn same_dtype(a: &Tensor, b: &Tensor, what: &'static str) -> Result<(
 }
 
 /// A tensor of `dims` whose elements are `f` of those of `x`, one by one.
-pub(crate) fn map<T: Number, U: Element>(
+pub(crate) fn map<T: Element, U: Element>(
     ctx: &Context,
     x: &[T],
     dims: &[usize],

@@ -2,7 +2,7 @@
 
 use super::cast::float_to;
 use super::{CHUNK, Context, Inputs, tensor_of_f64};
-use crate::number::{Real, with_real};
+use crate::number::{Number, with_real};
 use crate::shape::{axis_index, numel};
 use crate::{OpError, Precision};
 use rayon::prelude::*;
@@ -300,7 +300,7 @@ pub(crate) fn dynamic_quantize(ctx: &Context, x: &Tensor) -> Result<Vec<Tensor>,
     let (min, max) = with_real!(wide.dtype(), T => {
         // `min` and `max` pass over NaN.
         let ends = wide.as_slice::<T>()?.iter().fold((0.0, 0.0), |(lo, hi): (T, T), v| (lo.min(*v), hi.max(*v)));
-        Ok::<_, OpError>((Real::to_f64(ends.0) as f32, Real::to_f64(ends.1) as f32))
+        Ok::<_, OpError>((Number::to_f64(ends.0) as f32, Number::to_f64(ends.1) as f32))
     })?;
     let (scale, zero_point) = affine::dynamic_qparams(min, max);
     let scale_dtype = if ctx.precision == Precision::F64 { DType::F64 } else { DType::F32 };

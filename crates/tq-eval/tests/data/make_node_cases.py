@@ -22,51 +22,107 @@ from onnx import TensorProto
 # One a line, in order: those that the import knows.
 OPERATORS = set(
     """
+    Abs
+    Acos
+    Acosh
     Add
+    And
+    Asin
+    Asinh
+    Atan
+    Atanh
     AveragePool
     BatchNormalization
+    BitShift
+    BitwiseAnd
+    BitwiseNot
+    BitwiseOr
+    BitwiseXor
     Cast
+    CastLike
+    Ceil
+    Celu
     Clip
     Concat
     Constant
     ConstantOfShape
     Conv
     ConvInteger
+    Cos
+    Cosh
     DequantizeLinear
     Div
     Dropout
     DynamicQuantizeLinear
     Elu
+    Equal
+    Erf
+    Exp
     Flatten
+    Floor
     Gather
+    Gelu
     Gemm
     GlobalAveragePool
+    Greater
+    GreaterOrEqual
     GroupNormalization
     HardSigmoid
     HardSwish
     Identity
     InstanceNormalization
+    IsInf
+    IsNaN
     LayerNormalization
+    LeakyRelu
+    Less
+    LessOrEqual
+    Log
     MatMul
     MatMulInteger
+    Max
     MaxPool
+    Mean
+    Min
+    Mish
+    Mod
     Mul
+    Neg
+    Not
+    Or
+    PRelu
     Pad
+    Pow
     QLinearConv
     QLinearMatMul
     QuantizeLinear
+    Reciprocal
     ReduceMean
     Relu
     Reshape
+    Round
+    Selu
     Shape
     Sigmoid
+    Sign
+    Sin
+    Sinh
     Slice
     Softmax
+    Softplus
+    Softsign
     Split
+    Sqrt
     Squeeze
     Sub
+    Sum
+    Tan
+    Tanh
+    ThresholdedRelu
     Transpose
     Unsqueeze
+    Where
+    Xor
     """.split()
 )
 MIN_OPSET, MAX_OPSET = 13, 21

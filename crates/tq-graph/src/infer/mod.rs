@@ -8,21 +8,27 @@
 mod bind;
 mod context;
 mod conv;
+mod create;
 mod elementwise;
+mod index;
 mod linear;
 mod movement;
 mod norm;
 mod quant;
+mod reduce;
+mod repeat;
 mod simplify;
 mod slice;
 mod values;
 
 pub use bind::bind;
+pub use create::{integer_range_len, range_len};
 pub use simplify::simplify_shapes;
 
 use crate::tensor::checked_numel;
 use crate::{Graph, GraphError, Op};
 use context::{Context, Fact, MAX_RANK, show};
+use tq_qtypes::DType;
 use values::Content;
 
 /// Elements of followed results that are kept; beyond it nothing more is followed.
@@ -122,19 +128,47 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
         Op::MatMulInteger => linear::matmul_integer(ctx)?,
         Op::QLinearMatMul => linear::qlinear_matmul(ctx)?,
         Op::Unary(op) => elementwise::unary(ctx, *op)?,
-        Op::Binary(_) => elementwise::binary(ctx)?,
+        Op::Binary(op) => elementwise::binary(ctx, *op)?,
+        Op::Compare(op) => elementwise::compare(ctx, *op)?,
+        Op::Logic(_) => elementwise::logic(ctx)?,
+        Op::Not => elementwise::not(ctx)?,
+        Op::Bitwise(op) => elementwise::bitwise(ctx, *op)?,
+        Op::BitwiseNot => elementwise::bitwise_not(ctx)?,
+        Op::IsNaN | Op::IsInf { .. } => elementwise::test(ctx)?,
+        Op::Where => elementwise::choose(ctx)?,
+        Op::Variadic(op) => elementwise::variadic(ctx, *op)?,
         Op::Clip => elementwise::clip(ctx)?,
         Op::BatchNormalization { .. } => elementwise::batch_normalization(ctx)?,
         Op::LayerNormalization { axis, stash, .. } => return norm::layer(ctx, *axis, *stash),
         Op::InstanceNormalization { .. } => norm::instance(ctx)?,
         Op::GroupNormalization { groups, .. } => norm::group(ctx, *groups)?,
-        Op::Softmax { axis } => elementwise::softmax(ctx, *axis)?,
+        Op::Softmax { axis } | Op::LogSoftmax { axis } | Op::Hardmax { axis } => {
+            elementwise::softmax(ctx, *axis)?
+        }
         Op::Identity => elementwise::identity(ctx),
         Op::Dropout => return elementwise::dropout(ctx),
-        Op::Cast { to, .. } => elementwise::cast(ctx, *to),
-        Op::Reduce { keep_dims, noop_with_empty_axes, .. } => {
-            elementwise::reduce_mean(ctx, *keep_dims, *noop_with_empty_axes)?
+        Op::GatherElements { axis } => index::gather_elements(ctx, *axis)?,
+        Op::GatherND { batch_dims } => index::gather_nd(ctx, *batch_dims)?,
+        Op::ScatterElements { axis, reduction } => index::scatter_elements(ctx, *axis, *reduction)?,
+        Op::ScatterND { reduction } => index::scatter_nd(ctx, *reduction)?,
+        Op::Expand => repeat::expand(ctx)?,
+        Op::Tile => repeat::tile(ctx)?,
+        Op::Trilu { .. } => repeat::trilu(ctx)?,
+        Op::DepthToSpace { block, .. } => repeat::depth_to_space(ctx, *block)?,
+        Op::SpaceToDepth { block } => repeat::space_to_depth(ctx, *block)?,
+        Op::Size => Fact::new(Some(DType::I64), Some(Vec::new())),
+        Op::NonZero => create::non_zero(ctx)?,
+        Op::Range => create::range(ctx)?,
+        Op::OneHot { axis } => create::one_hot(ctx, *axis)?,
+        Op::EyeLike { dtype, .. } => create::eye_like(ctx, *dtype)?,
+        Op::Cast { to, .. } => elementwise::cast(ctx, Some(*to)),
+        Op::CastLike { .. } => elementwise::cast(ctx, ctx.dtype(1)),
+        Op::Reduce { kind, keep_dims, noop_with_empty_axes } => {
+            reduce::reduce(ctx, *kind, *keep_dims, *noop_with_empty_axes)?
         }
+        Op::ArgMax(attrs) | Op::ArgMin(attrs) => reduce::arg(ctx, *attrs)?,
+        Op::TopK { axis, .. } => return reduce::top_k(ctx, *axis),
+        Op::CumSum { .. } => reduce::cumulative_sum(ctx)?,
         Op::Flatten { axis } => movement::flatten(ctx, *axis)?,
         Op::Reshape { allow_zero } => movement::reshape(ctx, *allow_zero)?,
         Op::Transpose { perm } => movement::transpose(ctx, perm.as_deref())?,

@@ -8,8 +8,8 @@ mod reduce;
 mod signature;
 mod window;
 
-pub use elementwise::{BinaryOp, UnaryOp};
-pub use reduce::ReduceKind;
+pub use elementwise::{BinaryOp, BitwiseOp, CompareOp, LogicOp, UnaryOp, VariadicOp};
+pub use reduce::{ArgAttrs, ReduceKind};
 pub use window::{ConvAttrs, Padding, PoolAttrs};
 
 use crate::Tensor;
@@ -26,6 +26,21 @@ pub enum PadMode {
     Edge,
     /// As if the tensor went round.
     Wrap,
+}
+
+/// What Scatter does with an element that is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScatterReduction {
+    /// Replaces it; of several updates of one element the last stays.
+    None,
+    /// Adds to it.
+    Add,
+    /// Multiplies it.
+    Mul,
+    /// Takes the larger one.
+    Max,
+    /// Takes the smaller one.
+    Min,
 }
 
 /// An operator with its attributes. Doc comments list inputs -> outputs.
@@ -51,6 +66,29 @@ pub enum Op {
     Unary(UnaryOp),
     /// `a, b -> y`, element by element with broadcasting.
     Binary(BinaryOp),
+    /// `a, b -> bool`, element by element with broadcasting.
+    Compare(CompareOp),
+    /// `a, b -> bool`, element by element with broadcasting.
+    Logic(LogicOp),
+    /// `x -> bool`: the other truth value.
+    Not,
+    /// `a, b -> y`, element by element with broadcasting.
+    Bitwise(BitwiseOp),
+    /// `x -> y`: all bits the other way round.
+    BitwiseNot,
+    /// `x -> bool`.
+    IsNaN,
+    /// `x -> bool`.
+    IsInf {
+        /// Whether negative infinity counts.
+        negative: bool,
+        /// Whether positive infinity counts.
+        positive: bool,
+    },
+    /// `condition, a, b -> y`: elements of `a` where true, of `b` where false, with broadcasting of all three.
+    Where,
+    /// `x... -> y`, element by element with broadcasting.
+    Variadic(VariadicOp),
     /// `x[, min[, max]] -> y`.
     Clip,
     /// `x, scale, bias, mean, var -> y`, with the given statistics.
@@ -107,6 +145,26 @@ pub enum Op {
         /// Whether no axes means no reduction instead of a full one.
         noop_with_empty_axes: bool,
     },
+    /// `x -> positions`: where the largest elements along an axis are.
+    ArgMax(ArgAttrs),
+    /// `x -> positions`: where the smallest elements along an axis are.
+    ArgMin(ArgAttrs),
+    /// `x, k -> values, positions`: the k first elements of an axis in order, of equal ones the first.
+    TopK {
+        /// Axis, may be negative.
+        axis: i64,
+        /// Whether the largest elements come first instead of the smallest.
+        largest: bool,
+        /// Whether the order of the results is asked for. They are always sorted.
+        sorted: bool,
+    },
+    /// `x, axis -> y`: running sums.
+    CumSum {
+        /// Whether each sum leaves its own element out.
+        exclusive: bool,
+        /// Whether it starts at the end.
+        reverse: bool,
+    },
     /// `x -> y`: two axes, split before `axis` (which may be negative).
     Flatten {
         /// First axis of the second part.
@@ -155,10 +213,77 @@ pub enum Op {
         /// Axis, may be negative.
         axis: i64,
     },
+    /// `x, indices -> y`: `indices` has the rank of `x` and tells for each element of the output which one of its
+    /// line along the axis it is.
+    GatherElements {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x, indices -> y`: the last axis of `indices` holds positions in the leading axes of `x`.
+    GatherND {
+        /// How many leading axes both have in common.
+        batch_dims: usize,
+    },
+    /// `x, indices, updates -> y`: the inverse of GatherElements.
+    ScatterElements {
+        /// Axis, may be negative.
+        axis: i64,
+        /// What becomes of the element that was there.
+        reduction: ScatterReduction,
+    },
+    /// `x, indices, updates -> y`: the inverse of GatherND.
+    ScatterND {
+        /// What becomes of the element that was there.
+        reduction: ScatterReduction,
+    },
+    /// `x, shape -> y`: repeated to the shape that `x` and `shape` broadcast to.
+    Expand,
+    /// `x, repeats -> y`: copies side by side along every axis.
+    Tile,
+    /// `x[, k] -> y`: the upper or lower triangle of each matrix, zero elsewhere.
+    Trilu {
+        /// Which triangle stays.
+        upper: bool,
+    },
+    /// `x -> y`: channels become blocks of `block` by `block` elements.
+    DepthToSpace {
+        /// Extent of a block.
+        block: usize,
+        /// Whether the channel (instead of the place in the block) is the outer part of the old channel (mode `CRD`).
+        channel_first: bool,
+    },
+    /// `x -> y`: blocks of `block` by `block` elements become channels.
+    SpaceToDepth {
+        /// Extent of a block.
+        block: usize,
+    },
+    /// `x -> n`: the number of elements.
+    Size,
+    /// `x -> positions`: one column for each element that is not zero, one row for each axis.
+    NonZero,
+    /// `start, limit, delta -> y`: the numbers from start (with it) to limit (without it).
+    Range,
+    /// `indices, depth, values -> y`: a new axis of `depth` elements, `values[1]` at the index, `values[0]` elsewhere.
+    OneHot {
+        /// Where the new axis stands in the output, may be negative.
+        axis: i64,
+    },
+    /// `x -> y`: a matrix of the shape of `x`, ones on a diagonal, zeros elsewhere.
+    EyeLike {
+        /// Type of the output; that of `x` where absent.
+        dtype: Option<DType>,
+        /// Which diagonal: 0 is the main one, positive ones lie above.
+        k: i64,
+    },
     /// `x -> y`.
     Cast {
         /// Target type.
         to: DType,
+        /// For 8-bit floats: whether too large values become the largest one.
+        saturate: bool,
+    },
+    /// `x, like -> y`, of the type of `like`.
+    CastLike {
         /// For 8-bit floats: whether too large values become the largest one.
         saturate: bool,
     },
@@ -173,6 +298,16 @@ pub enum Op {
     Dropout,
     /// `x -> y`.
     Softmax {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x -> y`: logarithm of the softmax.
+    LogSoftmax {
+        /// Axis, may be negative.
+        axis: i64,
+    },
+    /// `x -> y`: one at the first of the largest elements along the axis, zero elsewhere.
+    Hardmax {
         /// Axis, may be negative.
         axis: i64,
     },

@@ -12,6 +12,15 @@ impl Op {
             Op::MatMul => "MatMul",
             Op::Unary(op) => op.name(),
             Op::Binary(op) => op.name(),
+            Op::Compare(op) => op.name(),
+            Op::Logic(op) => op.name(),
+            Op::Not => "Not",
+            Op::Bitwise(op) => op.name(),
+            Op::BitwiseNot => "BitwiseNot",
+            Op::IsNaN => "IsNaN",
+            Op::IsInf { .. } => "IsInf",
+            Op::Where => "Where",
+            Op::Variadic(op) => op.name(),
             Op::Clip => "Clip",
             Op::BatchNormalization { .. } => "BatchNormalization",
             Op::LayerNormalization { .. } => "LayerNormalization",
@@ -21,6 +30,10 @@ impl Op {
             Op::AveragePool { .. } => "AveragePool",
             Op::GlobalAveragePool => "GlobalAveragePool",
             Op::Reduce { kind, .. } => kind.name(),
+            Op::ArgMax(_) => "ArgMax",
+            Op::ArgMin(_) => "ArgMin",
+            Op::TopK { .. } => "TopK",
+            Op::CumSum { .. } => "CumSum",
             Op::Flatten { .. } => "Flatten",
             Op::Reshape { .. } => "Reshape",
             Op::Transpose { .. } => "Transpose",
@@ -32,11 +45,28 @@ impl Op {
             Op::Pad { .. } => "Pad",
             Op::Shape { .. } => "Shape",
             Op::Gather { .. } => "Gather",
+            Op::GatherElements { .. } => "GatherElements",
+            Op::GatherND { .. } => "GatherND",
+            Op::ScatterElements { .. } => "ScatterElements",
+            Op::ScatterND { .. } => "ScatterND",
+            Op::Expand => "Expand",
+            Op::Tile => "Tile",
+            Op::Trilu { .. } => "Trilu",
+            Op::DepthToSpace { .. } => "DepthToSpace",
+            Op::SpaceToDepth { .. } => "SpaceToDepth",
+            Op::Size => "Size",
+            Op::NonZero => "NonZero",
+            Op::Range => "Range",
+            Op::OneHot { .. } => "OneHot",
+            Op::EyeLike { .. } => "EyeLike",
             Op::Cast { .. } => "Cast",
+            Op::CastLike { .. } => "CastLike",
             Op::ConstantOfShape { .. } => "ConstantOfShape",
             Op::Identity => "Identity",
             Op::Dropout => "Dropout",
             Op::Softmax { .. } => "Softmax",
+            Op::LogSoftmax { .. } => "LogSoftmax",
+            Op::Hardmax { .. } => "Hardmax",
             Op::QuantizeLinear { .. } => "QuantizeLinear",
             Op::DequantizeLinear { .. } => "DequantizeLinear",
             Op::DynamicQuantizeLinear => "DynamicQuantizeLinear",
@@ -53,24 +83,54 @@ impl Op {
         match self {
             Op::Conv(_) | Op::Gemm { .. } | Op::LayerNormalization { .. } => (2, 3),
             Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } => (3, 3),
-            Op::MatMul | Op::Binary(_) | Op::Reshape { .. } | Op::Unsqueeze | Op::Gather { .. } => (2, 2),
+            Op::MatMul
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Logic(_)
+            | Op::Bitwise(_)
+            | Op::CastLike { .. }
+            | Op::TopK { .. }
+            | Op::CumSum { .. }
+            | Op::Reshape { .. }
+            | Op::Unsqueeze
+            | Op::Gather { .. }
+            | Op::GatherElements { .. }
+            | Op::GatherND { .. }
+            | Op::Expand
+            | Op::Tile => (2, 2),
             Op::Unary(_)
+            | Op::Not
+            | Op::BitwiseNot
+            | Op::IsNaN
+            | Op::IsInf { .. }
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
             | Op::GlobalAveragePool
             | Op::Flatten { .. }
             | Op::Transpose { .. }
             | Op::Shape { .. }
+            | Op::Size
+            | Op::NonZero
+            | Op::EyeLike { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
             | Op::Cast { .. }
             | Op::ConstantOfShape { .. }
             | Op::Identity
             | Op::Dropout
             | Op::Softmax { .. }
+            | Op::LogSoftmax { .. }
+            | Op::Hardmax { .. }
+            | Op::ArgMax(_)
+            | Op::ArgMin(_)
             | Op::DynamicQuantizeLinear => (1, 1),
             Op::Clip => (1, 3),
             Op::BatchNormalization { .. } => (5, 5),
-            Op::Reduce { .. } | Op::Squeeze | Op::Split { .. } => (1, 2),
-            Op::Concat { .. } => (1, usize::MAX),
+            Op::Reduce { .. } | Op::Squeeze | Op::Split { .. } | Op::Trilu { .. } => (1, 2),
+            Op::Concat { .. } | Op::Variadic(_) => (1, usize::MAX),
+            Op::Where | Op::ScatterElements { .. } | Op::ScatterND { .. } | Op::Range | Op::OneHot { .. } => {
+                (3, 3)
+            }
             Op::Slice => (3, 5),
             Op::Pad { .. } => (2, 4),
             Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => (2, 3),
@@ -85,6 +145,7 @@ impl Op {
     pub const fn output_arity(&self) -> (usize, usize) {
         match self {
             Op::MaxPool { .. } | Op::Dropout => (1, 2),
+            Op::TopK { .. } => (2, 2),
             Op::Split { .. } => (1, usize::MAX),
             Op::LayerNormalization { .. } => (1, 3),
             Op::DynamicQuantizeLinear => (3, 3),

@@ -344,14 +344,18 @@ impl<'g> Matcher<'g> {
     /// Two tensors of codes; or one, and a constant number that makes it a function of one code.
     fn binary(&self, node: &Node, b: BinaryOp) -> Match<(OperatorKind, Vec<Codes>)> {
         let both = [self.activation(node, 0), self.activation(node, 1)];
-        let is_constant = |i: usize| node.input(i).is_some_and(|v| self.constant_reals(v).is_some());
-        let is_number =
-            |i: usize| node.input(i).and_then(|v| self.constant_reals(v)).is_some_and(|r| r.len() == 1);
+        // An exponent may be a constant of any type.
+        let len = |i: usize| {
+            let v = node.input(i)?;
+            self.constant_dims(v).map(|dims| dims.iter().product::<usize>())
+        };
+        let is_constant = |i: usize| len(i).is_some();
+        let is_number = |i: usize| len(i) == Some(1);
         let kind = match b {
             BinaryOp::Add => Some(OperatorKind::Add),
             BinaryOp::Sub => Some(OperatorKind::Sub),
             BinaryOp::Mul => Some(OperatorKind::Mul),
-            BinaryOp::Div => None,
+            _ => None,
         };
         match (both, kind) {
             ([Ok(x), _], _) if is_number(1) && !is_constant(0) => Ok((OperatorKind::Lookup, vec![x])),

@@ -1,7 +1,7 @@
 //! Operators as text.
 
 use crate::Op;
-use crate::op::{ConvAttrs, Padding, PoolAttrs, UnaryOp};
+use crate::op::{BinaryOp, BitwiseOp, ConvAttrs, Padding, PoolAttrs, ScatterReduction, UnaryOp};
 use std::fmt;
 use tq_qtypes::DType;
 
@@ -52,12 +52,27 @@ impl Attributes<'_, '_> {
 
     fn unary(&mut self, op: UnaryOp) -> fmt::Result {
         match op {
-            UnaryOp::Elu { alpha } => self.put("alpha", alpha),
+            UnaryOp::LeakyRelu { alpha }
+            | UnaryOp::ThresholdedRelu { alpha }
+            | UnaryOp::Elu { alpha }
+            | UnaryOp::Celu { alpha } => self.put("alpha", alpha),
+            UnaryOp::Selu { alpha, gamma } => {
+                self.put("alpha", alpha)?;
+                self.put("gamma", gamma)
+            }
+            UnaryOp::Gelu { tanh } => self.flag("tanh", tanh),
             UnaryOp::HardSigmoid { alpha, beta } => {
                 self.put("alpha", alpha)?;
                 self.put("beta", beta)
             }
-            UnaryOp::Relu | UnaryOp::Sigmoid | UnaryOp::HardSwish => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    fn reduction(&mut self, reduction: ScatterReduction) -> fmt::Result {
+        match reduction {
+            ScatterReduction::None => Ok(()),
+            other => self.put("reduction", format_args!("{other:?}")),
         }
     }
 
@@ -83,6 +98,14 @@ impl Attributes<'_, '_> {
                 self.put("epsilon", epsilon)?;
                 self.put("groups", groups)
             }
+            Op::Binary(BinaryOp::Mod { fmod }) => self.flag("fmod", *fmod),
+            Op::Bitwise(BitwiseOp::Shift { left }) => {
+                self.put("direction", if *left { "left" } else { "right" })
+            }
+            Op::IsInf { negative, positive } => {
+                self.put("negative", negative)?;
+                self.put("positive", positive)
+            }
             Op::MaxPool { attrs, column_major } => {
                 self.pool(attrs)?;
                 self.flag("column_major", *column_major)
@@ -99,9 +122,45 @@ impl Attributes<'_, '_> {
             | Op::Concat { axis }
             | Op::Split { axis }
             | Op::Gather { axis }
-            | Op::Softmax { axis } => self.put("axis", axis),
+            | Op::GatherElements { axis }
+            | Op::OneHot { axis }
+            | Op::Softmax { axis }
+            | Op::LogSoftmax { axis }
+            | Op::Hardmax { axis } => self.put("axis", axis),
+            Op::ArgMax(a) | Op::ArgMin(a) => {
+                self.put("axis", a.axis)?;
+                self.put("keep_dims", a.keep_dims)?;
+                self.flag("select_last", a.select_last)
+            }
+            Op::TopK { axis, largest, sorted } => {
+                self.put("axis", axis)?;
+                self.put("largest", largest)?;
+                self.put("sorted", sorted)
+            }
+            Op::CumSum { exclusive, reverse } => {
+                self.flag("exclusive", *exclusive)?;
+                self.flag("reverse", *reverse)
+            }
             Op::Reshape { allow_zero } => self.flag("allow_zero", *allow_zero),
             Op::Transpose { perm: Some(perm) } => self.list("perm", perm),
+            Op::GatherND { batch_dims } => self.put("batch_dims", batch_dims),
+            Op::ScatterElements { axis, reduction } => {
+                self.put("axis", axis)?;
+                self.reduction(*reduction)
+            }
+            Op::ScatterND { reduction } => self.reduction(*reduction),
+            Op::Trilu { upper } => self.put("upper", upper),
+            Op::DepthToSpace { block, channel_first } => {
+                self.put("block", block)?;
+                self.flag("channel_first", *channel_first)
+            }
+            Op::SpaceToDepth { block } => self.put("block", block),
+            Op::EyeLike { dtype, k } => {
+                if let Some(d) = dtype {
+                    self.put("dtype", d)?;
+                }
+                self.put("k", k)
+            }
             Op::Pad { mode } => self.put("mode", format_args!("{mode:?}")),
             Op::Shape { start, end } => {
                 self.put("start", start)?;
@@ -110,6 +169,13 @@ impl Attributes<'_, '_> {
             Op::Cast { to, saturate } => {
                 self.put("to", to)?;
                 if *saturate { Ok(()) } else { self.put("saturate", false) }
+            }
+            Op::CastLike { saturate } => {
+                if *saturate {
+                    Ok(())
+                } else {
+                    self.put("saturate", false)
+                }
             }
             Op::ConstantOfShape { value } => self.put("value", format_args!("{value:?}")),
             Op::QuantizeLinear { axis, block_size, output_dtype, saturate } => {
@@ -128,12 +194,25 @@ impl Attributes<'_, '_> {
             }
             Op::MatMul
             | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Logic(_)
+            | Op::Not
+            | Op::Bitwise(_)
+            | Op::BitwiseNot
+            | Op::IsNaN
+            | Op::Where
+            | Op::Variadic(_)
             | Op::Clip
             | Op::GlobalAveragePool
             | Op::Transpose { perm: None }
             | Op::Squeeze
             | Op::Unsqueeze
             | Op::Slice
+            | Op::Expand
+            | Op::Tile
+            | Op::Size
+            | Op::NonZero
+            | Op::Range
             | Op::Identity
             | Op::Dropout
             | Op::DynamicQuantizeLinear

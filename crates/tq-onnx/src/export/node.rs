@@ -4,8 +4,10 @@ use super::Writer;
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{AttributeProto, NodeProto};
 use crate::types::{self, Lack};
-use crate::{OnnxError, tensor};
-use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
+use crate::{OnnxError, tensor, versions};
+use tq_graph::op::{
+    BinaryOp, BitwiseOp, ConvAttrs, Op, PadMode, Padding, PoolAttrs, ScatterReduction, UnaryOp,
+};
 use tq_graph::{Graph, GraphError, Node, Tensor, dim};
 use tq_qtypes::DType;
 
@@ -35,11 +37,15 @@ impl Writer<'_> {
             needs: lack.needs,
             what: lack.what,
         };
-        types::check(self.graph, node, opset).map_err(not_expressible)?;
-        if node.op == Op::Unary(UnaryOp::HardSwish) && self.opset < 14 {
+        let since = versions::since(node.op.name());
+        if node.op == Op::Unary(UnaryOp::HardSwish) && opset < since {
             self.hard_swish(node);
             return Ok(());
         }
+        if opset < since {
+            return Err(not_expressible(Lack { what: "the operator".into(), needs: since }));
+        }
+        types::check(self.graph, node, opset).map_err(not_expressible)?;
         let mut out = NodeProto {
             name: Some(node.name.clone()),
             op_type: Some(node.op.name().to_owned()),
@@ -76,8 +82,8 @@ impl Writer<'_> {
     /// How many of the node's inputs are inputs in the file too.
     fn inputs_in_attributes(&self, node: &Node) -> usize {
         match node.op {
-            Op::Reduce { .. } if self.opset < 18 => 1,
             Op::GroupNormalization { .. } => 1,
+            Op::Reduce { kind, .. } if self.opset < versions::axes_are_input(kind) => 1,
             _ => node.inputs.len(),
         }
     }
@@ -125,9 +131,10 @@ impl Writer<'_> {
                 int("transA", i64::from(*trans_a)),
                 int("transB", i64::from(*trans_b)),
             ],
-            Op::Unary(UnaryOp::Elu { alpha }) => vec![float("alpha", *alpha)],
-            Op::Unary(UnaryOp::HardSigmoid { alpha, beta }) => {
-                vec![float("alpha", *alpha), float("beta", *beta)]
+            Op::Unary(op) => unary(*op),
+            Op::Binary(BinaryOp::Mod { fmod }) => vec![int("fmod", i64::from(*fmod))],
+            Op::Bitwise(BitwiseOp::Shift { left }) => {
+                vec![text("direction", if *left { "LEFT" } else { "RIGHT" })]
             }
             Op::BatchNormalization { epsilon } | Op::InstanceNormalization { epsilon } => {
                 vec![float("epsilon", *epsilon)]
@@ -139,6 +146,10 @@ impl Writer<'_> {
                 self.group_parameters(node, *groups, out)?;
                 vec![float("epsilon", *epsilon), size("num_groups", *groups)]
             }
+            Op::IsInf { negative, positive } => vec![
+                int("detect_negative", i64::from(*negative)),
+                int("detect_positive", i64::from(*positive)),
+            ],
             Op::MaxPool { attrs, column_major } => {
                 let mut list = pool(attrs);
                 list.push(ints("dilations", &attrs.dilations));
@@ -161,12 +172,53 @@ impl Writer<'_> {
                 }
                 list
             }
-            Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes } => {
-                reduce_mean(graph, node, opset, *keep_dims, *noop_with_empty_axes)?
+            Op::Reduce { kind, keep_dims, noop_with_empty_axes } => {
+                let input = versions::axes_are_input(*kind);
+                reduce(graph, node, (opset, input), *keep_dims, *noop_with_empty_axes)?
             }
-            Op::Flatten { axis } | Op::Concat { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
-                vec![int("axis", *axis)]
+            Op::ArgMax(a) | Op::ArgMin(a) => vec![
+                int("axis", a.axis),
+                int("keepdims", i64::from(a.keep_dims)),
+                int("select_last_index", i64::from(a.select_last)),
+            ],
+            Op::TopK { axis, largest, sorted } => {
+                vec![
+                    int("axis", *axis),
+                    int("largest", i64::from(*largest)),
+                    int("sorted", i64::from(*sorted)),
+                ]
             }
+            Op::CumSum { exclusive, reverse } => {
+                vec![int("exclusive", i64::from(*exclusive)), int("reverse", i64::from(*reverse))]
+            }
+            Op::Flatten { axis }
+            | Op::Concat { axis }
+            | Op::Gather { axis }
+            | Op::GatherElements { axis }
+            | Op::OneHot { axis }
+            | Op::Softmax { axis }
+            | Op::LogSoftmax { axis }
+            | Op::Hardmax { axis } => vec![int("axis", *axis)],
+            Op::GatherND { batch_dims } => vec![size("batch_dims", *batch_dims)],
+            Op::ScatterElements { axis, reduction } => {
+                let mut list = vec![int("axis", *axis)];
+                list.extend(scatter(*reduction, opset)?);
+                list
+            }
+            Op::ScatterND { reduction } => scatter(*reduction, opset)?.into_iter().collect(),
+            Op::Trilu { upper } => vec![int("upper", i64::from(*upper))],
+            Op::DepthToSpace { block, channel_first } => {
+                vec![size("blocksize", *block), text("mode", if *channel_first { "CRD" } else { "DCR" })]
+            }
+            Op::SpaceToDepth { block } => vec![size("blocksize", *block)],
+            Op::EyeLike { dtype: to, k } => {
+                let mut list = vec![int("k", *k)];
+                if let Some(to) = to {
+                    list.push(dtype("dtype", *to)?);
+                }
+                list
+            }
+            Op::CastLike { saturate: false } if opset >= 19 => vec![int("saturate", 0)],
             Op::Reshape { allow_zero: false } => Vec::new(),
             Op::Reshape { allow_zero: true } if opset < 14 => return lack("a zero in the shape", 14),
             Op::Reshape { allow_zero: true } => vec![int("allowzero", 1)],
@@ -342,16 +394,29 @@ fn pool(attrs: &PoolAttrs) -> Vec<AttributeProto> {
     ]
 }
 
-/// Below opset 18 the axes are an attribute, so they must be known.
-fn reduce_mean(
+fn unary(op: UnaryOp) -> Vec<AttributeProto> {
+    match op {
+        UnaryOp::LeakyRelu { alpha }
+        | UnaryOp::ThresholdedRelu { alpha }
+        | UnaryOp::Elu { alpha }
+        | UnaryOp::Celu { alpha } => vec![float("alpha", alpha)],
+        UnaryOp::Selu { alpha, gamma } => vec![float("alpha", alpha), float("gamma", gamma)],
+        UnaryOp::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
+        UnaryOp::Gelu { tanh } => vec![text("approximate", if tanh { "tanh" } else { "none" })],
+        _ => Vec::new(),
+    }
+}
+
+/// Below opset `input` the axes are an attribute, so they must be known.
+fn reduce(
     graph: &Graph,
     node: &Node,
-    opset: i64,
+    (opset, input): (i64, i64),
     keep_dims: bool,
     noop: bool,
 ) -> Result<Vec<AttributeProto>, Error> {
     let mut list = vec![int("keepdims", i64::from(keep_dims))];
-    if opset >= 18 {
+    if opset >= input {
         if noop {
             list.push(int("noop_with_empty_axes", 1));
         }
@@ -361,15 +426,26 @@ fn reduce_mean(
         None => Vec::new(),
         Some(_) => match graph.const_input(node, 1).and_then(Tensor::to_i64_vec) {
             Some(axes) => axes,
-            None => return lack("axes that are not constant", 18),
+            None => return lack("axes that are not constant", input),
         },
     };
     if !axes.is_empty() {
         list.push(int64s("axes", axes));
     } else if noop {
-        return lack("noop_with_empty_axes", 18);
+        return lack("noop_with_empty_axes", input);
     }
     Ok(list)
+}
+
+fn scatter(reduction: ScatterReduction, opset: i64) -> Result<Option<AttributeProto>, Error> {
+    let (name, needs) = match reduction {
+        ScatterReduction::None => return Ok(None),
+        ScatterReduction::Add => ("add", 16),
+        ScatterReduction::Mul => ("mul", 16),
+        ScatterReduction::Max => ("max", 18),
+        ScatterReduction::Min => ("min", 18),
+    };
+    if opset < needs { lack(format!("reduction {name}"), needs) } else { Ok(Some(text("reduction", name))) }
 }
 
 fn pad(node: &Node, opset: i64, mode: PadMode) -> Result<AttributeProto, Error> {

@@ -7,7 +7,7 @@ use crate::names::Names;
 use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::proto::{tensor_shape_proto, type_proto};
 use crate::tensor::{self, MAX_RANK, Problem};
-use crate::{MAX_OPSET, MIN_OPSET, OnnxError, UnsupportedItem};
+use crate::{MAX_OPSET, MIN_OPSET, OnnxError, UnsupportedItem, versions};
 use std::collections::{HashMap, HashSet};
 use tq_graph::op::Op;
 use tq_graph::{Dim, Graph, Node, Shape, Tensor, ValueId};
@@ -85,18 +85,11 @@ fn versions(model: &ModelProto) -> Result<i64, OnnxError> {
 /// Whether every operator of a model of `opset` is still the same at [`MIN_OPSET`]: then the model means the same
 /// there. Most of the ONNX project's own test cases for convolutions and pools are that old.
 fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
-    model.graph.iter().flat_map(|g| &g.node).all(|n| {
-        let since = match n.op_type() {
-            "GlobalAveragePool" => 1,
-            "Elu" | "HardSigmoid" | "InstanceNormalization" => 6,
-            "BatchNormalization" | "ConstantOfShape" => 9,
-            "ConvInteger" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" => 10,
-            "AveragePool" | "Conv" | "DynamicQuantizeLinear" => 11,
-            "Constant" | "Dropout" | "MaxPool" => 12,
-            _ => MIN_OPSET,
-        };
-        is_onnx(n.domain()) && since <= opset
-    })
+    model
+        .graph
+        .iter()
+        .flat_map(|g| &g.node)
+        .all(|n| is_onnx(n.domain()) && versions::unchanged_since(n.op_type()) <= opset)
 }
 
 /// Whether a domain is ONNX's own, which has two spellings.

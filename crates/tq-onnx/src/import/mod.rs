@@ -1,9 +1,12 @@
 //! From a file to a graph.
 
+mod elementwise;
 mod graph;
 mod hard_swish;
+mod index;
 mod operator;
 mod ranks;
+mod reduce;
 mod window;
 
 use crate::external::Folder;

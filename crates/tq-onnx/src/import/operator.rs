@@ -3,13 +3,14 @@
 //! Defaults are those of the operator's version at the model's opset; what the operator does not have at that
 //! version is not accepted.
 
-use super::window;
+use super::{elementwise, index, reduce, window};
 use crate::attributes::Attributes;
 use crate::external::Folder;
 use crate::proto::NodeProto;
 use crate::tensor::{self, Problem};
+use crate::versions;
 use std::collections::HashMap;
-use tq_graph::op::{BinaryOp, Op, PadMode, ReduceKind, UnaryOp};
+use tq_graph::op::{Op, PadMode};
 use tq_graph::{Tensor, dim};
 use tq_qtypes::DType;
 
@@ -29,13 +30,13 @@ pub(super) struct Surroundings<'a> {
     pub(super) ranks: &'a super::ranks::Ranks<'a>,
 }
 
-type Result<T> = std::result::Result<T, Problem>;
+pub(super) type Result<T> = std::result::Result<T, Problem>;
 
-fn malformed<T>(message: String) -> Result<T> {
+pub(super) fn malformed<T>(message: String) -> Result<T> {
     Err(Problem::Malformed(message))
 }
 
-fn unsupported<T>(reason: impl Into<String>) -> Result<T> {
+pub(super) fn unsupported<T>(reason: impl Into<String>) -> Result<T> {
     Err(Problem::Unsupported(reason.into()))
 }
 
@@ -49,6 +50,10 @@ pub(super) fn convert<'a>(
     let attributes = Attributes::new(node)?;
     let mut inputs = node.input.len();
     let mut appended = None;
+    let since = versions::since(node.op_type());
+    if opset < since {
+        return unsupported(format!("needs opset {since}"));
+    }
     let op = match node.op_type() {
         "Conv" => Op::Conv(conv_attributes(&attributes, node, around, 1)?),
         "ConvInteger" => Op::ConvInteger(conv_attributes(&attributes, node, around, 1)?),
@@ -60,29 +65,14 @@ pub(super) fn convert<'a>(
             trans_b: attributes.int("transB", 0)? != 0,
         },
         "MatMul" => Op::MatMul,
-        "Relu" => Op::Unary(UnaryOp::Relu),
-        "Elu" => Op::Unary(UnaryOp::Elu { alpha: attributes.float("alpha", 1.0)? }),
-        "Sigmoid" => Op::Unary(UnaryOp::Sigmoid),
-        "HardSigmoid" => Op::Unary(UnaryOp::HardSigmoid {
-            alpha: attributes.float("alpha", 0.2)?,
-            beta: attributes.float("beta", 0.5)?,
-        }),
-        "HardSwish" if opset < 14 => return unsupported("needs opset 14"),
-        "HardSwish" => Op::Unary(UnaryOp::HardSwish),
-        "Add" => Op::Binary(BinaryOp::Add),
-        "Sub" => Op::Binary(BinaryOp::Sub),
-        "Mul" => Op::Binary(BinaryOp::Mul),
-        "Div" => Op::Binary(BinaryOp::Div),
         "Clip" => Op::Clip,
         "BatchNormalization" => batch_normalization(&attributes, node, opset)?,
-        "LayerNormalization" if opset < 17 => return unsupported("needs opset 17"),
         "LayerNormalization" => Op::LayerNormalization {
             axis: attributes.int("axis", -1)?,
             epsilon: attributes.float("epsilon", 1e-5)?,
             stash: stash_type(&attributes)?,
         },
         "InstanceNormalization" => Op::InstanceNormalization { epsilon: attributes.float("epsilon", 1e-5)? },
-        "GroupNormalization" if opset < 18 => return unsupported("needs opset 18"),
         "GroupNormalization" => {
             if opset >= 21 {
                 // Where the mean is computed in: never less than f32 here.
@@ -102,18 +92,6 @@ pub(super) fn convert<'a>(
             count_include_pad: attributes.flag("count_include_pad", false)?,
         },
         "GlobalAveragePool" => Op::GlobalAveragePool,
-        "ReduceMean" => {
-            let keep_dims = attributes.flag("keepdims", true)?;
-            if opset < 18 {
-                if node.input.len() > 1 {
-                    return malformed(format!("{} inputs, one at opset {opset}", node.input.len()));
-                }
-                let axes = attributes.ints("axes")?.filter(|a| !a.is_empty());
-                appended = axes.map(|a| ("axes", Tensor::vector(a.to_vec())));
-            }
-            let noop = opset >= 18 && attributes.flag("noop_with_empty_axes", false)?;
-            Op::Reduce { kind: ReduceKind::Mean, keep_dims, noop_with_empty_axes: noop }
-        }
         "Flatten" => Op::Flatten { axis: attributes.int("axis", 1)? },
         "Reshape" => Op::Reshape { allow_zero: opset >= 14 && attributes.flag("allowzero", false)? },
         "Transpose" => Op::Transpose { perm: permutation(&attributes)? },
@@ -128,7 +106,6 @@ pub(super) fn convert<'a>(
         "Pad" => pad(&attributes, node, opset)?,
         "Shape" if opset < 15 => Op::Shape { start: 0, end: None },
         "Shape" => Op::Shape { start: attributes.int("start", 0)?, end: attributes.int_opt("end")? },
-        "Gather" => Op::Gather { axis: attributes.int("axis", 0)? },
         "Cast" => Op::Cast {
             to: match attributes.int_opt("to")? {
                 Some(to) => dtype(to)?,
@@ -136,6 +113,7 @@ pub(super) fn convert<'a>(
             },
             saturate: if opset < 19 { true } else { attributes.flag("saturate", true)? },
         },
+        "CastLike" => Op::CastLike { saturate: opset < 19 || attributes.flag("saturate", true)? },
         "ConstantOfShape" => Op::ConstantOfShape { value: fill_value(&attributes, folder)? },
         "Identity" => Op::Identity,
         "Dropout" => {
@@ -143,7 +121,6 @@ pub(super) fn convert<'a>(
             inputs = inputs.min(1);
             Op::Dropout
         }
-        "Softmax" => Op::Softmax { axis: attributes.int("axis", -1)? },
         "QuantizeLinear" => Op::QuantizeLinear {
             axis: attributes.int("axis", 1)?,
             block_size: block_size(&attributes, opset)?,
@@ -164,7 +141,18 @@ pub(super) fn convert<'a>(
         "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
         "MatMulInteger" => Op::MatMulInteger,
         "QLinearMatMul" => Op::QLinearMatMul,
-        _ => return unsupported(""),
+        name => {
+            if let Some(op) = elementwise::operator(name, &attributes)? {
+                op
+            } else if let Some(op) = index::operator(name, &attributes, opset)? {
+                op
+            } else if let Some((op, axes)) = reduce::operator(node, &attributes, opset)? {
+                appended = axes.map(|axes| ("axes", axes));
+                op
+            } else {
+                return unsupported("");
+            }
+        }
     };
     attributes.finish(opset)?;
     Ok(Converted { op, inputs, appended })
@@ -199,7 +187,7 @@ pub(super) fn constant(node: &NodeProto, folder: &mut Folder) -> Result<Tensor> 
     Ok(value)
 }
 
-fn dtype(code: i64) -> Result<DType> {
+pub(super) fn dtype(code: i64) -> Result<DType> {
     match i32::try_from(code) {
         Ok(code) => tensor::dtype_of(code),
         Err(_) => malformed(format!("element type {code}")),

@@ -3,10 +3,13 @@
 //! Shape arithmetic is ordinary operators on tensors of i64; following their elements as expressions makes the
 //! shapes known that they are used for.
 
-use super::context::{Context, Fact};
+mod elementwise;
+mod movement;
+mod reduce;
+
+use super::context::{Context, Fact, normalize_axis};
 use super::movement::shape_range;
-use super::slice::{axis_slices, bounds};
-use crate::op::{BinaryOp, Op};
+use crate::op::Op;
 use crate::{Dim, Tensor};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 use std::rc::Rc;
@@ -101,7 +104,7 @@ fn conform(content: ArrayD<Dim>, dtype: DType) -> Option<Content> {
 pub(super) fn of_outputs(ctx: &Context<'_>, facts: &[Fact]) -> Vec<Option<Content>> {
     let mut out: Vec<Option<Content>> = facts.iter().map(|_| None).collect();
     if let Op::Split { axis } = ctx.node.op {
-        split(ctx, axis, facts, &mut out);
+        movement::split(ctx, axis, facts, &mut out);
     } else if let (Some(fact), Some(slot)) = (facts.first(), out.first_mut()) {
         *slot = match (fact.dtype, single(ctx, fact)) {
             (Some(dtype), Some(content)) => conform(content, dtype),
@@ -119,8 +122,23 @@ fn single(ctx: &Context<'_>, fact: &Fact) -> Option<ArrayD<Dim>> {
             let content = ctx.content(0)?;
             ArrayD::from_shape_vec(IxDyn(&dims), content.iter().cloned().collect()).ok()
         }
-        Op::Cast { to, .. } => cast(ctx.content(0)?, *to),
-        Op::Binary(op) => binary(*op, ctx.content(0)?, ctx.content(1)?),
+        Op::Cast { .. } | Op::CastLike { .. } => elementwise::cast(ctx.content(0)?, fact.dtype?),
+        Op::Unary(op) => elementwise::unary(*op, ctx.content(0)?),
+        Op::Binary(op) => elementwise::binary(*op, ctx.content(0)?, ctx.content(1)?),
+        Op::Compare(op) => elementwise::compare(*op, ctx.content(0)?, ctx.content(1)?),
+        Op::Logic(op) => elementwise::logic(*op, ctx.content(0)?, ctx.content(1)?),
+        Op::Not => elementwise::not(ctx.content(0)?),
+        Op::Where => elementwise::choose(ctx.content(0)?, ctx.content(1)?, ctx.content(2)?),
+        Op::Variadic(op) => elementwise::variadic(ctx, *op),
+        Op::Reduce { kind, .. } => reduce::reduce(ctx, fact, *kind),
+        Op::Range => reduce::range(ctx),
+        Op::Size => {
+            let size = ctx.shape(0)?.iter().try_fold(Dim::from(1i64), |p, d| p.checked_mul(d))?;
+            Some(ArrayD::from_elem(IxDyn(&[]), size))
+        }
+        Op::Expand => movement::expand(ctx, fact),
+        Op::Tile => movement::tile(ctx, fact),
+        Op::NonZero => movement::non_zero(ctx),
         Op::Shape { start, end } => {
             let input = ctx.shape(0)?;
             let dims = input.get(shape_range(*start, *end, input.len()))?.to_vec();
@@ -144,105 +162,15 @@ fn single(ctx: &Context<'_>, fact: &Fact) -> Option<ArrayD<Dim>> {
             let parts: Option<Vec<&Content>> = (0..ctx.node.inputs.len()).map(|i| ctx.content(i)).collect();
             let parts = parts?;
             let total = parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len()))?;
-            let axis = super::context::normalize_axis(*axis, parts.first()?.ndim())?;
+            let axis = normalize_axis(*axis, parts.first()?.ndim())?;
             let views: Vec<ArrayViewD<'_, Dim>> = parts.iter().map(|p| p.view()).collect();
             if total > MAX_ELEMENTS {
                 return None;
             }
             ndarray::concatenate(Axis(axis), &views).ok()
         }
-        Op::Gather { axis } => gather(ctx, *axis),
-        Op::Slice => slice(ctx),
+        Op::Gather { axis } => movement::gather(ctx, *axis),
+        Op::Slice => movement::slice(ctx),
         _ => None,
-    }
-}
-
-fn cast(content: &ArrayD<Dim>, to: DType) -> Option<ArrayD<Dim>> {
-    if to == DType::Bool {
-        let truth = |d: &Dim| d.known().map(|n| Dim::from(i64::from(n != 0)));
-        let flags: Option<Vec<Dim>> = content.iter().map(truth).collect();
-        return ArrayD::from_shape_vec(content.raw_dim(), flags?).ok();
-    }
-    Some(content.clone())
-}
-
-fn binary(op: BinaryOp, a: &ArrayD<Dim>, b: &ArrayD<Dim>) -> Option<ArrayD<Dim>> {
-    // The shapes broadcast, but the result may be larger than either.
-    let rank = a.ndim().max(b.ndim());
-    let size = |x: &ArrayD<Dim>, i: usize| (i + x.ndim()).checked_sub(rank).map_or(1, |i| x.shape()[i]);
-    let dims: Vec<usize> = (0..rank)
-        .map(|i| match (size(a, i), size(b, i)) {
-            (1, n) => n,
-            (n, _) => n,
-        })
-        .collect();
-    if extent(&dims)? > MAX_ELEMENTS {
-        return None;
-    }
-    let (a, b) = (a.broadcast(IxDyn(&dims))?, b.broadcast(IxDyn(&dims))?);
-    let elements: Option<Vec<Dim>> = a.iter().zip(b.iter()).map(|(x, y)| element(op, x, y)).collect();
-    ArrayD::from_shape_vec(IxDyn(&dims), elements?).ok()
-}
-
-fn element(op: BinaryOp, x: &Dim, y: &Dim) -> Option<Dim> {
-    match op {
-        BinaryOp::Add => x.checked_add(y),
-        BinaryOp::Sub => x.checked_sub(y),
-        BinaryOp::Mul => x.checked_mul(y),
-        BinaryOp::Div => match (x.known(), y.known()) {
-            (Some(a), Some(b)) => a.checked_div(b).map(Dim::from),
-            // Integers truncate towards zero: where signs are not known only an exact quotient is the same.
-            _ if x.never_negative() && y.never_negative() => x.checked_div_floor(y),
-            _ => x.div_exact(y),
-        },
-    }
-}
-
-/// `content` with only these elements of an axis.
-fn select(content: &ArrayD<Dim>, axis: usize, indices: &[usize]) -> Option<ArrayD<Dim>> {
-    let n = *content.shape().get(axis)?;
-    let per_index = content.len().checked_div(n).unwrap_or(0);
-    let fits = indices.len().checked_mul(per_index).is_some_and(|len| len <= MAX_ELEMENTS);
-    (fits && indices.len() <= MAX_ELEMENTS && indices.iter().all(|i| *i < n))
-        .then(|| content.select(Axis(axis), indices))
-}
-
-fn gather(ctx: &Context<'_>, axis: i64) -> Option<ArrayD<Dim>> {
-    let (content, positions) = (ctx.content(0)?, ctx.content(1)?);
-    let axis = super::context::normalize_axis(axis, content.ndim())?;
-    let n = content.shape()[axis];
-    let indices: Option<Vec<usize>> =
-        known(positions)?.iter().map(|i| super::context::normalize_axis(*i, n)).collect();
-    let taken = select(content, axis, &indices?)?;
-    let dims = [&content.shape()[..axis], positions.shape(), content.shape().get(axis + 1..)?].concat();
-    taken.as_standard_layout().into_owned().into_shape_with_order(IxDyn(&dims)).ok()
-}
-
-fn slice(ctx: &Context<'_>) -> Option<ArrayD<Dim>> {
-    let mut content = ArrayD::clone(ctx.content(0)?);
-    for s in axis_slices(ctx, content.ndim()).ok()?? {
-        let size = i64::try_from(content.shape()[s.axis]).ok()?;
-        let step = s.step?;
-        let (first, count) = bounds(size, s.start?.known()?, s.end?.known()?, step);
-        let indices: Option<Vec<usize>> = (0..count)
-            .map(|i| usize::try_from(i128::from(first) + i128::from(i) * i128::from(step)).ok())
-            .collect();
-        content = select(&content, s.axis, &indices?)?.as_standard_layout().into_owned();
-    }
-    Some(content)
-}
-
-fn split(ctx: &Context<'_>, axis: i64, facts: &[Fact], out: &mut [Option<Content>]) {
-    let Some(content) = ctx.content(0) else { return };
-    let Some(axis) = super::context::normalize_axis(axis, content.ndim()) else { return };
-    let mut at = 0usize;
-    for (fact, slot) in facts.iter().zip(out) {
-        let size = fact.shape.as_ref().and_then(|s| s.get(axis)).and_then(Dim::known_usize);
-        let (Some(size), Some(dtype)) = (size, fact.dtype) else { return };
-        let Some(next) = at.checked_add(size).filter(|n| *n <= content.shape()[axis]) else { return };
-        let indices: Vec<usize> = (at..next).collect();
-        *slot = select(content, axis, &indices)
-            .and_then(|part| conform(part.as_standard_layout().into_owned(), dtype));
-        at = next;
     }
 }
