@@ -80,6 +80,15 @@ pub mod qconfig {
     pub use tq_qtypes::{AffineParams, DType, Granularity, QScheme};
 }
 
+/// Quantized types: formats and their parameters, tensors of codes, and what values become in them.
+pub mod qtypes {
+    pub use tq_qtypes::fake_quantize::fake_quantize;
+    pub use tq_qtypes::{
+        AffineParams, BlockFloatParams, BlockFormat, Codebook, CodebookParams, DType, FloatParams,
+        Granularity, QParams, QScheme, QTensor, QTypeError, QuantFormat, QuantSpec, Rounding,
+    };
+}
+
 /// Quantization after training: fusion, calibration, conversion.
 pub mod ptq {
     pub use tq_passes::{

@@ -214,18 +214,28 @@ impl AffineParams {
         codes: &mut [i32],
     ) {
         let (lo, hi) = (self.quant_min, self.quant_max);
+        let small = self.dtype.bits() <= 16;
         for run in index.runs(first..first + x.len()) {
             let at = run.elements.start - first..run.elements.end - first;
             let (x, codes) = (&x[at.clone()], &mut codes[at]);
             if !run.shared {
                 let params = self.scale[run.param..].iter().zip(&self.zero_point[run.param..]);
-                for ((q, x), (s, z)) in codes.iter_mut().zip(x).zip(params) {
-                    *q = quantize_f32(*x, *s, *z, lo, hi, rounding);
+                let all = codes.iter_mut().zip(x).zip(params);
+                match (small, rounding) {
+                    (true, Rounding::Divide) => {
+                        all.for_each(|((q, x), (s, z))| *q = Nearest::new(*z, lo, hi).code(x / s));
+                    }
+                    (true, Rounding::Reciprocal) => {
+                        all.for_each(|((q, x), (s, z))| *q = Nearest::new(*z, lo, hi).code(x * (1.0 / s)));
+                    }
+                    (false, _) => {
+                        all.for_each(|((q, x), (s, z))| *q = quantize_f32(*x, *s, *z, lo, hi, rounding));
+                    }
                 }
                 continue;
             }
             let (s, z) = (self.scale[run.param], self.zero_point[run.param]);
-            match (self.dtype.bits() <= 16, rounding) {
+            match (small, rounding) {
                 (true, Rounding::Divide) => {
                     let near = Nearest::new(z, lo, hi);
                     codes.iter_mut().zip(x).for_each(|(q, x)| *q = near.code(x / s));
@@ -316,6 +326,7 @@ impl Nearest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DType;
     use proptest::prelude::*;
 
     const U8: QuantSpec = QuantSpec::u8_affine();
@@ -383,6 +394,44 @@ mod tests {
             let back = dequantize_f32(q, s, z);
             // The zero point is rounded too, so the ends of the range may be half a step off.
             prop_assert!((back - x).abs() <= 1.001 * s, "{x} -> {q} -> {back}");
+        }
+
+        /// Whole tensors take faster paths than single values: they must not differ in any bit.
+        #[test]
+        fn tensors_are_quantized_as_their_elements_are(
+            bits in proptest::collection::vec(any::<u32>(), 40),
+            values in proptest::collection::vec(-300.0f32..300.0, 40),
+            dtype in proptest::sample::select(vec![DType::I4, DType::U8, DType::I8, DType::U16, DType::I32]),
+            scale in prop_oneof![0.01f32..10.0, any::<f32>().prop_map(f32::abs)],
+            zero_point: i32,
+            codes in proptest::collection::vec(any::<i32>(), 80),
+            per_group: bool,
+        ) {
+            prop_assume!(scale.is_finite() && scale > 0.0);
+            let x: Vec<f32> = bits.into_iter().map(f32::from_bits).chain(values).collect();
+            let (lo, hi) = dtype.quant_range().unwrap();
+            let mut params = AffineParams::per_tensor(dtype, scale, zero_point.clamp(lo, hi)).unwrap();
+            if per_group {
+                params.granularity = Granularity::PerGroup { axis: 0, group_size: 32 };
+                params.scale = vec![scale, 1.0, 0.1];
+                params.zero_point = vec![params.zero_point[0], lo, hi];
+            }
+            let index = ParamIndex::new(params.granularity, &[80]).unwrap();
+            for rounding in [Rounding::Divide, Rounding::Reciprocal] {
+                let got = quantize(&x, &[80], &params, rounding).unwrap();
+                for (i, (x, got)) in x.iter().zip(got).enumerate() {
+                    let (s, z) = (params.scale[index.of(i)], params.zero_point[index.of(i)]);
+                    prop_assert_eq!(got, quantize_f32(*x, s, z, lo, hi, rounding), "{} {}", x, s);
+                }
+            }
+            // Codes that the type has, and codes that it has not.
+            for codes in [codes.iter().map(|q| (*q).clamp(lo, hi)).collect(), codes.clone()] {
+                let got = dequantize(&codes, &[80], &params).unwrap();
+                for (i, (q, got)) in codes.iter().zip(got).enumerate() {
+                    let (s, z) = (params.scale[index.of(i)], params.zero_point[index.of(i)]);
+                    prop_assert_eq!(got.to_bits(), dequantize_f32(*q, s, z).to_bits());
+                }
+            }
         }
 
         #[test]

@@ -10,7 +10,6 @@ struct Format {
     mantissa_bits: i32,
     bias: i32,
     max_code: u8,
-    max: f64,
     nan: u8,
     infinity: Option<u8>,
     /// FNUZ formats: one NaN (0x80) and no negative zero.
@@ -23,7 +22,6 @@ const fn format(dtype: DType) -> Option<Format> {
             mantissa_bits: 3,
             bias: 7,
             max_code: 0x7E,
-            max: 448.0,
             nan: 0x7F,
             infinity: None,
             unsigned_zero: false,
@@ -32,7 +30,6 @@ const fn format(dtype: DType) -> Option<Format> {
             mantissa_bits: 3,
             bias: 8,
             max_code: 0x7F,
-            max: 240.0,
             nan: 0x80,
             infinity: None,
             unsigned_zero: true,
@@ -41,7 +38,6 @@ const fn format(dtype: DType) -> Option<Format> {
             mantissa_bits: 2,
             bias: 15,
             max_code: 0x7B,
-            max: 57_344.0,
             nan: 0x7F,
             infinity: Some(0x7C),
             unsigned_zero: false,
@@ -50,7 +46,6 @@ const fn format(dtype: DType) -> Option<Format> {
             mantissa_bits: 2,
             bias: 16,
             max_code: 0x7F,
-            max: 57_344.0,
             nan: 0x80,
             infinity: None,
             unsigned_zero: true,
@@ -78,21 +73,17 @@ pub fn encode(x: f64, dtype: DType, saturate: bool) -> Option<u8> {
     if a.is_infinite() {
         return Some(overflow);
     }
-    // Steps of the binade of `a`, or of the subnormal range.
-    let exponent = if a == 0.0 { 1 - f.bias } else { exponent_of(a).max(1 - f.bias) };
-    let step = exp2(exponent - f.mantissa_bits);
-    let rounded = (a / step).round_ties_even() * step;
-    if rounded > f.max {
+    // In units of the last place of the binade of `a`, or of the subnormal range; dividing by a power of two is exact.
+    let exponent = exponent_of(a).max(1 - f.bias);
+    let units = round_ties_even(a * exp2(f.mantissa_bits - exponent));
+    // Codes count in steps of one unit, so that rounding up to the next binade carries into the exponent.
+    let code = ((exponent + f.bias - 1) << f.mantissa_bits) + units;
+    if code > i32::from(f.max_code) {
         return Some(overflow);
     }
-    if rounded == 0.0 {
-        return Some(if f.unsigned_zero { 0 } else { sign });
+    if code == 0 && f.unsigned_zero {
+        return Some(0);
     }
-    let exponent = exponent_of(rounded).max(1 - f.bias);
-    let units = (rounded / exp2(exponent - f.mantissa_bits)) as i32; // below 2^(m+1)
-    let hidden = 1 << f.mantissa_bits;
-    let code =
-        if units < hidden { units } else { ((exponent + f.bias) << f.mantissa_bits) + (units - hidden) };
     Some(sign | code as u8)
 }
 
@@ -158,6 +149,13 @@ pub fn dequantize_f64(code: u8, scale: f64, zero_point: f64, dtype: DType) -> Op
 fn exp2(e: i32) -> f64 {
     // Exact: every exponent used here is far inside the range of normal f64 numbers.
     f64::from_bits(((e + 1023) as u64) << 52)
+}
+
+/// The integer nearest to `x`, half to even, for `x` from 0 up to far more than any mantissa has.
+fn round_ties_even(x: f64) -> i32 {
+    // Near 2^52 the f64 numbers are the integers, so that adding it rounds; its lowest bits count from there.
+    const SHIFT: f64 = (1u64 << 52) as f64;
+    (x + SHIFT).to_bits() as i32
 }
 
 /// Binary exponent of a positive finite value; f64 subnormals are below every format's range.
