@@ -76,8 +76,16 @@ pub mod qconfig {
         MinMaxObserver, Observer, ObserverConfig, ObserverError, ObserverState, PerChannelMinMaxObserver,
         Range,
     };
-    pub use tq_passes::{Backend, QuantConfig};
-    pub use tq_qtypes::{AffineParams, DType, Granularity, QScheme};
+    pub use tq_passes::module_type::*;
+    pub use tq_passes::{
+        Backend, BackendConfig, CodeRange, Configuration, GroupWiseQuantConfig, QConfig, QConfigDict,
+        QuantConfig, Recipe, Rule, bf16_qconfig, default_per_channel_weight_observer,
+        default_weight_observer, fp16_qconfig, int4_qconfig, int8_qconfig, quantize_fx, w4_qconfig,
+        w8_qconfig, w8a16_qconfig,
+    };
+    pub use tq_qtypes::{
+        AffineParams, CapabilityTable, DType, Granularity, OperatorKind, OperatorSupport, QScheme, QuantSpec,
+    };
 }
 
 /// Quantized types: formats and their parameters, tensors of codes, and what values become in them.
@@ -92,8 +100,9 @@ pub mod qtypes {
 /// Quantization after training: fusion, calibration, conversion.
 pub mod ptq {
     pub use tq_passes::{
-        BiasAdjustment, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodeReport, PassError,
-        Placement, Prepared, Quantized, convert, fold_constants, fuse, prepare_static,
+        BiasAdjustment, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodePlan, NodeReport,
+        PassError, Placement, Prepared, Quantized, convert, explain, fold_constants, fuse, prepare_static,
+        quantize_fx,
     };
 }
 

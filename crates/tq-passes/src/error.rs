@@ -1,8 +1,10 @@
 //! Errors of this crate.
 
+use crate::Rule;
 use tq_eval::{EvalError, OpError};
 use tq_graph::GraphError;
 use tq_observers::ObserverError;
+use tq_qtypes::DType;
 
 /// What can go wrong between a float graph and a quantized one.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -32,14 +34,61 @@ pub enum PassError {
         /// Name of its operator.
         op: &'static str,
     },
-    /// The configuration asks for what cannot be.
-    #[error("configuration: {part}: {message}")]
+    /// A rule asks for what cannot be.
+    #[error("configuration: {rule}: {part}: {message}")]
     Config {
-        /// Which part of the configuration.
+        /// The rule.
+        rule: Rule,
+        /// Which part of it.
         part: &'static str,
         /// What is wrong with it.
         message: String,
     },
+    /// A rule that cannot be followed.
+    #[error("configuration: {rule}: {message}")]
+    Rule {
+        /// The rule.
+        rule: Rule,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A rule for a type that is neither a module type nor an ONNX operator.
+    #[error("configuration: there is no module type and no operator {name:?}{hint}")]
+    UnknownModuleType {
+        /// The name.
+        name: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+    },
+    /// A regular expression that is none.
+    #[error("configuration: regex rule \"{pattern}\": {message}")]
+    Regex {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it, and where.
+        message: String,
+    },
+    /// A recipe that does not exist.
+    #[error("there is no recipe {name:?}{hint}; the recipes are {known}")]
+    UnknownRecipe {
+        /// The word.
+        name: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+        /// All there are.
+        known: String,
+    },
+    /// A file that is not what it should be.
+    #[error("{format}: {message}")]
+    File {
+        /// What the file should be.
+        format: &'static str,
+        /// What is wrong with it, and where.
+        message: String,
+    },
+    /// Codes of a type that no tensor of codes has.
+    #[error("{0} is no type for codes")]
+    Codes(DType),
     /// Calibration data, or what the model makes of it, is not finite. Nothing of the batch was taken.
     #[error("calibration batch {batch}: {count} of {len} values of tensor {tensor} are NaN or infinite")]
     NonFinite {

@@ -1,10 +1,10 @@
 //! From a float graph to a quantized one.
 //!
-//! * [`QuantConfig`]: what is asked for, as plain data.
+//! * [`QuantConfig`], [`QConfigDict`], [`Configuration`]: what is asked for, as plain data.
 //! * [`fold_constants`]: computes what depends on constants only.
 //! * [`fuse()`]: batch normalization, constant factors and paddings into convolutions and linear layers; hard-swish
 //!   patterns into one operator; a [`FusionReport`] of what fused, what did not, and why.
-//! * [`prepare_static`]: decides what runs in integers and which tensors are observed; [`Prepared::forward`]
+//! * [`prepare_static`], [`quantize_fx`]: decide what runs in integers and which tensors are observed; [`Prepared::forward`]
 //!   calibrates.
 //! * [`convert()`]: the graph with Quantize and Dequantize pairs, and a [`ConvertReport`] in which nothing is left in
 //!   float without its reason.
@@ -13,16 +13,24 @@
 pub mod config;
 pub mod convert;
 pub mod error;
+pub mod explain;
 pub mod fold;
 pub mod fuse;
+pub mod module_type;
 mod names;
 mod place;
 pub mod prepare;
+mod scheme;
 
-pub use config::{Backend, QuantConfig};
+pub use config::{
+    Backend, BackendConfig, CodeRange, Configuration, GroupWiseQuantConfig, QConfig, QConfigDict,
+    QuantConfig, Recipe, Rule, bf16_qconfig, default_per_channel_weight_observer, default_weight_observer,
+    fp16_qconfig, int4_qconfig, int8_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
+};
 pub use convert::{BiasAdjustment, ConvertReport, NodeReport, Quantized, convert};
 pub use error::PassError;
+pub use explain::{NodePlan, explain};
 pub use fold::fold_constants;
 pub use fuse::{FusionEntry, FusionOutcome, FusionReport, fuse};
 pub use place::Placement;
-pub use prepare::{Prepared, prepare_static};
+pub use prepare::{Prepared, prepare_static, quantize_fx};

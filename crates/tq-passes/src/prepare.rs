@@ -1,11 +1,15 @@
 //! Calibration.
 
-use crate::place::{Plan, plan};
-use crate::{FusionReport, NodeReport, PassError, QuantConfig, fold_constants, fuse};
+use crate::config::rules::Rules;
+use crate::explain::{NodePlan, node_plans, unused_rules};
+use crate::place::{Group, Plan, PlannedNode, Scheme, plan};
+use crate::{
+    BackendConfig, Configuration, FusionReport, NodeReport, PassError, QConfigDict, fold_constants, fuse,
+};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tq_eval::{Evaluator, Precision};
-use tq_graph::{Graph, Op, Tensor, ValueId};
+use tq_graph::{Graph, Op, Tensor, ValueId, infer};
 use tq_observers::{Observer, ObserverError};
 
 /// A model with observers on it, made by [`prepare_static`].
@@ -13,8 +17,10 @@ use tq_observers::{Observer, ObserverError};
 pub struct Prepared {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
-    pub(crate) config: QuantConfig,
+    configuration: Configuration,
     pub(crate) fusion: FusionReport,
+    plans: Vec<NodePlan>,
+    warnings: Vec<String>,
     /// For every value whether it is computed in float even where codes of it are made.
     pub(crate) float_values: Vec<bool>,
     evaluator: Evaluator,
@@ -36,34 +42,59 @@ pub(crate) struct Calibration {
 /// [`PassError::Config`] when the configuration asks for what cannot be, [`PassError::AlreadyQuantized`] when the
 /// model holds quantized operators, [`PassError::Graph`] and [`PassError::Fold`] when it is broken,
 /// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
-pub fn prepare_static(model: Graph, config: QuantConfig) -> Result<Prepared, PassError> {
-    config.validate()?;
-    let mut graph = model;
-    if let Some(node) = graph.nodes.iter().find(|n| is_quantized(&n.op)) {
+pub fn prepare_static(model: Graph, config: impl Into<Configuration>) -> Result<Prepared, PassError> {
+    prepare(model, config.into())
+}
+
+/// [`prepare_static`] for rules and a backend.
+///
+/// Where the rules ask for no calibration, as those for weights alone, [`crate::convert()`] may follow at once.
+///
+/// # Errors
+/// As [`prepare_static`].
+pub fn quantize_fx(
+    model: Graph,
+    qconfig_dict: impl Into<QConfigDict>,
+    backend: impl Into<BackendConfig>,
+) -> Result<Prepared, PassError> {
+    prepare(model, Configuration { backend: backend.into(), dict: qconfig_dict.into() })
+}
+
+fn prepare(mut model: Graph, configuration: Configuration) -> Result<Prepared, PassError> {
+    configuration.validate()?;
+    let rules = Rules::new(&configuration.dict)?;
+    if let Some(node) = model.nodes.iter().find(|n| is_quantized(&n.op)) {
         return Err(PassError::AlreadyQuantized { node: node.name.clone(), op: node.op.name() });
     }
+    infer::infer(&mut model)?;
+    let mut graph = model.clone(); // constants share their data
     fold_constants(&mut graph)?;
     let fusion = fuse(&mut graph)?;
-    let plan = plan(&graph);
-    let observer = config
-        .activation_observer()
-        .build()
-        .map_err(|e| PassError::Config { part: "activation", message: e.to_string() })?;
-    let mut observers = vec![observer; plan.groups.len()];
+    let verdicts: Vec<_> = graph.nodes.iter().map(|n| rules.of(&graph, n)).collect();
+    let plan = plan(&graph, &verdicts, &configuration.backend);
+    let plans = node_plans(&graph, &rules, &plan);
+    let warnings = unused_rules(&model, &graph, &rules, &fusion);
+    let build = |group: &Group| {
+        group.observer.build().map_err(|source| {
+            let tensor = group.values.first().map_or("?".to_owned(), |v| graph.value(*v).name.clone());
+            PassError::Observer { tensor, source }
+        })
+    };
+    let mut observers = plan.groups.iter().map(build).collect::<Result<Vec<_>, _>>()?;
     check_constants(&graph, &plan)?;
     observe_constants(&graph, &plan, &mut observers)?;
     let evaluator = Evaluator::new(&graph, Precision::F32)?;
     let calibration = Mutex::new(Calibration { observers, batches: 0 });
     let float_values = float_values(&graph, &plan);
-    Ok(Prepared { graph, plan, config, fusion, float_values, evaluator, calibration })
+    Ok(Prepared { graph, plan, configuration, fusion, plans, warnings, float_values, evaluator, calibration })
 }
 
 /// Marks what float nodes give, and the inputs of the model.
 fn float_values(graph: &Graph, plan: &Plan) -> Vec<bool> {
     let mut out = vec![false; graph.values.len()];
     graph.inputs.iter().for_each(|v| out[v.0] = true);
-    for (node, placement) in graph.nodes.iter().zip(&plan.placements) {
-        if !placement.is_quantized() {
+    for (node, planned) in graph.nodes.iter().zip(&plan.nodes) {
+        if planned.scheme != Scheme::Static {
             node.outputs.iter().flatten().for_each(|v| out[v.0] = true);
         }
     }
@@ -83,14 +114,16 @@ fn is_quantized(op: &Op) -> bool {
     )
 }
 
-/// Weights, biases and constant operands of integer operators must be finite: better said now than after calibration.
+/// Weights, biases and constant operands that become codes must be finite: better said now than after calibration.
 fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
     for (id, node) in graph.iter_nodes() {
-        // The bounds of a clamp may be infinite, and stay float.
-        if !plan.is_integer(id) || matches!(node.op, Op::Clip) {
-            continue;
-        }
-        for v in node.inputs.iter().flatten() {
+        let constants = match plan.nodes[id.0].scheme {
+            // The bounds of a clamp may be infinite, and stay float.
+            Scheme::Static if plan.is_static(id) && !matches!(node.op, Op::Clip) => &node.inputs[..],
+            Scheme::WeightOnly => node.inputs.get(1..2).unwrap_or_default(),
+            _ => continue,
+        };
+        for v in constants.iter().flatten() {
             let Some(Ok(data)) = graph.constant(*v).map(|t| t.as_slice::<f32>()) else { continue };
             let count = data.iter().filter(|x| !x.is_finite()).count() as u64;
             if count > 0 {
@@ -110,7 +143,7 @@ fn observe_constants(
 ) -> Result<(), PassError> {
     for (id, node) in graph.iter_nodes() {
         let group = node.output(0).and_then(|v| plan.group_of[v.0]);
-        let (Op::Concat { .. }, Some(group), true) = (&node.op, group, plan.is_integer(id)) else { continue };
+        let (Op::Concat { .. }, Some(group), true) = (&node.op, group, plan.is_static(id)) else { continue };
         for v in node.inputs.iter().flatten() {
             let Some(tensor) = graph.constant(*v) else { continue };
             let name = &graph.value(*v).name;
@@ -177,8 +210,8 @@ impl Prepared {
 
     /// The configuration.
     #[must_use]
-    pub fn config(&self) -> &QuantConfig {
-        &self.config
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// What fusion did.
@@ -187,15 +220,27 @@ impl Prepared {
         &self.fusion
     }
 
+    /// Which rule won for every node of [`Prepared::graph`], and what comes of it.
+    #[must_use]
+    pub fn explain(&self) -> Vec<NodePlan> {
+        self.plans.clone()
+    }
+
+    /// What is not wrong but probably not meant, in a sentence each: rules that are for no node.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Where every node of [`Prepared::graph`] is going to run.
     #[must_use]
     pub fn placements(&self) -> Vec<NodeReport> {
-        let report = |(node, placement): (&tq_graph::Node, &crate::Placement)| NodeReport {
+        let report = |(node, planned): (&tq_graph::Node, &PlannedNode)| NodeReport {
             node: node.name.clone(),
             op: node.op.name().to_owned(),
-            placement: placement.clone(),
+            placement: planned.placement.clone(),
         };
-        self.graph.nodes.iter().zip(&self.plan.placements).map(report).collect()
+        self.graph.nodes.iter().zip(&self.plan.nodes).map(report).collect()
     }
 
     /// Copies of the observers as they are now, by the name of the tensor. Tensors that share scales share what
@@ -204,7 +249,7 @@ impl Prepared {
     pub fn observers(&self) -> BTreeMap<String, Box<dyn Observer>> {
         let calibration = self.calibration();
         let mut out = BTreeMap::new();
-        for (group, values) in self.plan.groups.iter().enumerate() {
+        for (group, Group { values, .. }) in self.plan.groups.iter().enumerate() {
             for v in values {
                 out.insert(self.graph.value(*v).name.clone(), calibration.observers[group].clone());
             }

@@ -490,7 +490,9 @@ fn bad_models_are_refused() {
     assert_eq!(e, "node conv: 1 values of constant c1 are NaN or infinite");
 
     let config = QuantConfig::default().observer(PerChannelMinMaxObserver::symmetric());
-    assert!(error_of(prepare_static(conv_net(), config)).starts_with("configuration: activation"));
+    assert!(
+        error_of(prepare_static(conv_net(), config)).starts_with("configuration: global rule: activation")
+    );
     let mut g = conv_net();
     g.nodes[0].inputs[0] = Some(ValueId(999));
     assert!(prepare_static(g, QuantConfig::default()).is_err());

@@ -53,6 +53,12 @@ impl OperatorKind {
             OperatorKind::Movement => "movement",
         }
     }
+
+    /// True for operators with constant weights.
+    #[must_use]
+    pub const fn has_weights(self) -> bool {
+        matches!(self, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::DepthwiseConv)
+    }
 }
 
 impl fmt::Display for OperatorKind {
@@ -63,14 +69,17 @@ impl fmt::Display for OperatorKind {
 
 /// One row: an operator with the types it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OperatorSupport {
     /// The operator.
     pub kind: OperatorKind,
     /// Types of the activations.
     pub activations: Vec<DType>,
     /// Types of the weights; empty for operators without any.
+    #[serde(default)]
     pub weights: Vec<DType>,
     /// True where weights may have one scale a channel.
+    #[serde(default)]
     pub per_channel_weights: bool,
 }
 

@@ -1,14 +1,16 @@
 //! Writing the QDQ graph.
 
-use super::weights::{codes_tensor, quantize_linear, zero_point_tensor};
+use super::weights::{codes_tensor, half_tensor, param_tensors, quantize_linear};
 use crate::fuse::clamp::bounds_of;
 use crate::names::fresh;
-use crate::place::activations;
+use crate::place::{PlannedNode, Scheme, activations};
 use crate::prepare::constant_error;
+use crate::scheme::{Activation, Weights};
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
 use std::collections::{HashMap, HashSet};
 use tq_graph::{Graph, Node, Op, Tensor, ValueId};
-use tq_qtypes::affine::quantize_f32;
+use tq_observers::{MinMaxObserver, Observer as _};
+use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
 use tq_qtypes::{AffineParams, DType, Granularity, Rounding, affine};
 
 /// The QDQ graph (not yet compacted or inferred), and the weights that became coarser.
@@ -23,6 +25,7 @@ pub(super) fn quantized_graph(
         names: Names::of(float),
         graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
         codes: HashMap::new(),
+        halves: HashMap::new(),
         dequantized: vec![None; float.values.len()],
         raw: (0..float.values.len()).map(ValueId).collect(),
         adjustments: Vec::new(),
@@ -54,8 +57,8 @@ impl Names {
     }
 }
 
-/// Constant codes made before: of which value, with which parameters (scale bits, zero points, type, axis), and where.
-type CodesKey = (ValueId, Vec<u32>, Vec<i32>, DType, Option<usize>);
+/// Constant codes made before: of which value, with which parameters (scale bits, zero points, type, granularity), and where.
+type CodesKey = (ValueId, Vec<u32>, Vec<i32>, DType, Granularity);
 
 struct Builder<'p> {
     prepared: &'p Prepared,
@@ -64,6 +67,8 @@ struct Builder<'p> {
     graph: Graph,
     /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
     codes: HashMap<CodesKey, ValueId>,
+    /// The f32 value of constants kept in half precision.
+    halves: HashMap<(ValueId, DType), ValueId>,
     /// For every value of the float graph the real value that stands for its codes.
     dequantized: Vec<Option<ValueId>>,
     /// For every value of the float graph the one that its producer writes.
@@ -88,13 +93,14 @@ impl Builder<'_> {
         self.graph.add_constant(name, tensor)
     }
 
-    /// The constants `x_scale` and `x_zero_point`.
-    fn add_params(&mut self, base: &str, params: &AffineParams) -> Result<[ValueId; 2], PassError> {
-        let scale = match params.granularity {
-            Granularity::PerTensor => Tensor::scalar(params.scale[0]),
-            _ => Tensor::vector(params.scale.clone()),
-        };
-        let zero = zero_point_tensor(params)?;
+    /// The constants `x_scale` and `x_zero_point` of a tensor of shape `dims`.
+    fn add_params(
+        &mut self,
+        base: &str,
+        dims: &[usize],
+        params: &AffineParams,
+    ) -> Result<[ValueId; 2], PassError> {
+        let [scale, zero] = param_tensors(dims, params)?;
         Ok([
             self.add_constant(format!("{base}_scale"), scale),
             self.add_constant(format!("{base}_zero_point"), zero),
@@ -106,7 +112,7 @@ impl Builder<'_> {
         let float = &self.prepared.graph;
         let mut dropped = vec![false; float.nodes.len()];
         for (i, node) in float.nodes.iter().enumerate() {
-            let Placement::Epilogue { .. } = self.prepared.plan.placements[i] else { continue };
+            let Placement::Epilogue { .. } = self.prepared.plan.nodes[i].placement else { continue };
             let (Some(inner), Some(out)) = (node.input(0), node.output(0)) else { continue };
             let (Some(group), Ok((lo, hi))) = (self.prepared.plan.group_of[out.0], bounds_of(float, node))
             else {
@@ -143,19 +149,21 @@ impl Builder<'_> {
     fn node(&mut self, i: usize, node: &Node) -> Result<(), PassError> {
         let prepared = self.prepared;
         let float = &prepared.graph;
-        let placement = &prepared.plan.placements[i];
+        let planned = &prepared.plan.nodes[i];
+        let on_codes = planned.scheme == Scheme::Static;
         let mut inputs = node.inputs.clone();
-        if placement.is_quantized() {
+        if on_codes {
             for (slot, v) in activations(float, node) {
                 inputs[slot] = Some(self.read_codes(v));
             }
-            match node.op {
-                Op::Conv(_) | Op::Gemm { .. } | Op::MatMul => self.linear(node, &mut inputs)?,
-                Op::Binary(_) | Op::Concat { .. } => self.operands(node, &mut inputs)?,
-                _ => {}
+            if let Op::Binary(_) | Op::Concat { .. } = node.op {
+                self.operands(node, planned, &mut inputs)?;
             }
         }
-        let on_codes: Vec<ValueId> = match placement.is_quantized() {
+        if planned.scheme != Scheme::Float && planned.has_weights {
+            self.weights(node, planned, &mut inputs)?;
+        }
+        let on_codes: Vec<ValueId> = match on_codes {
             true => activations(float, node).map(|(_, v)| v).collect(),
             false => Vec::new(),
         };
@@ -183,7 +191,7 @@ impl Builder<'_> {
         let Some(group) = prepared.plan.group_of[v.0] else { return Ok(()) };
         let params = &self.params[group];
         let name = prepared.graph.value(v).name.clone();
-        let [scale, zero] = self.add_params(&name, params)?;
+        let [scale, zero] = self.add_params(&name, &[], params)?;
         let codes = self.add_value(format!("{name}_quantized"), params.dtype);
         // A float output of the model keeps its name, so the one before the pair gives it up.
         let is_output = prepared.graph.outputs.contains(&v) && !self.exists_in_float(v);
@@ -209,51 +217,84 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Weights and bias of a Conv, Gemm or MatMul as constant codes.
-    fn linear(&mut self, node: &Node, inputs: &mut [Option<ValueId>]) -> Result<(), PassError> {
+    /// Weights of a Conv, Gemm or MatMul as its rule has them; with weights and data as codes the bias too.
+    fn weights(
+        &mut self,
+        node: &Node,
+        planned: &PlannedNode,
+        inputs: &mut [Option<ValueId>],
+    ) -> Result<(), PassError> {
         let prepared = self.prepared;
+        let Some(qconfig) = &planned.qconfig else { return Ok(()) };
+        match Weights::of(&qconfig.weight) {
+            Weights::Float => return Ok(()),
+            Weights::Half(dtype) => return self.half_weights(node, dtype, inputs),
+            Weights::Codes(_) => {}
+        }
         let group = node.input(0).and_then(|v| prepared.plan.group_of[v.0]);
-        let Some((input_scale, _)) = group.and_then(|g| self.params[g].uniform()) else { return Ok(()) };
-        let Some(q) = quantize_linear(&prepared.graph, node, &prepared.config, input_scale)? else {
+        // What computes in float adds its bias as it is.
+        let input_scale = match planned.placement {
+            Placement::Dequantized { .. } => None,
+            _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
+        };
+        let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, input_scale)? else {
             return Ok(());
         };
         self.adjustments.extend(q.adjustments);
-        // Never shared: ONNX Runtime's exact integer mode rewrites i8 weights and their zero points once for each
-        // operator that reads them, and refuses a file in which two operators read the same tensor.
-        inputs[1] = Some(self.new_codes(q.weights, &q.params, q.codes)?);
+        inputs[1] = Some(match planned.scheme {
+            // Never shared: ONNX Runtime's exact integer mode rewrites i8 weights and their zero points once for each
+            // operator that reads them, and refuses a file in which two operators read the same tensor.
+            Scheme::Static => self.new_codes(q.weights, &q.params, q.codes)?,
+            _ => self.constant_codes(q.weights, &q.params, q.codes)?,
+        });
         if let Some((b, codes, scale)) = q.bias {
-            let per_channel = scale.len() > 1;
-            let granularity =
-                if per_channel { Granularity::PerChannel { axis: 0 } } else { Granularity::PerTensor };
+            let granularity = match scale.len() {
+                1 => Granularity::PerTensor,
+                _ => Granularity::PerChannel { axis: 0 },
+            };
             let zero_point = vec![0; scale.len()];
-            let name = prepared.graph.value(b).name.clone();
-            let zero = if per_channel { Tensor::vector(zero_point.clone()) } else { Tensor::scalar(0i32) };
-            let scale_tensor =
-                if per_channel { Tensor::vector(scale.clone()) } else { Tensor::scalar(scale[0]) };
-            let params = AffineParams {
-                dtype: DType::I32,
-                quant_min: i32::MIN,
-                quant_max: i32::MAX,
-                granularity,
-                scale,
-                zero_point,
-            };
-            let key = key(b, &params);
-            let back = match self.codes.get(&key) {
-                Some(v) => *v,
-                None => {
-                    let scale = self.add_constant(format!("{name}_scale"), scale_tensor);
-                    let zero = self.add_constant(format!("{name}_zero_point"), zero);
-                    self.dequantize_constant(&name, codes, [scale, zero], granularity, key)
-                }
-            };
-            inputs[2] = Some(back);
+            let (quant_min, quant_max) = (i32::MIN, i32::MAX);
+            let params =
+                AffineParams { dtype: DType::I32, quant_min, quant_max, granularity, scale, zero_point };
+            inputs[2] = Some(self.constant_codes(b, &params, codes)?);
         }
         Ok(())
     }
 
+    /// Weights in half precision, cast to f32 where they are read.
+    fn half_weights(
+        &mut self,
+        node: &Node,
+        dtype: DType,
+        inputs: &mut [Option<ValueId>],
+    ) -> Result<(), PassError> {
+        let float = &self.prepared.graph;
+        let Some(w) = node.input(1) else { return Ok(()) };
+        let Some(tensor) = float.constant(w) else { return Ok(()) };
+        let wide = match self.halves.get(&(w, dtype)) {
+            Some(v) => *v,
+            None => {
+                let name = float.value(w).name.clone();
+                let half = half_tensor(tensor.as_slice::<f32>()?, tensor.dims(), dtype)?;
+                let half = self.add_constant(format!("{name}_{dtype}"), half);
+                let wide = self.add_value(format!("{name}_f32"), DType::F32);
+                let cast = Op::Cast { to: DType::F32, saturate: true };
+                self.add_node(format!("{name}_Cast"), cast, &[half], wide);
+                self.halves.insert((w, dtype), wide);
+                wide
+            }
+        };
+        inputs[1] = Some(wide);
+        Ok(())
+    }
+
     /// Constant operands as codes: within the shared scale for Concat, with parameters of their own elsewhere.
-    fn operands(&mut self, node: &Node, inputs: &mut [Option<ValueId>]) -> Result<(), PassError> {
+    fn operands(
+        &mut self,
+        node: &Node,
+        planned: &PlannedNode,
+        inputs: &mut [Option<ValueId>],
+    ) -> Result<(), PassError> {
         let prepared = self.prepared;
         for (slot, v) in node.inputs.iter().enumerate() {
             let Some(v) = *v else { continue };
@@ -268,7 +309,10 @@ impl Builder<'_> {
                 Some(group) => self.params[group].clone(),
                 None => {
                     let error = |e| constant_error(&node.name, &name, e);
-                    let mut observer = prepared.config.activation_observer().build().map_err(error)?;
+                    let Some(qconfig) = &planned.qconfig else { continue };
+                    // All of it is known, so its range is its range, however activations are observed.
+                    let Activation::Codes(spec) = Activation::of(&qconfig.activation) else { continue };
+                    let mut observer = MinMaxObserver::new(spec, DEFAULT_EPS).map_err(error)?;
                     observer.observe(data, tensor.dims()).map_err(error)?;
                     observer.calculate_qparams().map_err(error)?
                 }
@@ -296,38 +340,23 @@ impl Builder<'_> {
 
     /// The real value behind constant codes of `v`, with scale and zero point of its own.
     fn new_codes(&mut self, v: ValueId, params: &AffineParams, codes: Tensor) -> Result<ValueId, PassError> {
-        let key = key(v, params);
         let name = self.prepared.graph.value(v).name.clone();
-        let constants = self.add_params(&name, params)?;
-        Ok(self.dequantize_constant(&name, codes, constants, params.granularity, key))
-    }
-
-    fn dequantize_constant(
-        &mut self,
-        name: &str,
-        codes: Tensor,
-        [scale, zero]: [ValueId; 2],
-        granularity: Granularity,
-        key: CodesKey,
-    ) -> ValueId {
-        let axis = match granularity {
-            Granularity::PerChannel { axis } => axis as i64,
-            _ => 1,
+        let (axis, block_size) = match params.granularity {
+            Granularity::PerTensor => (1, 0),
+            Granularity::PerChannel { axis } => (axis as i64, 0),
+            Granularity::PerGroup { axis, group_size } => (axis as i64, group_size),
         };
+        let [scale, zero] = self.add_params(&name, codes.dims(), params)?;
         let codes = self.add_constant(format!("{name}_quantized"), codes);
         let back = self.add_value(format!("{name}_dequantized"), DType::F32);
-        let op = Op::DequantizeLinear { axis, block_size: 0 };
+        let op = Op::DequantizeLinear { axis, block_size };
         self.add_node(format!("{name}_DequantizeLinear"), op, &[codes, scale, zero], back);
-        self.codes.insert(key, back);
-        back
+        self.codes.insert(key(v, params), back);
+        Ok(back)
     }
 }
 
 fn key(v: ValueId, params: &AffineParams) -> CodesKey {
-    let axis = match params.granularity {
-        Granularity::PerChannel { axis } => Some(axis),
-        _ => None,
-    };
     let scale = params.scale.iter().map(|s| s.to_bits()).collect();
-    (v, scale, params.zero_point.clone(), params.dtype, axis)
+    (v, scale, params.zero_point.clone(), params.dtype, params.granularity)
 }

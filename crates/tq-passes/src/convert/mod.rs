@@ -3,6 +3,7 @@
 mod build;
 mod weights;
 
+use crate::place::Group;
 use crate::{FusionReport, PassError, Placement, Prepared};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -56,12 +57,9 @@ pub struct ConvertReport {
 }
 
 impl ConvertReport {
-    /// Nodes that run in float, each with its reason.
+    /// Nodes that compute in float, each with its reason; those on dequantized codes among them.
     pub fn float_nodes(&self) -> impl Iterator<Item = (&NodeReport, &str)> {
-        self.nodes.iter().filter_map(|n| match &n.placement {
-            Placement::Float { reason } => Some((n, reason.as_str())),
-            _ => None,
-        })
+        self.nodes.iter().filter_map(|n| Some((n, n.placement.float_reason()?)))
     }
 
     /// Nodes that run in integers, epilogues included.
@@ -111,12 +109,16 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
     for report in nodes {
         let node = report.node.as_str();
         match (&report.placement, integer.get(node), float.get(node)) {
-            (Placement::Float { .. } | Placement::Integer { .. }, Some(op), _) => {
+            (
+                Placement::Float { .. } | Placement::Dequantized { .. } | Placement::Integer { .. },
+                Some(op),
+                _,
+            ) => {
                 let float_output = op.outputs.iter().any(|o| matches!(o, QOutput::Float(_)));
                 report.placement = Placement::Integer { kind: op.kind, float_output };
             }
             (Placement::Integer { .. } | Placement::Epilogue { .. }, None, Some(reason)) => {
-                report.placement = Placement::Float { reason: reason.to_string() };
+                report.placement = Placement::Dequantized { reason: reason.to_string() };
             }
             _ => {}
         }
@@ -126,10 +128,10 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
 /// Parameters of every group of values.
 fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
     let calibration = prepared.calibration();
-    if calibration.batches == 0 {
+    if calibration.batches == 0 && !prepared.plan.groups.is_empty() {
         return Err(PassError::NoCalibrationData);
     }
-    let of_group = |(group, values): (usize, &Vec<tq_graph::ValueId>)| {
+    let of_group = |(group, Group { values, .. }): (usize, &Group)| {
         calibration.observers[group].calculate_qparams().map_err(|e| {
             let tensor = values.first().map_or("?".to_owned(), |v| prepared.graph.value(*v).name.clone());
             match e {

@@ -1,10 +1,13 @@
 //! Codes and scales of weights and biases.
 
+use crate::place::weight_axes;
 use crate::prepare::constant_error;
-use crate::{BiasAdjustment, PassError, QuantConfig};
-use tq_graph::{Graph, Node, Op, Tensor, ValueId};
+use crate::{BiasAdjustment, PassError};
+use half::{bf16, f16};
+use tq_graph::{Graph, Node, Tensor, ValueId};
+use tq_observers::ObserverConfig;
 use tq_qtypes::requantize::quantize_bias;
-use tq_qtypes::{AffineParams, Granularity, QTypeError, Rounding, affine};
+use tq_qtypes::{AffineParams, DType, Granularity, QTypeError, Rounding, affine};
 
 /// Largest bias in units of the accumulator: half of what 32 bits hold, so that the products find room beside it
 /// in a 32-bit accumulator.
@@ -21,50 +24,46 @@ pub(super) struct LinearCodes {
     pub(super) adjustments: Vec<BiasAdjustment>,
 }
 
-/// The axis of the weights that counts output channels.
-fn channel_axis(op: &Op) -> usize {
-    match op {
-        Op::Conv(_) | Op::Gemm { trans_b: true, .. } => 0,
-        _ => 1,
-    }
-}
-
-/// Quantizes the weights and the bias of a Conv, Gemm or MatMul whose input has scale `input_scale`.
+/// Quantizes the weights of a Conv, Gemm or MatMul; its bias too, where it runs on codes of this scale.
 pub(super) fn quantize_linear(
     graph: &Graph,
     node: &Node,
-    config: &QuantConfig,
-    input_scale: f32,
+    observer: &ObserverConfig,
+    input_scale: Option<f32>,
 ) -> Result<Option<LinearCodes>, PassError> {
     let Some(w) = node.input(1) else { return Ok(None) };
     let Some(tensor) = graph.constant(w) else { return Ok(None) };
     let name = &graph.value(w).name;
     let (data, dims) = (tensor.as_slice::<f32>()?, tensor.dims());
-    let axis = channel_axis(&node.op);
+    let [channel_axis, group_axis] = weight_axes(&node.op);
+    let axis = match observer.spec().map(|s| s.granularity) {
+        Some(Granularity::PerGroup { .. }) => group_axis,
+        _ => channel_axis,
+    };
     let observer_error = |e| constant_error(&node.name, name, e);
-    let mut observer = config.weight_observer().along(axis).build().map_err(observer_error)?;
+    let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
     observer.observe(data, dims).map_err(observer_error)?;
     let mut params = observer.calculate_qparams().map_err(observer_error)?;
-    let channels = dims.get(axis).copied().unwrap_or(1);
+    let channels = dims.get(channel_axis).copied().unwrap_or(1);
 
-    let bias = match node.input(2) {
-        Some(b) => Some((b, bias_values(graph, node, b, channels)?)),
-        None => None,
-    };
     let mut adjustments = Vec::new();
-    let values = bias.as_ref().map_or(&[][..], |(_, values)| values);
-    fit_bias(node, values, input_scale, &mut params, &mut adjustments)?;
+    let mut bias = None;
+    if let Some(input_scale) = input_scale {
+        let values = match node.input(2) {
+            Some(b) => Some((b, bias_values(graph, node, b, channels)?)),
+            None => None,
+        };
+        let reals = values.as_ref().map_or(&[][..], |(_, values)| values);
+        fit_bias(node, reals, input_scale, &mut params, &mut adjustments)?;
+        bias = values.map(|(b, values)| {
+            let q = quantize_bias(&values, input_scale, &params.scale);
+            let scale = params.scale.iter().map(|s| input_scale * s).collect();
+            (b, Tensor::vector(q.values), scale)
+        });
+    }
     let codes = affine::quantize(data, dims, &params, Rounding::Divide)
         .map_err(|e| PassError::Observer { tensor: name.clone(), source: e.into() })?;
     let codes = codes_tensor(dims, &codes, &params)?;
-    let bias = match bias {
-        None => None,
-        Some((b, values)) => {
-            let q = quantize_bias(&values, input_scale, &params.scale);
-            let scale = params.scale.iter().map(|s| input_scale * s).collect();
-            Some((b, Tensor::vector(q.values), scale))
-        }
-    };
     Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments }))
 }
 
@@ -123,7 +122,6 @@ pub(super) fn codes_tensor(
     codes: &[i32],
     params: &AffineParams,
 ) -> Result<Tensor, PassError> {
-    use tq_qtypes::DType;
     // Quantization clamped the codes to their type, so the conversions keep the value.
     let tensor = match params.dtype {
         DType::U8 | DType::U4 | DType::U2 => {
@@ -132,18 +130,32 @@ pub(super) fn codes_tensor(
         DType::I8 | DType::I4 | DType::I2 => {
             Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as i8).collect())
         }
-        other => {
-            return Err(PassError::Config { part: "weight", message: format!("codes of type {other}") });
-        }
+        DType::I32 => Tensor::with_dtype(params.dtype, dims, codes.to_vec()),
+        DType::I16 => Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as i16).collect()),
+        DType::U16 => Tensor::with_dtype(params.dtype, dims, codes.iter().map(|q| *q as u16).collect()),
+        other => return Err(PassError::Codes(other)),
     };
     Ok(tensor?)
 }
 
-/// The zero points as a tensor: a scalar for one, else one a channel.
-pub(super) fn zero_point_tensor(params: &AffineParams) -> Result<Tensor, PassError> {
-    let dims: &[usize] = match params.granularity {
-        Granularity::PerTensor => &[],
-        _ => &[params.zero_point.len()],
+/// Scales and zero points of a tensor of shape `dims` as tensors: scalars for one pair, one a channel, or the grid of
+/// groups.
+pub(super) fn param_tensors(dims: &[usize], params: &AffineParams) -> Result<[Tensor; 2], PassError> {
+    let shape = match params.granularity {
+        Granularity::PerTensor => Vec::new(),
+        Granularity::PerChannel { .. } => vec![params.scale.len()],
+        Granularity::PerGroup { axis, group_size } => {
+            let blocks = |(i, d): (usize, &usize)| if i == axis { d.div_ceil(group_size.max(1)) } else { *d };
+            dims.iter().enumerate().map(blocks).collect()
+        }
     };
-    codes_tensor(dims, &params.zero_point, params)
+    Ok([Tensor::new(&shape, params.scale.clone())?, codes_tensor(&shape, &params.zero_point, params)?])
+}
+
+/// Weights in half precision.
+pub(super) fn half_tensor(data: &[f32], dims: &[usize], dtype: DType) -> Result<Tensor, PassError> {
+    Ok(match dtype {
+        DType::BF16 => Tensor::new(dims, data.iter().map(|v| bf16::from_f32(*v)).collect())?,
+        _ => Tensor::new(dims, data.iter().map(|v| f16::from_f32(*v)).collect())?,
+    })
 }

@@ -1,28 +1,8 @@
-//! What is asked of quantization, as plain data.
+//! One configuration for the whole model.
 
-use crate::PassError;
+use crate::{Backend, Configuration, QConfig, QConfigDict};
 use serde::{Deserialize, Serialize};
 use tq_observers::{MinMaxObserver, ObserverConfig, PerChannelMinMaxObserver};
-use tq_qtypes::{DType, Granularity};
-
-/// Named sets of defaults for families of machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Backend {
-    /// Servers: weights with one scale a channel.
-    #[default]
-    Fbgemm,
-    /// Mobile: weights with one scale a tensor.
-    Qnnpack,
-}
-
-impl Backend {
-    /// [`Backend::Fbgemm`], as PyTorch's users write it.
-    pub const FBGEMM: Backend = Backend::Fbgemm;
-    /// [`Backend::Qnnpack`], as PyTorch's users write it.
-    pub const QNNPACK: Backend = Backend::Qnnpack;
-}
 
 /// Configuration of static quantization. Checked by [`crate::prepare_static`], not before.
 ///
@@ -90,45 +70,30 @@ impl QuantConfig {
             Backend::Qnnpack => MinMaxObserver::symmetric().into(),
         })
     }
+}
 
-    /// Checks that both observers can be built and ask for what conversion can do.
-    ///
-    /// # Errors
-    /// [`PassError::Config`] saying which part is wrong.
-    pub fn validate(&self) -> Result<(), PassError> {
-        check("activation", &self.activation_observer(), |g| g == Granularity::PerTensor)?;
-        check("weight", &self.weight_observer(), |g| {
-            matches!(g, Granularity::PerTensor | Granularity::PerChannel { axis: 0 })
-        })
+impl From<QuantConfig> for QConfig {
+    fn from(config: QuantConfig) -> Self {
+        QConfig { activation: config.activation_observer(), weight: config.weight_observer() }
     }
 }
 
-fn check(
-    part: &'static str,
-    observer: &ObserverConfig,
-    granularity: impl Fn(Granularity) -> bool,
-) -> Result<(), PassError> {
-    let fail = |message: String| Err(PassError::Config { part, message });
-    if let Err(e) = observer.build() {
-        return fail(e.to_string());
+impl From<QuantConfig> for QConfigDict {
+    /// One rule for everything.
+    fn from(config: QuantConfig) -> Self {
+        QConfig::from(config).into()
     }
-    let Some(spec) = observer.spec() else {
-        return fail("an observer of tensors that stay in float has no integer operators".to_owned());
-    };
-    if !matches!(spec.dtype, DType::U8 | DType::I8) {
-        return fail(format!("codes of type {} have no integer operators; u8 and i8 have", spec.dtype));
+}
+
+impl From<QuantConfig> for Configuration {
+    fn from(config: QuantConfig) -> Self {
+        Self { backend: config.backend.into(), dict: config.into() }
     }
-    if !granularity(spec.granularity) {
-        return fail(format!("granularity {:?} has no integer operators", spec.granularity));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tq_qtypes::QScheme;
-
     #[test]
     fn defaults_follow_the_backend_and_survive_json() {
         let server = QuantConfig::default();
@@ -139,23 +104,5 @@ mod tests {
         let text = serde_json::to_string(&set).unwrap();
         assert_eq!(serde_json::from_str::<QuantConfig>(&text).unwrap(), set);
         assert_eq!(serde_json::from_str::<QuantConfig>("{}").unwrap(), server);
-    }
-
-    #[test]
-    fn what_cannot_be_is_said_before_calibration() {
-        let part = |c: QuantConfig| match c.validate() {
-            Err(PassError::Config { part, .. }) => part,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            part(QuantConfig::default().activation(PerChannelMinMaxObserver::symmetric())),
-            "activation"
-        );
-        let along_1 = PerChannelMinMaxObserver::new(1, QScheme::Symmetric);
-        assert_eq!(part(QuantConfig::default().weight(along_1)), "weight");
-        let wide = MinMaxObserver::symmetric().with_dtype(DType::I16).unwrap();
-        assert_eq!(part(QuantConfig::default().activation(wide)), "activation");
-        assert!(QuantConfig::default().validate().is_ok());
-        assert!(QuantConfig::default().activation(MinMaxObserver::with_bits(4).unwrap()).validate().is_ok());
     }
 }

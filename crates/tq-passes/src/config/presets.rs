@@ -1,0 +1,122 @@
+//! Configurations by name: our own, and PyTorch's.
+
+use crate::names::{did_you_mean, most_like};
+use crate::{QConfig, Recipe};
+use tq_observers::{Mode, ObserverConfig, PlaceholderObserver};
+use tq_qtypes::affine::DEFAULT_EPS;
+use tq_qtypes::{DType, Granularity, QuantSpec};
+
+/// The name of leaving a node in float.
+pub(super) const FLOAT: &str = "float";
+
+/// 8-bit activations (u8, affine) and weights (i8, symmetric, one scale a channel), both by minimum and maximum.
+#[must_use]
+pub fn int8_qconfig() -> QConfig {
+    QConfig::default()
+}
+
+/// 8-bit activations (u8, affine) and 4-bit weights (i4, codes -7..=7, one scale a channel).
+#[must_use]
+pub fn int4_qconfig() -> QConfig {
+    QConfig::new().weight(channels(DType::I4, -7, 7, Mode::Native))
+}
+
+/// 16-bit activations (u16, affine) and 8-bit weights (i8, one scale a channel).
+///
+/// No integer kernel takes 16-bit codes: such nodes compute in float between explicit quantization steps.
+#[must_use]
+pub fn w8a16_qconfig() -> QConfig {
+    let spec = QuantSpec { dtype: DType::U16, quant_max: 65_535, ..QuantSpec::u8_affine() };
+    QConfig::new().activation(ObserverConfig::MinMax { spec, eps: DEFAULT_EPS, mode: Mode::Native })
+}
+
+/// 8-bit weights (i8, one scale a channel); activations stay float.
+#[must_use]
+pub fn w8_qconfig() -> QConfig {
+    QConfig::new().activation(PlaceholderObserver::default())
+}
+
+/// 4-bit weights (i4, codes -7..=7) with one scale for every 32 input features of a channel; activations stay float.
+#[must_use]
+pub fn w4_qconfig() -> QConfig {
+    let granularity = Granularity::PerGroup { axis: 1, group_size: 32 };
+    let spec =
+        QuantSpec { dtype: DType::I4, quant_min: -7, quant_max: 7, ..QuantSpec::i8_symmetric(granularity) };
+    w8_qconfig().weight(ObserverConfig::PerGroupMinMax { spec, eps: DEFAULT_EPS })
+}
+
+/// Weights in f16, arithmetic in f32.
+#[must_use]
+pub fn fp16_qconfig() -> QConfig {
+    w8_qconfig().weight(PlaceholderObserver::with_args(DType::F16))
+}
+
+/// Weights in bf16, arithmetic in f32.
+#[must_use]
+pub fn bf16_qconfig() -> QConfig {
+    w8_qconfig().weight(PlaceholderObserver::with_args(DType::BF16))
+}
+
+/// Symmetric codes `min..=max`, one scale a channel.
+fn channels(dtype: DType, quant_min: i32, quant_max: i32, mode: Mode) -> ObserverConfig {
+    let symmetric = QuantSpec::i8_symmetric(Granularity::PerChannel { axis: 0 });
+    let spec = QuantSpec { dtype, quant_min, quant_max, ..symmetric };
+    ObserverConfig::PerChannelMinMax { spec, eps: DEFAULT_EPS, mode }
+}
+
+/// PyTorch's observer of weights: i8 codes -128..=127, symmetric, one scale a tensor.
+#[must_use]
+pub fn default_weight_observer() -> ObserverConfig {
+    let spec = QuantSpec { quant_min: -128, ..QuantSpec::i8_symmetric(Granularity::PerTensor) };
+    ObserverConfig::MinMax { spec, eps: DEFAULT_EPS, mode: Mode::PyTorch }
+}
+
+/// PyTorch's observer of weights by channel: i8 codes -128..=127, symmetric.
+#[must_use]
+pub fn default_per_channel_weight_observer() -> ObserverConfig {
+    channels(DType::I8, -128, 127, Mode::PyTorch)
+}
+
+/// Every preset by its name in files.
+fn all() -> impl Iterator<Item = (&'static str, QConfig)> {
+    let others = [("int4", int4_qconfig()), ("bf16", bf16_qconfig())];
+    Recipe::ALL.iter().map(|r| (r.name(), r.qconfig())).chain(others)
+}
+
+/// What a name in a file stands for; `None` for a name that stands for nothing.
+pub(super) fn by_name(name: &str) -> Option<Option<QConfig>> {
+    if name == FLOAT {
+        return Some(None);
+    }
+    all().find(|(n, _)| *n == name).map(|(_, qconfig)| Some(qconfig))
+}
+
+/// The name of a preset, if this is one.
+pub(super) fn name_of(choice: Option<&QConfig>) -> Option<&'static str> {
+    match choice {
+        None => Some(FLOAT),
+        Some(qconfig) => all().find(|(_, q)| q == qconfig).map(|(name, _)| name),
+    }
+}
+
+/// What to say of a name that stands for nothing.
+pub(super) fn unknown(name: &str) -> String {
+    let names: Vec<&str> = std::iter::once(FLOAT).chain(all().map(|(n, _)| n)).collect();
+    let hint = did_you_mean(&most_like(name, names.iter().copied()));
+    format!("there is no preset {name:?}{hint}; the presets are {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tq_observers::PerChannelMinMaxObserver;
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        for (name, qconfig) in all() {
+            assert_eq!(name_of(Some(&qconfig)), Some(name));
+            assert_eq!(by_name(name), Some(Some(qconfig)));
+        }
+        assert_eq!(int8_qconfig().weight, PerChannelMinMaxObserver::symmetric().into());
+    }
+}

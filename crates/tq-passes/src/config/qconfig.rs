@@ -1,0 +1,104 @@
+//! How one layer is quantized: an observer for what it writes, one for its weights.
+
+use super::presets;
+use serde::{Deserialize, Serialize};
+use tq_observers::{MinMaxObserver, ObserverConfig, PerChannelMinMaxObserver};
+
+/// How the nodes are quantized that a rule is for.
+///
+/// The activation observer governs what a node writes; what it reads is governed by whoever wrote that, and graph inputs
+/// by the first quantized node that reads them. Channel axis 0 of the weights means the output channels, in whichever
+/// axis of the weights an operator keeps them.
+///
+/// ```
+/// use tq_observers::{MinMaxObserver, PerChannelMinMaxObserver};
+/// use tq_passes::QConfig;
+/// let config = QConfig::new().activation(MinMaxObserver::symmetric()).weight(PerChannelMinMaxObserver::symmetric());
+/// assert_eq!(config.weight, PerChannelMinMaxObserver::symmetric().into());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QConfig {
+    /// How activations are observed; unset means u8 codes 0..=255, affine, per tensor, minimum and maximum.
+    pub activation: ObserverConfig,
+    /// How weights are observed; unset means i8 codes -127..=127, symmetric, minimum and maximum, one scale a channel.
+    pub weight: ObserverConfig,
+}
+
+impl Default for QConfig {
+    fn default() -> Self {
+        Self {
+            activation: MinMaxObserver::asymmetric().into(),
+            weight: PerChannelMinMaxObserver::symmetric().into(),
+        }
+    }
+}
+
+impl QConfig {
+    /// The default: 8-bit activations and weights, one weight scale a channel.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this observer for activations.
+    #[must_use]
+    pub fn activation(mut self, observer: impl Into<ObserverConfig>) -> Self {
+        self.activation = observer.into();
+        self
+    }
+
+    /// With this observer for weights.
+    #[must_use]
+    pub fn weight(mut self, observer: impl Into<ObserverConfig>) -> Self {
+        self.weight = observer.into();
+        self
+    }
+}
+
+/// What a rule says: how to quantize, or to leave in float. In files a preset's name, `"float"`, or a table.
+pub(super) mod choice {
+    use super::{QConfig, presets};
+    use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::fmt;
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        choice: &Option<QConfig>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        match (choice, presets::name_of(choice.as_ref())) {
+            (_, Some(name)) => s.serialize_str(name),
+            (Some(qconfig), None) => qconfig.serialize(s),
+            (None, None) => s.serialize_str(presets::FLOAT),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<QConfig>, D::Error> {
+        d.deserialize_any(ChoiceVisitor)
+    }
+
+    struct ChoiceVisitor;
+
+    impl<'de> Visitor<'de> for ChoiceVisitor {
+        type Value = Option<QConfig>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a preset, \"float\", or a table with activation and weight")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+            presets::by_name(name).ok_or_else(|| E::custom(presets::unknown(name)))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            QConfig::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Recipes: whole configurations by one word.
+
+use super::presets;
+use crate::names::did_you_mean;
+use crate::{Configuration, PassError, QConfig, QConfigDict};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A configuration by one word: one rule for the whole model.
+///
+/// ```
+/// use tq_passes::{Configuration, Recipe};
+/// let recipe: Recipe = "int8".parse()?;
+/// let configuration = Configuration::from(recipe);
+/// assert_eq!(configuration.dict.global(), Some(&recipe.qconfig()));
+/// # Ok::<(), tq_passes::PassError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Recipe {
+    /// 8-bit activations and weights, calibrated.
+    Int8,
+    /// 16-bit activations and 8-bit weights, calibrated.
+    W8a16,
+    /// 8-bit weights alone.
+    W8,
+    /// 4-bit weights alone, in groups.
+    W4,
+    /// Weights in half precision.
+    Fp16,
+}
+
+impl Recipe {
+    /// Every recipe.
+    pub const ALL: &'static [Recipe] = &[Recipe::Int8, Recipe::W8a16, Recipe::W8, Recipe::W4, Recipe::Fp16];
+
+    /// The word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Recipe::Int8 => "int8",
+            Recipe::W8a16 => "w8a16",
+            Recipe::W8 => "w8",
+            Recipe::W4 => "w4",
+            Recipe::Fp16 => "fp16",
+        }
+    }
+
+    /// True where a model needs calibration data for it.
+    #[must_use]
+    pub const fn needs_calibration(self) -> bool {
+        matches!(self, Recipe::Int8 | Recipe::W8a16)
+    }
+
+    /// What it does, in a sentence.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Recipe::Int8 => "8-bit activations and weights, one weight scale a channel; runs in integers",
+            Recipe::W8a16 => {
+                "16-bit activations, 8-bit weights; computes in float between explicit quantization steps"
+            }
+            Recipe::W8 => "8-bit weights, one scale a channel; computes in float",
+            Recipe::W4 => "4-bit weights, one scale for every 32 input features; computes in float",
+            Recipe::Fp16 => "f16 weights; computes in f32",
+        }
+    }
+
+    /// What it says of every node.
+    #[must_use]
+    pub fn qconfig(self) -> QConfig {
+        match self {
+            Recipe::Int8 => presets::int8_qconfig(),
+            Recipe::W8a16 => presets::w8a16_qconfig(),
+            Recipe::W8 => presets::w8_qconfig(),
+            Recipe::W4 => presets::w4_qconfig(),
+            Recipe::Fp16 => presets::fp16_qconfig(),
+        }
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = PassError;
+
+    fn from_str(name: &str) -> Result<Self, PassError> {
+        Recipe::ALL.iter().copied().find(|r| r.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Recipe::ALL.iter().map(|r| r.name()).collect();
+            let hint = did_you_mean(&crate::names::most_like(name, names.iter().copied()));
+            PassError::UnknownRecipe { name: name.to_owned(), hint, known: names.join(", ") }
+        })
+    }
+}
+
+impl From<Recipe> for QConfigDict {
+    fn from(recipe: Recipe) -> Self {
+        recipe.qconfig().into()
+    }
+}
+
+impl From<Recipe> for Configuration {
+    fn from(recipe: Recipe) -> Self {
+        QConfigDict::from(recipe).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_has_a_word_that_leads_back_to_it() {
+        for recipe in Recipe::ALL {
+            assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), *recipe);
+            assert_eq!(serde_json::to_string(recipe).unwrap(), format!("\"{recipe}\""));
+            assert_eq!(presets::by_name(recipe.name()), Some(Some(recipe.qconfig())));
+        }
+        let error = "int-8".parse::<Recipe>().unwrap_err().to_string();
+        assert!(error.contains("(did you mean int8?)"), "{error}");
+    }
+}

@@ -1,0 +1,11 @@
+//! Which nodes run in integers, and which tensors share scales.
+
+mod group;
+mod placement;
+mod plan;
+mod predict;
+mod role;
+
+pub use placement::Placement;
+pub(crate) use plan::{Group, Plan, PlannedNode, Scheme, plan};
+pub(crate) use role::{activations, weight_axes};

@@ -1,0 +1,213 @@
+//! What an operator could be among quantized ones, whatever the configuration says.
+
+use crate::fuse::clamp::{bounds_of, is_clamp};
+use tq_graph::op::{BinaryOp, PadMode, ReduceKind};
+use tq_graph::{Graph, Node, NodeId, Op, ValueId};
+use tq_qtypes::{DType, OperatorKind};
+
+/// How an operator takes part, if it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Computes: its own scales on every side.
+    Compute(OperatorKind),
+    /// Computes within the scale of its input.
+    Sharing(OperatorKind),
+    /// Moves or clamps codes; worth doing in integers only next to an operator that computes.
+    Passing(OperatorKind),
+}
+
+impl Role {
+    /// The operator it is.
+    pub(super) const fn kind(self) -> OperatorKind {
+        match self {
+            Role::Compute(kind) | Role::Sharing(kind) | Role::Passing(kind) => kind,
+        }
+    }
+}
+
+/// A linear layer or convolution's weights must be f32 constants: rank and number of elements are checked.
+fn weights(graph: &Graph, node: &Node, fits: impl Fn(&[usize]) -> bool) -> Result<Vec<usize>, String> {
+    let v = node.input(1).ok_or("it has no weights")?;
+    let name = &graph.value(v).name;
+    let Some(t) = graph.constant(v) else { return Err(format!("weights {name} are not constant")) };
+    if t.dtype() != DType::F32 {
+        return Err(format!("weights {name} are {}, not f32", t.dtype()));
+    }
+    if t.is_empty() || !fits(t.dims()) {
+        return Err(format!("weights {name} have shape {:?}", t.dims()));
+    }
+    Ok(t.dims().to_vec())
+}
+
+/// The operator that a node with weights is, whether they are constant or not.
+pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
+    match node.op {
+        Op::Conv(_) => Some(OperatorKind::Conv),
+        Op::Gemm { .. } | Op::MatMul => Some(OperatorKind::Linear),
+        _ => None,
+    }
+}
+
+/// The shape of weights that can be kept in another form, whatever becomes of the rest of the node.
+pub(super) fn constant_weights(graph: &Graph, node: &Node) -> Result<Vec<usize>, String> {
+    weights(graph, node, |d| match node.op {
+        Op::Conv(_) => (3..=5).contains(&d.len()),
+        _ => d.len() == 2,
+    })
+}
+
+/// The axes of the weights of a Conv, Gemm or MatMul that count output channels and input features.
+pub(crate) fn weight_axes(op: &Op) -> [usize; 2] {
+    match op {
+        Op::Conv(_) | Op::Gemm { trans_b: true, .. } => [0, 1],
+        _ => [1, 0],
+    }
+}
+
+fn check_bias(graph: &Graph, node: &Node, channels: usize) -> Result<(), String> {
+    let Some(v) = node.input(2) else { return Ok(()) };
+    let name = &graph.value(v).name;
+    let Some(t) = graph.constant(v) else { return Err(format!("bias {name} is not constant")) };
+    let last = t.dims().last().copied().unwrap_or(1);
+    let fits = t.len() == 1 || (t.len() == channels && last == channels);
+    if t.dtype() == DType::F32 && fits {
+        Ok(())
+    } else {
+        Err(format!("bias {name} is {} of shape {:?} for {channels} channels", t.dtype(), t.dims()))
+    }
+}
+
+/// What kind of integer operator a node can be, or why it cannot be one.
+pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Result<Role, String> {
+    use OperatorKind as K;
+    let no_form = || Err(format!("{} has no integer form", node.op.name()));
+    let data_is_constant = || node.input(0).is_none_or(|v| graph.constant(v).is_some());
+    let first_is_data = !matches!(node.op, Op::Binary(_) | Op::Concat { .. });
+    if first_is_data && data_is_constant() {
+        return Err("its data is constant".into());
+    }
+    Ok(match &node.op {
+        Op::Conv(attrs) => {
+            let dims = weights(graph, node, |d| (3..=5).contains(&d.len()))?;
+            check_bias(graph, node, dims[0])?;
+            let depthwise = attrs.groups > 1 && dims[1] == 1 && dims[0] == attrs.groups;
+            Role::Compute(if depthwise { K::DepthwiseConv } else { K::Conv })
+        }
+        Op::Gemm { alpha, beta, trans_a, trans_b } => {
+            let dims = weights(graph, node, |d| d.len() == 2)?;
+            check_bias(graph, node, dims[if *trans_b { 0 } else { 1 }])?;
+            if *trans_a {
+                return Err("its data is transposed".into());
+            }
+            if *alpha != 1.0 || (*beta != 1.0 && node.input(2).is_some()) {
+                return Err(format!("factors alpha {alpha} and beta {beta} could not be folded"));
+            }
+            Role::Compute(K::Linear)
+        }
+        Op::MatMul => {
+            weights(graph, node, |d| d.len() == 2)?;
+            Role::Compute(K::Linear)
+        }
+        Op::Binary(op) => {
+            let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return no_form() };
+            if graph.constant(a).is_some() && graph.constant(b).is_some() {
+                return Err("its data is constant".into());
+            }
+            for v in [a, b] {
+                if graph.constant(v).is_some_and(|t| t.is_empty()) {
+                    return Err(format!("constant {} is empty", graph.value(v).name));
+                }
+            }
+            let number = [a, b].iter().any(|v| graph.constant(*v).is_some_and(|t| t.len() == 1));
+            Role::Compute(match op {
+                // With a number on the other side it is a function of one code, whatever the operator.
+                _ if number => K::Lookup,
+                BinaryOp::Add => K::Add,
+                BinaryOp::Sub => K::Sub,
+                BinaryOp::Mul => K::Mul,
+                _ => return no_form(),
+            })
+        }
+        op if is_clamp(op) => {
+            bounds_of(graph, node)?;
+            Role::Passing(K::Lookup)
+        }
+        Op::Unary(_) => Role::Compute(K::Lookup),
+        Op::Concat { .. } => {
+            if node.inputs.iter().flatten().all(|v| graph.constant(*v).is_some()) {
+                return Err("its data is constant".into());
+            }
+            Role::Sharing(K::Concat)
+        }
+        Op::MaxPool { .. } if node.output(1).is_some() => {
+            return Err("the positions of the maxima are asked for".into());
+        }
+        Op::MaxPool { .. } => Role::Sharing(K::MaxPool),
+        Op::AveragePool { .. } | Op::GlobalAveragePool => Role::Sharing(K::AveragePool),
+        Op::Reduce { kind: ReduceKind::Mean, .. } => {
+            spatial_mean(graph, node)?;
+            Role::Sharing(K::AveragePool)
+        }
+        Op::Pad { mode } => {
+            let zero = match node.input(2).map(|v| graph.constant(v).and_then(|t| t.to_f32_vec())) {
+                None => true,
+                Some(value) => value.is_some_and(|v| v == [0.0]),
+            };
+            if *mode == PadMode::Constant && !zero {
+                return Err("it pads with a value other than zero".into());
+            }
+            Role::Passing(K::Movement)
+        }
+        Op::Split { .. } => {
+            let unread = |v: &&ValueId| consumers[v.0].is_empty() && !graph.outputs.contains(v);
+            if let Some(v) = node.outputs.iter().flatten().find(unread) {
+                return Err(format!("nobody reads its output {}", graph.value(*v).name));
+            }
+            Role::Passing(K::Movement)
+        }
+        Op::Flatten { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Squeeze
+        | Op::Unsqueeze
+        | Op::Slice
+        | Op::Gather { .. }
+        | Op::Identity => Role::Passing(K::Movement),
+        Op::Dropout if node.output(1).is_none() => Role::Passing(K::Movement),
+        _ => return no_form(),
+    })
+}
+
+/// Checks that a mean is over exactly the axes after the first two.
+fn spatial_mean(graph: &Graph, node: &Node) -> Result<(), String> {
+    let shape = node.input(0).and_then(|v| graph.value(v).shape.as_ref());
+    let rank = shape.map(Vec::len).ok_or("the rank of its input is not known")?;
+    let axes = graph.const_input(node, 1).and_then(|t| t.to_i64_vec()).ok_or("its axes are not constant")?;
+    let mut axes: Vec<i64> = axes.into_iter().map(|a| if a < 0 { a + rank as i64 } else { a }).collect();
+    axes.sort_unstable();
+    if rank > 2 && axes.iter().copied().eq(2..rank as i64) {
+        Ok(())
+    } else {
+        Err(format!("it is over axes {axes:?}, not over the spatial ones"))
+    }
+}
+
+/// Real activations of a node: its f32 inputs that are data, constants left out.
+pub(crate) fn activations<'g>(
+    graph: &'g Graph,
+    node: &'g Node,
+) -> impl Iterator<Item = (usize, ValueId)> + 'g {
+    let count = match node.op {
+        Op::Binary(_) | Op::Concat { .. } => node.inputs.len(),
+        _ => 1,
+    };
+    (0..count.min(node.inputs.len()))
+        .filter_map(|i| node.input(i).map(|v| (i, v)))
+        .filter(|(_, v)| graph.constant(*v).is_none())
+}
+
+/// True when neither data nor results of a node are float.
+pub(super) fn is_data_node(graph: &Graph, node: &Node) -> bool {
+    let not_float = |v: &ValueId| graph.value(*v).dtype.is_some_and(|d| d.is_integer() || d == DType::Bool);
+    node.outputs.iter().flatten().all(not_float)
+}

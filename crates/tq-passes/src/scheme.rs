@@ -1,0 +1,151 @@
+//! What observers ask of the values that they observe.
+
+use tq_observers::ObserverConfig;
+use tq_qtypes::{DType, Granularity, QScheme, QuantSpec};
+
+/// What an activation observer asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Activation {
+    /// Codes with parameters from calibration.
+    Codes(QuantSpec),
+    /// Codes with parameters from the data of every run.
+    AtRunTime(DType),
+    /// No codes.
+    Float,
+}
+
+/// What a weight observer asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Weights {
+    /// Codes.
+    Codes(QuantSpec),
+    /// Half precision.
+    Half(DType),
+    /// No codes.
+    Float,
+}
+
+impl Activation {
+    /// What `observer` asks for.
+    pub(crate) fn of(observer: &ObserverConfig) -> Self {
+        match (observer.spec(), observer) {
+            (Some(spec), _) => Activation::Codes(*spec),
+            (None, ObserverConfig::Placeholder { dtype }) if dtype.is_integer() => {
+                Activation::AtRunTime(*dtype)
+            }
+            (None, _) => Activation::Float,
+        }
+    }
+
+    /// What calibration is asked for, if it is.
+    pub(crate) fn codes(&self) -> Option<&QuantSpec> {
+        match self {
+            Activation::Codes(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// The type of the values as the operators after it see them.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Activation::Codes(spec) => spec.dtype,
+            Activation::AtRunTime(dtype) => *dtype,
+            Activation::Float => DType::F32,
+        }
+    }
+
+    /// In a few words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Activation::Codes(spec) => words(spec),
+            Activation::AtRunTime(dtype) => format!("{dtype}, scale of every run"),
+            Activation::Float => "float".into(),
+        }
+    }
+}
+
+impl Weights {
+    /// What `observer` asks for.
+    pub(crate) fn of(observer: &ObserverConfig) -> Self {
+        match (observer.spec(), observer) {
+            (Some(spec), _) => Weights::Codes(*spec),
+            (None, ObserverConfig::Placeholder { dtype: dtype @ (DType::F16 | DType::BF16) }) => {
+                Weights::Half(*dtype)
+            }
+            (None, _) => Weights::Float,
+        }
+    }
+
+    /// What the quantizer is asked for, if it is.
+    pub(crate) fn codes(&self) -> Option<&QuantSpec> {
+        match self {
+            Weights::Codes(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    /// The type in which they are kept.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Weights::Codes(spec) => spec.dtype,
+            Weights::Half(dtype) => *dtype,
+            Weights::Float => DType::F32,
+        }
+    }
+
+    /// In a few words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Weights::Codes(spec) => words(spec),
+            Weights::Half(dtype) => dtype.to_string(),
+            Weights::Float => "float".into(),
+        }
+    }
+
+    /// True where channels or groups have scales of their own.
+    pub(crate) fn has_channels(&self) -> bool {
+        self.codes().is_some_and(|spec| spec.granularity != Granularity::PerTensor)
+    }
+
+    /// Why no integer kernel takes these weights, if none does.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match self {
+            Weights::Codes(QuantSpec { granularity: Granularity::PerGroup { group_size, .. }, .. }) => {
+                Some(format!("no integer kernel takes weights in groups of {group_size}"))
+            }
+            Weights::Codes(spec) if is_8_bit_weight(spec.dtype) => None,
+            Weights::Codes(QuantSpec { dtype, .. }) | Weights::Half(dtype) => {
+                Some(format!("no integer kernel takes {dtype} weights"))
+            }
+            Weights::Float => Some("its weights stay float".into()),
+        }
+    }
+}
+
+/// True for types whose codes 8-bit kernels take as weights.
+fn is_8_bit_weight(dtype: DType) -> bool {
+    dtype.quant_range().is_some() && dtype.bits() <= 8
+}
+
+/// True for types whose codes 8-bit kernels take as activations.
+pub(crate) fn is_8_bit_activation(dtype: DType) -> bool {
+    matches!(dtype, DType::U8 | DType::I8)
+}
+
+fn words(spec: &QuantSpec) -> String {
+    let scheme = match spec.scheme {
+        QScheme::Symmetric => "symmetric",
+        QScheme::Affine => "affine",
+    };
+    let range = match spec.dtype.quant_range() {
+        Some(full) if full == (spec.quant_min, spec.quant_max) => String::new(),
+        _ => format!(" {}..={}", spec.quant_min, spec.quant_max),
+    };
+    let sharing = match spec.granularity {
+        Granularity::PerTensor => "one scale".to_owned(),
+        Granularity::PerChannel { .. } => "a scale a channel".to_owned(),
+        Granularity::PerGroup { group_size, .. } => format!("groups of {group_size}"),
+    };
+    let power = if spec.power_of_two { ", powers of two" } else { "" };
+    format!("{}{range} {scheme}, {sharing}{power}", spec.dtype)
+}
