@@ -85,8 +85,10 @@ impl QParams {
     ///
     /// # Errors
     /// [`QTypeError::BadAxis`], [`QTypeError::BadSlice`]; [`QTypeError::CutsGroup`] when the slice begins inside a
-    /// group and goes on into the next one; [`QTypeError::Length`] when the parameters are not those of `dims`.
+    /// group and goes on into the next one; [`QTypeError::Length`] when the parameters are not those of `dims`; those of
+    /// [`QParams::validate`].
     pub fn slice(&self, dims: &[usize], axis: usize, range: Range<usize>) -> Result<Self, QTypeError> {
+        self.validate()?;
         let cut = GridSlice::new(self.granularity(), self.param_count(), dims, axis, range)?;
         Ok(match self {
             QParams::Affine(p) => QParams::Affine(AffineParams {

@@ -190,6 +190,13 @@ fn a_nan_is_an_element_where_there_is_one_and_else_the_whole_block() {
 }
 
 #[test]
+fn the_code_that_int8_blocks_leave_out_is_read_as_minus_two() {
+    let params = BlockFloatParams { format: BlockFormat::MxInt8, axis: 0, scale: vec![128] };
+    let tensor = QTensor::from_codes(&[-128, 127, 64], &[3], params.into()).unwrap();
+    assert_eq!(tensor.dequantize(), [-4.0, 127.0 / 32.0, 2.0]);
+}
+
+#[test]
 fn given_scales_saturate_and_zeros_stay_zero() {
     for format in FORMATS {
         for scale in [0, 1, 126, 253, 254] {
