@@ -5,6 +5,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{EvalError, Evaluator, Precision};
+use tq_graph::op::{Activation, Direction, RecurrentAttrs, RecurrentKind};
 use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
@@ -134,12 +135,57 @@ impl Source {
         PoolAttrs { kernel, strides, dilations, padding: self.padding(), ceil_mode: self.flag() }
     }
 
+    fn recurrent(&mut self) -> Op {
+        let kind = match self.below(3) {
+            0 => RecurrentKind::Rnn,
+            1 => RecurrentKind::Gru { linear_before_reset: self.flag() },
+            _ => RecurrentKind::Lstm { input_forget: self.flag() },
+        };
+        let direction = self.pick(&[Direction::Forward, Direction::Reverse, Direction::Bidirectional]);
+        let count = direction.count() * kind.default_activations().len();
+        let count = if self.below(8) == 0 { self.below(8) } else { count };
+        let functions = [
+            Activation::Relu,
+            Activation::Sigmoid,
+            Activation::Tanh,
+            Activation::HardSigmoid { alpha: f32::NAN, beta: f32::INFINITY },
+            Activation::Softplus,
+        ];
+        let attrs = RecurrentAttrs {
+            hidden_size: self.pick(&[2, 2, 2, 2, 0, usize::MAX, 1 << 62, 1 << 40]),
+            direction,
+            activations: (0..count).map(|_| self.pick(&functions)).collect(),
+            clip: self.flag().then(|| self.pick(&[0.5, 0.0, -1.0, f32::NAN, f32::INFINITY])),
+            batch_first: self.flag(),
+        };
+        Op::Recurrent { kind, attrs }
+    }
+
+    /// Inputs of a recurrent operator over 3 steps, 2 samples, 1 feature and 2 hidden elements, mostly.
+    fn recurrent_dims(&mut self, kind: RecurrentKind, attrs: &RecurrentAttrs, i: usize) -> Vec<usize> {
+        if self.below(40) == 0 {
+            return self.dims();
+        }
+        let (d, rows) = (attrs.direction.count(), 2 * kind.gates());
+        match (i, attrs.batch_first) {
+            (0, false) => vec![3, 2, 1],
+            (0, true) => vec![2, 3, 1],
+            (1, _) => vec![d, rows, 1],
+            (2, _) => vec![d, rows, 2],
+            (3, _) => vec![d, 2 * rows],
+            (4, _) => vec![2],
+            (7, _) => vec![d, 6],
+            (_, false) => vec![d, 2, 2],
+            (_, true) => vec![2, d, 2],
+        }
+    }
+
     fn op(&mut self) -> Op {
         let axis = self.int();
         let saturate = self.flag();
         let block_size = self.pick(&[0, 0, 1, 2, usize::MAX]);
         let f = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        match self.below(42) {
+        match self.below(44) {
             0 | 1 => Op::Conv(self.conv()),
             2 => Op::Gemm { alpha: f, beta: f, trans_a: self.flag(), trans_b: self.flag() },
             3 => Op::MatMul,
@@ -190,6 +236,7 @@ impl Source {
             38 => self.pick(&[Op::MatMulInteger, Op::QLinearMatMul]),
             40 => Op::LayerNormalization { axis, epsilon: f, stash: self.pick(&DTYPES) },
             41 if self.flag() => Op::InstanceNormalization { epsilon: f },
+            42 | 43 => self.recurrent(),
             41 => Op::GroupNormalization { epsilon: f, groups: self.pick(&[0, 1, 2, usize::MAX]) },
             _ if self.flag() => Op::ConvInteger(self.conv()),
             _ => Op::QLinearConv(self.conv()),
@@ -199,7 +246,7 @@ impl Source {
     /// Inputs that often fit the operator, so that it gets past its first checks.
     fn inputs(&mut self, op: &Op) -> Vec<Option<Tensor>> {
         let (lo, hi) = op.input_arity();
-        let n = lo + self.below(hi.min(lo + 3) - lo + 1);
+        let n = lo + self.below(hi.min(lo + 5) - lo + 1);
         let family = self.pick(&DTYPES);
         let base = self.dims();
         (0..n)
@@ -220,6 +267,7 @@ impl Source {
                 let linear = matches!(op, Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. });
                 let dtype = match self.below(10) {
                     0 => self.pick(&DTYPES),
+                    _ if i == 4 && matches!(op, Op::Recurrent { .. }) => DType::I32,
                     _ if attribute || matches!(op, Op::ConstantOfShape { .. }) => DType::I64,
                     _ if quantized && [1, 4, 6].contains(&i) => DType::F32,
                     _ if quantized && i == 8 => DType::I32,
@@ -231,6 +279,10 @@ impl Source {
                 };
                 let window = matches!(op, Op::Conv(_) | Op::ConvInteger(_) | Op::QLinearConv(_));
                 let weights = if quantized { 3 } else { 1 };
+                if let Op::Recurrent { kind, attrs } = op {
+                    let dims = self.recurrent_dims(*kind, attrs, i);
+                    return (i < lo || self.below(4) > 0).then(|| self.tensor(dtype, &dims));
+                }
                 let dims = match self.below(if window || quantized { 40 } else { 6 }) {
                     0 => self.dims(),
                     _ if window && i == 0 => vec![self.below(3), 2, self.below(6), self.below(6)],

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tq_graph::infer::{bind, infer, simplify_shapes};
 use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
+use tq_graph::op::{Direction, RecurrentAttrs, RecurrentKind};
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -90,7 +91,7 @@ impl Choices {
 
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(35) {
+        match self.below(37) {
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
             2 => Op::QLinearConv(self.conv()),
@@ -130,6 +131,22 @@ impl Choices {
             28 => Op::Softmax { axis },
             29 => Op::QuantizeLinear { axis, block_size: self.size(), output_dtype: None, saturate: true },
             30 => Op::DequantizeLinear { axis, block_size: self.size() },
+            34 | 35 => {
+                let kind = self.pick(&[
+                    RecurrentKind::Rnn,
+                    RecurrentKind::Gru { linear_before_reset: true },
+                    RecurrentKind::Lstm { input_forget: false },
+                ]);
+                let direction = self.pick(&[Direction::Reverse, Direction::Bidirectional]);
+                let attrs = RecurrentAttrs {
+                    hidden_size: self.size(),
+                    direction,
+                    activations: kind.default_activations().repeat(self.pick(&[0, 1, 2])),
+                    clip: None,
+                    batch_first: self.below(2) == 0,
+                };
+                Op::Recurrent { kind, attrs }
+            }
             31 => Op::LayerNormalization { axis, epsilon: 0.0, stash: self.dtype() },
             32 => Op::InstanceNormalization { epsilon: 0.0 },
             33 => Op::GroupNormalization { epsilon: 0.0, groups: self.size() },
@@ -159,6 +176,7 @@ impl Choices {
                 | Op::Gemm { .. }
                 | Op::MatMul
                 | Op::Binary(_)
+                | Op::Recurrent { .. }
         );
         if i == 0 || !parameter {
             let (dtype, shape) = (self.dtype(), self.shape());

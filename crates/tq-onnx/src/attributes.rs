@@ -98,6 +98,14 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>> {
+        let Some(attribute) = self.get(name, AttributeType::Strings)? else { return Ok(None) };
+        match attribute.strings.iter().map(|s| std::str::from_utf8(s)).collect() {
+            Ok(texts) => Ok(Some(texts)),
+            Err(_) => Err(Problem::Malformed(format!("attribute {name} is not UTF-8 text"))),
+        }
+    }
+
     /// Checks that every attribute was asked for.
     pub(crate) fn finish(&self, opset: i64) -> Result<()> {
         match self.list.iter().find(|(_, used)| !used.get()) {

@@ -166,6 +166,7 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
             when((dtype.is_float() && dtype != DType::BF16) || matches!(dtype, DType::I8 | DType::U8), 13)
         }
         Op::Conv(_)
+        | Op::Recurrent { .. }
         | Op::InstanceNormalization { .. }
         | Op::AveragePool { .. }
         | Op::GlobalAveragePool

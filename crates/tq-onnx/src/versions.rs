@@ -20,7 +20,7 @@ pub(crate) fn unchanged_since(name: &str) -> i64 {
     match name {
         "GlobalAveragePool" | "Not" | "Softplus" | "Softsign" => 1,
         "Elu" | "HardSigmoid" | "InstanceNormalization" | "LeakyRelu" | "Selu" => 6,
-        "And" | "Or" | "Xor" | "Acos" | "Asin" | "Atan" | "Cos" | "Sin" | "Tan" => 7,
+        "And" | "Or" | "Xor" | "Acos" | "Asin" | "Atan" | "Cos" | "GRU" | "LSTM" | "RNN" | "Sin" | "Tan" => 7,
         "Acosh" | "Asinh" | "Atanh" | "BatchNormalization" | "ConstantOfShape" | "Cosh" | "EyeLike"
         | "PRelu" | "Sinh" | "Where" => 9,
         "ConvInteger" | "IsInf" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" | "ThresholdedRelu" => 10,

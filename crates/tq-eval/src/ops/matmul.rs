@@ -119,7 +119,11 @@ pub(crate) fn matrix<T>(data: &[T], rows: usize, columns: usize) -> Result<Array
         .map_err(|_| OpError::Shape(format!("{} elements are no {rows}x{columns} matrix", data.len())))
 }
 
-fn matrix_mut<T>(data: &mut [T], rows: usize, columns: usize) -> Result<ArrayViewMut2<'_, T>, OpError> {
+pub(crate) fn matrix_mut<T>(
+    data: &mut [T],
+    rows: usize,
+    columns: usize,
+) -> Result<ArrayViewMut2<'_, T>, OpError> {
     let len = data.len();
     ArrayViewMut2::from_shape((rows, columns), data)
         .map_err(|_| OpError::Shape(format!("{len} elements are no {rows}x{columns} matrix")))

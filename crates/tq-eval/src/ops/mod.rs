@@ -13,6 +13,7 @@ mod pad;
 mod pool;
 mod pow;
 mod quant;
+mod recurrent;
 mod reduce;
 mod select;
 mod unary;
@@ -185,6 +186,7 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::Variadic(_)
             | Op::Clip
             | Op::BatchNormalization { .. }
+            | Op::Recurrent { .. }
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
             | Op::GlobalAveragePool
@@ -221,6 +223,7 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::GroupNormalization { epsilon, groups } => {
             one(layer_norm::group_normalization(ctx, x, *epsilon, *groups))
         }
+        Op::Recurrent { kind, attrs } => recurrent::recurrent(ctx, x, *kind, attrs, n_outputs),
         Op::MaxPool { attrs, column_major } => {
             pool::max_pool(ctx, x.need(0)?, attrs, *column_major, n_outputs > 1)
         }

@@ -114,7 +114,7 @@ fn real<T: Real>(ctx: &Context, op: UnaryOp, x: &Tensor) -> Result<Tensor, OpErr
 const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 
 /// `1 / (1 + exp(-x))`, written so that the exponential never overflows.
-fn sigmoid<T: Real>(x: T) -> T {
+pub(crate) fn sigmoid<T: Real>(x: T) -> T {
     if x >= T::ZERO {
         T::ONE / (T::ONE + (T::ZERO - x).exp())
     } else {
@@ -124,12 +124,12 @@ fn sigmoid<T: Real>(x: T) -> T {
 }
 
 /// `ln(1 + exp(x))`, written so that the exponential never overflows.
-fn softplus<T: Real>(x: T) -> T {
+pub(crate) fn softplus<T: Real>(x: T) -> T {
     raise(x, T::ZERO) + x.magnitude().negated().exp().ln_1p()
 }
 
 /// `min(max(x, lo), hi)` as in numpy: NaN in any of the three gives NaN, and `hi` wins over `lo`.
-fn clamp<T: Number>(x: T, lo: T, hi: T) -> T {
+pub(crate) fn clamp<T: Number>(x: T, lo: T, hi: T) -> T {
     lower(raise(x, lo), hi)
 }
 

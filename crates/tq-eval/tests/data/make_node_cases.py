@@ -60,6 +60,7 @@ OPERATORS = set(
     Exp
     Flatten
     Floor
+    GRU
     Gather
     Gelu
     Gemm
@@ -73,6 +74,7 @@ OPERATORS = set(
     InstanceNormalization
     IsInf
     IsNaN
+    LSTM
     LayerNormalization
     LeakyRelu
     Less
@@ -96,6 +98,7 @@ OPERATORS = set(
     QLinearConv
     QLinearMatMul
     QuantizeLinear
+    RNN
     Reciprocal
     ReduceMean
     Relu

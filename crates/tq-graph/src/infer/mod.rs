@@ -15,6 +15,7 @@ mod linear;
 mod movement;
 mod norm;
 mod quant;
+mod recurrent;
 mod reduce;
 mod repeat;
 mod simplify;
@@ -145,6 +146,7 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
         Op::Softmax { axis } | Op::LogSoftmax { axis } | Op::Hardmax { axis } => {
             elementwise::softmax(ctx, *axis)?
         }
+        Op::Recurrent { kind, attrs } => return recurrent::recurrent(ctx, *kind, attrs),
         Op::Identity => elementwise::identity(ctx),
         Op::Dropout => return elementwise::dropout(ctx),
         Op::GatherElements { axis } => index::gather_elements(ctx, *axis)?,

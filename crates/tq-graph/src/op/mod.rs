@@ -4,11 +4,13 @@
 //! came in; inputs stand in the same order, absent optional ones are `None`.
 
 mod elementwise;
+mod recurrent;
 mod reduce;
 mod signature;
 mod window;
 
 pub use elementwise::{BinaryOp, BitwiseOp, CompareOp, LogicOp, UnaryOp, VariadicOp};
+pub use recurrent::{Activation, Direction, RecurrentAttrs, RecurrentKind};
 pub use reduce::{ArgAttrs, ReduceKind};
 pub use window::{ConvAttrs, Padding, PoolAttrs};
 
@@ -119,6 +121,13 @@ pub enum Op {
         epsilon: f32,
         /// Number of groups.
         groups: usize,
+    },
+    /// LSTM, GRU or RNN; inputs and outputs stand at [`RecurrentKind`]. All outputs but the first may be absent.
+    Recurrent {
+        /// Which one.
+        kind: RecurrentKind,
+        /// Attributes that all have.
+        attrs: RecurrentAttrs,
     },
     /// `x -> y[, indices]`.
     MaxPool {

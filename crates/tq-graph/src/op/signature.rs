@@ -1,6 +1,6 @@
 //! Names of the operators, and how many inputs and outputs they have.
 
-use super::Op;
+use super::{Op, RecurrentKind};
 
 impl Op {
     /// The ONNX name of the operator.
@@ -26,6 +26,7 @@ impl Op {
             Op::LayerNormalization { .. } => "LayerNormalization",
             Op::InstanceNormalization { .. } => "InstanceNormalization",
             Op::GroupNormalization { .. } => "GroupNormalization",
+            Op::Recurrent { kind, .. } => kind.name(),
             Op::MaxPool { .. } => "MaxPool",
             Op::AveragePool { .. } => "AveragePool",
             Op::GlobalAveragePool => "GlobalAveragePool",
@@ -98,6 +99,8 @@ impl Op {
             | Op::GatherND { .. }
             | Op::Expand
             | Op::Tile => (2, 2),
+            Op::Recurrent { kind: RecurrentKind::Lstm { .. }, .. } => (3, 8),
+            Op::Recurrent { .. } => (3, 6),
             Op::Unary(_)
             | Op::Not
             | Op::BitwiseNot
@@ -147,7 +150,8 @@ impl Op {
             Op::MaxPool { .. } | Op::Dropout => (1, 2),
             Op::TopK { .. } => (2, 2),
             Op::Split { .. } => (1, usize::MAX),
-            Op::LayerNormalization { .. } => (1, 3),
+            Op::LayerNormalization { .. } | Op::Recurrent { kind: RecurrentKind::Lstm { .. }, .. } => (1, 3),
+            Op::Recurrent { .. } => (1, 2),
             Op::DynamicQuantizeLinear => (3, 3),
             _ => (1, 1),
         }

@@ -1,7 +1,10 @@
 //! Operators as text.
 
 use crate::Op;
-use crate::op::{BinaryOp, BitwiseOp, ConvAttrs, Padding, PoolAttrs, ScatterReduction, UnaryOp};
+use crate::op::{
+    BinaryOp, BitwiseOp, ConvAttrs, Padding, PoolAttrs, RecurrentAttrs, RecurrentKind, ScatterReduction,
+    UnaryOp,
+};
 use std::fmt;
 use tq_qtypes::DType;
 
@@ -76,6 +79,24 @@ impl Attributes<'_, '_> {
         }
     }
 
+    fn recurrent(&mut self, kind: RecurrentKind, a: &RecurrentAttrs) -> fmt::Result {
+        self.put("hidden_size", a.hidden_size)?;
+        self.put("direction", format_args!("{:?}", a.direction))?;
+        let defaults = kind.default_activations();
+        if a.activations.chunks(defaults.len()).any(|c| c != defaults) {
+            self.list("activations", &a.activations)?;
+        }
+        a.clip.map_or(Ok(()), |clip| self.put("clip", clip))?;
+        self.flag("batch_first", a.batch_first)?;
+        match kind {
+            RecurrentKind::Lstm { input_forget } => self.flag("input_forget", input_forget),
+            RecurrentKind::Gru { linear_before_reset } => {
+                self.flag("linear_before_reset", linear_before_reset)
+            }
+            RecurrentKind::Rnn => Ok(()),
+        }
+    }
+
     fn op(&mut self, op: &Op) -> fmt::Result {
         match op {
             Op::Conv(a) | Op::ConvInteger(a) | Op::QLinearConv(a) => self.conv(a),
@@ -106,6 +127,7 @@ impl Attributes<'_, '_> {
                 self.put("negative", negative)?;
                 self.put("positive", positive)
             }
+            Op::Recurrent { kind, attrs } => self.recurrent(*kind, attrs),
             Op::MaxPool { attrs, column_major } => {
                 self.pool(attrs)?;
                 self.flag("column_major", *column_major)

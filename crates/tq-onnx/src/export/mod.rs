@@ -3,6 +3,7 @@
 mod file;
 mod node;
 mod norm;
+mod recurrent;
 
 pub use file::export;
 

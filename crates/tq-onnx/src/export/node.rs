@@ -1,6 +1,7 @@
 //! One node of the graph as one or more nodes of the file.
 
 use super::Writer;
+use super::recurrent::recurrent;
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{AttributeProto, NodeProto};
 use crate::types::{self, Lack};
@@ -150,6 +151,7 @@ impl Writer<'_> {
                 int("detect_negative", i64::from(*negative)),
                 int("detect_positive", i64::from(*positive)),
             ],
+            Op::Recurrent { kind, attrs } => recurrent(*kind, attrs, opset)?,
             Op::MaxPool { attrs, column_major } => {
                 let mut list = pool(attrs);
                 list.push(ints("dilations", &attrs.dilations));
@@ -322,31 +324,31 @@ impl Writer<'_> {
     }
 }
 
-fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+pub(super) fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
 }
 
-fn int(name: &str, value: i64) -> AttributeProto {
+pub(super) fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
 }
 
-fn size(name: &str, value: usize) -> AttributeProto {
+pub(super) fn size(name: &str, value: usize) -> AttributeProto {
     int(name, i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn float(name: &str, value: f32) -> AttributeProto {
+pub(super) fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
 }
 
-fn text(name: &str, value: &str) -> AttributeProto {
+pub(super) fn text(name: &str, value: &str) -> AttributeProto {
     AttributeProto { s: Some(value.as_bytes().to_vec()), ..attribute(name, AttributeType::String) }
 }
 
-fn int64s(name: &str, values: Vec<i64>) -> AttributeProto {
+pub(super) fn int64s(name: &str, values: Vec<i64>) -> AttributeProto {
     AttributeProto { ints: values, ..attribute(name, AttributeType::Ints) }
 }
 
-fn ints(name: &str, values: &[usize]) -> AttributeProto {
+pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     int64s(name, values.iter().map(|v| i64::try_from(*v).unwrap_or(i64::MAX)).collect())
 }
 
@@ -357,7 +359,7 @@ fn dtype(name: &str, value: DType) -> Result<AttributeProto, Error> {
     }
 }
 
-fn padding(padding: &Padding) -> AttributeProto {
+pub(super) fn padding(padding: &Padding) -> AttributeProto {
     match padding {
         Padding::Explicit { begin, end } => {
             ints("pads", &begin.iter().chain(end).copied().collect::<Vec<usize>>())

@@ -6,6 +6,7 @@ mod hard_swish;
 mod index;
 mod operator;
 mod ranks;
+mod recurrent;
 mod reduce;
 mod window;
 

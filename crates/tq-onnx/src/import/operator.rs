@@ -83,6 +83,7 @@ pub(super) fn convert<'a>(
                 groups: positive(&attributes, "num_groups")?,
             }
         }
+        "LSTM" | "GRU" | "RNN" => super::recurrent::recurrent(&attributes, node, around)?,
         "MaxPool" => Op::MaxPool {
             attrs: window::pool(&attributes, true)?,
             column_major: attributes.flag("storage_order", false)?,

@@ -121,6 +121,88 @@ fn pools() {
 }
 
 #[test]
+fn recurrent_networks() {
+    let weights = |gates: i64| vec![zeros("w", &[1, 4 * gates, 8]), zeros("r", &[1, 4 * gates, 4])];
+    let texts = |name: &str, values: &[&str]| AttributeProto {
+        strings: values.iter().map(|v| v.as_bytes().to_vec()).collect(),
+        ..attribute(name, AttributeType::Strings)
+    };
+    let floats = |name: &str, values: &[f32]| AttributeProto {
+        floats: values.to_vec(),
+        ..attribute(name, AttributeType::Floats)
+    };
+    let read = |opset: i64, name: &str, gates: i64, attributes: Vec<AttributeProto>| {
+        let mut m = model(opset, vec![node(name, &["x", "w", "r"], &["y"], attributes)]);
+        graph_of(&mut m).input = vec![info("x", DataType::Float, &["S", "N", "8"])];
+        graph_of(&mut m).initializer = weights(gates);
+        super::read(&m).map(|mut g| g.nodes.remove(0).op).map_err(|e| e.to_string())
+    };
+    use tq_graph::op::{Activation, Direction, RecurrentAttrs, RecurrentKind};
+    let plain = RecurrentAttrs {
+        hidden_size: 4,
+        direction: Direction::Forward,
+        activations: vec![Activation::Tanh],
+        clip: None,
+        batch_first: false,
+    };
+    let rnn = |attrs: RecurrentAttrs| Ok(Op::Recurrent { kind: RecurrentKind::Rnn, attrs });
+    assert_eq!(read(13, "RNN", 1, vec![]), rnn(plain.clone()));
+    // ONNX's default names a function for a second direction too.
+    assert_eq!(read(13, "RNN", 1, vec![texts("activations", &["Tanh", "Tanh"])]), rnn(plain.clone()));
+    let soft = RecurrentAttrs {
+        activations: vec![Activation::LeakyRelu { alpha: 0.01 }],
+        clip: Some(3.0),
+        direction: Direction::Reverse,
+        batch_first: true,
+        ..plain.clone()
+    };
+    let given = vec![
+        texts("activations", &["leakyrelu"]),
+        float("clip", 3.0),
+        text("direction", "reverse"),
+        int("layout", 1),
+        int("hidden_size", 4),
+    ];
+    assert_eq!(read(14, "RNN", 1, given.clone()), rnn(soft));
+    assert_eq!(
+        read(13, "RNN", 1, given),
+        Err("unsupported: RNN (attribute layout is unknown at opset 13: RNN_0)".into())
+    );
+    let kind = RecurrentKind::Lstm { input_forget: true };
+    let functions = vec![
+        texts("activations", &["HardSigmoid", "Tanh", "Affine"]),
+        floats("activation_alpha", &[0.25]),
+        floats("activation_beta", &[0.75, 0.5]),
+        int("input_forget", 1),
+    ];
+    let attrs = RecurrentAttrs {
+        activations: vec![
+            Activation::HardSigmoid { alpha: 0.25, beta: 0.75 },
+            Activation::Tanh,
+            Activation::Affine { alpha: 1.0, beta: 0.5 },
+        ],
+        ..plain.clone()
+    };
+    assert_eq!(read(21, "LSTM", 4, functions), Ok(Op::Recurrent { kind, attrs }));
+    let kind = RecurrentKind::Gru { linear_before_reset: true };
+    let attrs = RecurrentAttrs { activations: vec![Activation::Sigmoid, Activation::Tanh], ..plain };
+    assert_eq!(read(13, "GRU", 3, vec![int("linear_before_reset", 1)]), Ok(Op::Recurrent { kind, attrs }));
+    for (attribute, message) in [
+        (text("direction", "backward"), "direction is \"backward\""),
+        (texts("activations", &["Tanh"]), "activations [\"Tanh\"], expected 2"),
+        (texts("activations", &["Tanh", "Swish"]), "activation \"Swish\" is unknown"),
+        (float("clip", 0.0), "clip is 0, expected a number above 0"),
+        (int("hidden_size", 0), "hidden_size is 0"),
+    ] {
+        assert_eq!(read(13, "GRU", 3, vec![attribute]), Err(format!("node GRU_0 (GRU): {message}")));
+    }
+    assert_eq!(
+        read(13, "GRU", 3, vec![int("hidden_size", 3)]),
+        Err("node GRU_0 (GRU): w has shape [1, 12, 8], expected [1, 9, 8]".into())
+    );
+}
+
+#[test]
 fn plain_numbers() {
     use tq_graph::op::UnaryOp::{Elu, HardSigmoid, HardSwish};
     assert_eq!(op(13, "HardSigmoid", vec![], vec![]), Op::Unary(HardSigmoid { alpha: 0.2, beta: 0.5 }));

@@ -3,7 +3,7 @@
 use super::round_trip::{assert_round_trip, push};
 use super::*;
 use crate::{ExportOptions, MAX_OPSET, MIN_OPSET, export_bytes};
-use tq_graph::op::Op;
+use tq_graph::op::{Activation, Direction, Op, RecurrentAttrs, RecurrentKind};
 use tq_graph::{Dim, Tensor, ValueId, infer};
 use tq_qtypes::DType;
 
@@ -74,4 +74,69 @@ fn parameters_of_groups_are_repeated_for_the_channels_of_opset_21() {
     assert_eq!(indices, [0, 0, 0, 1, 1, 1]);
     assert_eq!(norm.input(1), gather.output(0));
     assert_eq!(read.value(norm.input(2).unwrap()).name, "b");
+}
+
+/// A recurrent node with all inputs, over 7 steps of 3 samples with 4 features.
+fn recurrent(kind: RecurrentKind, attrs: RecurrentAttrs) -> Graph {
+    let (mut g, _) = start(&[]);
+    g.inputs.clear();
+    let (d, n, rows) = (attrs.direction.count(), attrs.hidden_size, attrs.hidden_size * kind.gates());
+    let dims = if attrs.batch_first { [3usize, 7, 4] } else { [7, 3, 4] };
+    let x = g.add_input("sequence", DType::F32, dims.map(Dim::from).to_vec());
+    let state = if attrs.batch_first { [3, d, n] } else { [d, 3, n] };
+    let mut inputs = vec![
+        Some(x),
+        Some(constant(&mut g, "w", &[d, rows, 4])),
+        Some(constant(&mut g, "r", &[d, rows, n])),
+        Some(constant(&mut g, "b", &[d, 2 * rows])),
+        None,
+        Some(constant(&mut g, "h", &state)),
+    ];
+    let mut outputs = vec!["y", "y_h"];
+    if matches!(kind, RecurrentKind::Lstm { .. }) {
+        inputs.extend([None, Some(constant(&mut g, "p", &[d, 3 * n]))]);
+        outputs.push("y_c");
+    }
+    let outputs = push(&mut g, "r", Op::Recurrent { kind, attrs }, inputs, &outputs);
+    g.outputs.extend(outputs);
+    g.compact();
+    g
+}
+
+#[test]
+fn recurrent_networks() {
+    let attrs = |kind: RecurrentKind, direction: Direction| RecurrentAttrs {
+        hidden_size: 5,
+        direction,
+        activations: kind.default_activations().repeat(direction.count()),
+        clip: None,
+        batch_first: false,
+    };
+    for kind in [
+        RecurrentKind::Lstm { input_forget: false },
+        RecurrentKind::Lstm { input_forget: true },
+        RecurrentKind::Gru { linear_before_reset: false },
+        RecurrentKind::Gru { linear_before_reset: true },
+        RecurrentKind::Rnn,
+    ] {
+        check(recurrent(kind, attrs(kind, Direction::Forward)), MIN_OPSET);
+        check(recurrent(kind, attrs(kind, Direction::Reverse)), MIN_OPSET);
+        check(recurrent(kind, attrs(kind, Direction::Bidirectional)), MIN_OPSET);
+        let first = RecurrentAttrs { batch_first: true, ..attrs(kind, Direction::Bidirectional) };
+        check(recurrent(kind, first), 14);
+    }
+    let kind = RecurrentKind::Lstm { input_forget: false };
+    let unusual = RecurrentAttrs {
+        activations: vec![
+            Activation::HardSigmoid { alpha: 0.3, beta: 0.4 },
+            Activation::ScaledTanh { alpha: 2.0, beta: 0.5 },
+            Activation::Softsign,
+            Activation::Elu { alpha: 0.25 },
+            Activation::Affine { alpha: 0.5, beta: 0.125 },
+            Activation::ThresholdedRelu { alpha: 0.75 },
+        ],
+        clip: Some(2.5),
+        ..attrs(kind, Direction::Bidirectional)
+    };
+    check(recurrent(kind, unusual), MIN_OPSET);
 }
