@@ -10,6 +10,8 @@ pub(crate) trait Number: Element + PartialOrd + Debug {
     const ONE: Self;
     /// The smallest value: negative infinity for floats.
     const LOWEST: Self;
+    /// The largest value: infinity for floats.
+    const HIGHEST: Self;
 
     /// Sum; integers wrap.
     fn plus(self, other: Self) -> Self;
@@ -41,6 +43,7 @@ macro_rules! integers {
             const ZERO: Self = 0;
             const ONE: Self = 1;
             const LOWEST: Self = <$t>::MIN;
+            const HIGHEST: Self = <$t>::MAX;
 
             fn plus(self, other: Self) -> Self {
                 self.wrapping_add(other)
@@ -119,6 +122,7 @@ macro_rules! reals {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = <$t>::NEG_INFINITY;
+            const HIGHEST: Self = <$t>::INFINITY;
 
             fn plus(self, other: Self) -> Self {
                 self + other
@@ -196,13 +200,13 @@ reals! {
     }
 }
 
-/// Sum in f64, always in the same order: eight interleaved partial sums, then those from first to last.
-pub(crate) fn sum_f64<T: Real>(values: &[T]) -> f64 {
+/// Sum in f64, always in the same order.
+pub(crate) fn sum_f64<T: Number>(values: &[T]) -> f64 {
     sum_f64_of(values, |v| v)
 }
 
-/// [`sum_f64`] of `f` of every element.
-pub(crate) fn sum_f64_of<T: Real>(values: &[T], f: impl Fn(f64) -> f64) -> f64 {
+/// Sum of `f` in f64, always in the same order: eight interleaved partial sums, then those from first to last.
+pub(crate) fn sum_f64_of<T: Number>(values: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
     let chunks = values.chunks_exact(8);
     let rest = chunks.remainder();

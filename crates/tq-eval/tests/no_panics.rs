@@ -6,7 +6,10 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{EvalError, Evaluator, Precision};
 use tq_graph::op::{Activation, Direction, RecurrentAttrs, RecurrentKind};
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
+use tq_graph::op::{
+    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
+    ScatterReduction, UnaryOp, VariadicOp,
+};
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -180,12 +183,133 @@ impl Source {
         }
     }
 
+    /// Operators that work element by element, reduce, pick, repeat or make elements.
+    fn values_op(&mut self, axis: i64) -> Op {
+        let (a, b) = (self.flag(), self.flag());
+        let reductions = [
+            ScatterReduction::None,
+            ScatterReduction::Add,
+            ScatterReduction::Mul,
+            ScatterReduction::Max,
+            ScatterReduction::Min,
+        ];
+        let reduction = self.pick(&reductions);
+        let arg = ArgAttrs { axis, keep_dims: a, select_last: b };
+        match self.below(30) {
+            0 => Op::Binary(self.pick(&[
+                BinaryOp::Pow,
+                BinaryOp::Mod { fmod: a },
+                BinaryOp::Mod { fmod: b },
+                BinaryOp::PRelu,
+            ])),
+            1 | 2 => Op::Compare(self.pick(&[
+                CompareOp::Equal,
+                CompareOp::Greater,
+                CompareOp::GreaterOrEqual,
+                CompareOp::Less,
+                CompareOp::LessOrEqual,
+            ])),
+            3 => Op::Logic(self.pick(&[LogicOp::And, LogicOp::Or, LogicOp::Xor])),
+            4 => self.pick(&[Op::Not, Op::BitwiseNot, Op::IsNaN, Op::IsInf { negative: a, positive: b }]),
+            5 => Op::Bitwise(self.pick(&[
+                BitwiseOp::And,
+                BitwiseOp::Or,
+                BitwiseOp::Xor,
+                BitwiseOp::Shift { left: a },
+            ])),
+            6 | 7 => Op::Where,
+            8 => Op::Variadic(self.pick(&[
+                VariadicOp::Min,
+                VariadicOp::Max,
+                VariadicOp::Sum,
+                VariadicOp::Mean,
+            ])),
+            9 | 10 => Op::Reduce {
+                kind: self.pick(&[
+                    ReduceKind::Sum,
+                    ReduceKind::Prod,
+                    ReduceKind::Max,
+                    ReduceKind::Min,
+                    ReduceKind::L1,
+                    ReduceKind::L2,
+                    ReduceKind::SumSquare,
+                    ReduceKind::LogSum,
+                    ReduceKind::LogSumExp,
+                ]),
+                keep_dims: a,
+                noop_with_empty_axes: b,
+            },
+            11 => Op::ArgMax(arg),
+            12 => Op::ArgMin(arg),
+            13 => Op::TopK { axis, largest: a, sorted: b },
+            14 => Op::CumSum { exclusive: a, reverse: b },
+            15 => self.pick(&[Op::LogSoftmax { axis }, Op::Hardmax { axis }]),
+            16 => Op::GatherElements { axis },
+            17 => Op::GatherND { batch_dims: self.pick(&[0, 0, 1, 2, usize::MAX]) },
+            18 => Op::ScatterElements { axis, reduction },
+            19 => Op::ScatterND { reduction },
+            20 | 21 => Op::Expand,
+            22 => Op::Tile,
+            23 => Op::Trilu { upper: a },
+            24 => Op::DepthToSpace { block: self.size(), channel_first: a },
+            25 => Op::SpaceToDepth { block: self.size() },
+            26 => self.pick(&[Op::Size, Op::NonZero, Op::CastLike { saturate: a }]),
+            27 => Op::Range,
+            28 => Op::OneHot { axis },
+            _ => Op::EyeLike { dtype: self.flag().then(|| self.pick(&DTYPES)), k: axis },
+        }
+    }
+
+    fn unary(&mut self) -> UnaryOp {
+        let alpha = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
+        self.pick(&[
+            UnaryOp::Relu,
+            UnaryOp::LeakyRelu { alpha },
+            UnaryOp::ThresholdedRelu { alpha },
+            UnaryOp::Elu { alpha },
+            UnaryOp::Celu { alpha },
+            UnaryOp::Selu { alpha, gamma: alpha },
+            UnaryOp::Sigmoid,
+            UnaryOp::HardSigmoid { alpha, beta: alpha },
+            UnaryOp::HardSwish,
+            UnaryOp::Softplus,
+            UnaryOp::Softsign,
+            UnaryOp::Mish,
+            UnaryOp::Gelu { tanh: alpha > 0.0 },
+            UnaryOp::Erf,
+            UnaryOp::Exp,
+            UnaryOp::Log,
+            UnaryOp::Sqrt,
+            UnaryOp::Reciprocal,
+            UnaryOp::Abs,
+            UnaryOp::Neg,
+            UnaryOp::Sign,
+            UnaryOp::Floor,
+            UnaryOp::Ceil,
+            UnaryOp::Round,
+            UnaryOp::Sin,
+            UnaryOp::Cos,
+            UnaryOp::Tan,
+            UnaryOp::Asin,
+            UnaryOp::Acos,
+            UnaryOp::Atan,
+            UnaryOp::Sinh,
+            UnaryOp::Cosh,
+            UnaryOp::Tanh,
+            UnaryOp::Asinh,
+            UnaryOp::Acosh,
+            UnaryOp::Atanh,
+        ])
+    }
+
     fn op(&mut self) -> Op {
         let axis = self.int();
         let saturate = self.flag();
         let block_size = self.pick(&[0, 0, 1, 2, usize::MAX]);
         let f = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        match self.below(44) {
+        match self.below(74) {
+            44..70 => self.values_op(axis),
+            70..74 => Op::Unary(self.unary()),
             0 | 1 => Op::Conv(self.conv()),
             2 => Op::Gemm { alpha: f, beta: f, trans_a: self.flag(), trans_b: self.flag() },
             3 => Op::MatMul,
@@ -243,6 +367,33 @@ impl Source {
         }
     }
 
+    /// Type and shape of input `i` of an operator that picks, repeats or makes elements, as it would like them.
+    fn liked(&mut self, op: &Op, i: usize, family: DType, base: &[usize]) -> Option<(DType, Vec<usize>)> {
+        let rank = base.len();
+        let one = self.pick(&[vec![], vec![1]]);
+        // Not larger than the data, and the same each time.
+        let smaller: Vec<usize> = base.iter().map(|d| *d.min(&1)).collect();
+        Some(match (op, i) {
+            (Op::Expand | Op::Tile, 1) => (DType::I64, vec![rank]),
+            (Op::TopK { .. } | Op::CumSum { .. } | Op::Trilu { .. }, 1) => (DType::I64, one),
+            (Op::GatherElements { .. } | Op::ScatterElements { .. }, 1) => (DType::I64, smaller),
+            (Op::GatherND { .. } | Op::ScatterND { .. }, 1) => {
+                (DType::I64, vec![self.below(3), self.below(rank + 1)])
+            }
+            (Op::ScatterElements { .. }, 2) => (family, smaller),
+            (Op::ScatterND { .. }, 2) => (family, vec![self.below(3)]),
+            (Op::Range, _) => (self.pick(&[DType::I64, DType::F32, family]), one),
+            (Op::OneHot { .. }, 1) => (self.pick(&[DType::I64, DType::F32]), one),
+            (Op::OneHot { .. }, 2) => (family, vec![2]),
+            (Op::Where, 0) => (DType::Bool, base.to_vec()),
+            (Op::Logic(_) | Op::Not, _) => (DType::Bool, base.to_vec()),
+            (Op::DepthToSpace { .. } | Op::SpaceToDepth { .. }, _) => (family, vec![1, 4, 2, 2]),
+            (Op::EyeLike { .. }, _) => (family, vec![self.below(4), self.below(4)]),
+            (Op::Compare(_) | Op::Bitwise(_) | Op::Variadic(_) | Op::Where, _) => (family, base.to_vec()),
+            _ => return None,
+        })
+    }
+
     /// Inputs that often fit the operator, so that it gets past its first checks.
     fn inputs(&mut self, op: &Op) -> Vec<Option<Tensor>> {
         let (lo, hi) = op.input_arity();
@@ -251,6 +402,11 @@ impl Source {
         let base = self.dims();
         (0..n)
             .map(|i| {
+                if let Some((dtype, dims)) = self.liked(op, i, family, &base)
+                    && self.below(8) > 0
+                {
+                    return (i < lo || self.below(4) > 0).then(|| self.tensor(dtype, &dims));
+                }
                 let attribute = i > 0
                     && matches!(
                         op,

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 use tq_graph::infer::{bind, infer, simplify_shapes};
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
+use tq_graph::op::{
+    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
+    ScatterReduction, UnaryOp, VariadicOp,
+};
 use tq_graph::op::{Direction, RecurrentAttrs, RecurrentKind};
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
 use tq_qtypes::DType;
@@ -19,8 +22,8 @@ impl Choices {
         (z ^ (z >> 31)) as usize % n
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
     }
 
     fn size(&mut self) -> usize {
@@ -89,9 +92,87 @@ impl Choices {
         }
     }
 
+    /// Operators that work element by element, reduce, pick, repeat or make elements.
+    fn values_op(&mut self, axis: i64) -> Op {
+        let (a, b) = (self.below(2) == 0, self.below(2) == 0);
+        let reductions = [
+            ScatterReduction::None,
+            ScatterReduction::Add,
+            ScatterReduction::Mul,
+            ScatterReduction::Max,
+            ScatterReduction::Min,
+        ];
+        let reduction = self.pick(&reductions);
+        let arg = ArgAttrs { axis, keep_dims: a, select_last: b };
+        match self.below(30) {
+            0 => Op::Binary(self.pick(&[
+                BinaryOp::Pow,
+                BinaryOp::Mod { fmod: a },
+                BinaryOp::Mod { fmod: b },
+                BinaryOp::PRelu,
+            ])),
+            1 | 2 => Op::Compare(self.pick(&[
+                CompareOp::Equal,
+                CompareOp::Greater,
+                CompareOp::GreaterOrEqual,
+                CompareOp::Less,
+                CompareOp::LessOrEqual,
+            ])),
+            3 => Op::Logic(self.pick(&[LogicOp::And, LogicOp::Or, LogicOp::Xor])),
+            4 => self.pick(&[Op::Not, Op::BitwiseNot, Op::IsNaN, Op::IsInf { negative: a, positive: b }]),
+            5 => Op::Bitwise(self.pick(&[
+                BitwiseOp::And,
+                BitwiseOp::Or,
+                BitwiseOp::Xor,
+                BitwiseOp::Shift { left: a },
+            ])),
+            6 | 7 => Op::Where,
+            8 => Op::Variadic(self.pick(&[
+                VariadicOp::Min,
+                VariadicOp::Max,
+                VariadicOp::Sum,
+                VariadicOp::Mean,
+            ])),
+            9 | 10 => Op::Reduce {
+                kind: self.pick(&[
+                    ReduceKind::Sum,
+                    ReduceKind::Prod,
+                    ReduceKind::Max,
+                    ReduceKind::Min,
+                    ReduceKind::L1,
+                    ReduceKind::L2,
+                    ReduceKind::SumSquare,
+                    ReduceKind::LogSum,
+                    ReduceKind::LogSumExp,
+                ]),
+                keep_dims: a,
+                noop_with_empty_axes: b,
+            },
+            11 => Op::ArgMax(arg),
+            12 => Op::ArgMin(arg),
+            13 => Op::TopK { axis, largest: a, sorted: b },
+            14 => Op::CumSum { exclusive: a, reverse: b },
+            15 => self.pick(&[Op::LogSoftmax { axis }, Op::Hardmax { axis }]),
+            16 => Op::GatherElements { axis },
+            17 => Op::GatherND { batch_dims: self.pick(&[0, 0, 1, 2, usize::MAX]) },
+            18 => Op::ScatterElements { axis, reduction },
+            19 => Op::ScatterND { reduction },
+            20 | 21 => Op::Expand,
+            22 => Op::Tile,
+            23 => Op::Trilu { upper: a },
+            24 => Op::DepthToSpace { block: self.size(), channel_first: a },
+            25 => Op::SpaceToDepth { block: self.size() },
+            26 => self.pick(&[Op::Size, Op::NonZero, Op::CastLike { saturate: a }]),
+            27 => Op::Range,
+            28 => Op::OneHot { axis },
+            _ => Op::EyeLike { dtype: Some(self.dtype()), k: axis },
+        }
+    }
+
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(37) {
+        match self.below(63) {
+            37..63 => self.values_op(axis),
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
             2 => Op::QLinearConv(self.conv()),
@@ -102,7 +183,7 @@ impl Choices {
             7 => Op::MatMul,
             8 => Op::MatMulInteger,
             9 => Op::QLinearMatMul,
-            10 => Op::Unary(UnaryOp::Relu),
+            10 => Op::Unary(self.pick(&[UnaryOp::Relu, UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Sign])),
             11 => Op::Binary(self.pick(&[BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div])),
             12 => Op::Clip,
             13 => Op::BatchNormalization { epsilon: 0.0 },

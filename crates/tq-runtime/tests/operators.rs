@@ -357,6 +357,35 @@ fn tables() {
         UnaryOp::Sigmoid,
         UnaryOp::HardSigmoid { alpha: 0.2, beta: 0.5 },
         UnaryOp::HardSwish,
+        UnaryOp::LeakyRelu { alpha: 0.3 },
+        UnaryOp::ThresholdedRelu { alpha: 0.33 },
+        UnaryOp::Celu { alpha: 1.3 },
+        UnaryOp::Selu { alpha: 1.6, gamma: 1.1 },
+        UnaryOp::Softplus,
+        UnaryOp::Softsign,
+        UnaryOp::Mish,
+        UnaryOp::Gelu { tanh: false },
+        UnaryOp::Gelu { tanh: true },
+        UnaryOp::Tanh,
+        UnaryOp::Erf,
+        UnaryOp::Exp,
+        UnaryOp::Abs,
+        UnaryOp::Neg,
+        UnaryOp::Sin,
+        UnaryOp::Atan,
+        UnaryOp::Asinh,
+        // Of numbers outside their domain these make NaN, which quantizes to the largest code.
+        UnaryOp::Log,
+        UnaryOp::Sqrt,
+        UnaryOp::Reciprocal,
+        UnaryOp::Acos,
+        UnaryOp::Atanh,
+        // These jump.
+        UnaryOp::Sign,
+        UnaryOp::Floor,
+        UnaryOp::Ceil,
+        UnaryOp::Round,
+        UnaryOp::Tan,
     ];
     for op in ops {
         for (xp, out) in [(xp, u8p(0.0221, 9)), (i8p(0.05, 4), i8p(0.013, -60))] {
@@ -369,6 +398,26 @@ fn tables() {
             let session = check(&g, &[xp.reals(&[2, 3, 50], 9)], out.scale, 1.0);
             assert_integer(&session, Op::Unary(op).name());
         }
+    }
+    // Two operands, one of which is a number, are a function of one code too.
+    let number = |b: &mut Build, v: f32| b.constant(Tensor::scalar(v));
+    for (op, first, c) in [
+        (BinaryOp::Pow, false, 2.0),
+        (BinaryOp::Pow, true, 1.7),
+        (BinaryOp::Div, true, 0.4),
+        (BinaryOp::PRelu, false, 0.2),
+        (BinaryOp::Mod { fmod: true }, false, 0.77),
+    ] {
+        let mut b = Build::new();
+        let x = b.input(&[2, 150]);
+        let x = b.qdq(x, xp);
+        let c = number(&mut b, c);
+        let y = b.node(Op::Binary(op), &if first { [c, x] } else { [x, c] });
+        let out = u8p(0.0221, 90);
+        let y = b.qdq(y, out);
+        let g = b.finish(y);
+        let session = check(&g, &[xp.reals(&[2, 150], 9)], out.scale, 1.0);
+        assert_integer(&session, op.name());
     }
     // A division by a number, a clip, and a bare change of parameters.
     let mut b = Build::new();
@@ -464,12 +513,18 @@ fn movements_move_codes_and_change_nothing() {
         (Op::Gather { axis: 1 }, vec![Tensor::new(&[2, 2], vec![4i64, 0, -1, 2]).unwrap()]),
         (Op::Identity, vec![]),
         (Op::Dropout, vec![]),
+        (Op::Expand, vec![i64s(&[3, 1, 1, 4, 6])]),
+        (Op::Tile, vec![i64s(&[1, 2, 1, 3])]),
+        (Op::DepthToSpace { block: 2, channel_first: false }, vec![]),
+        (Op::SpaceToDepth { block: 2 }, vec![]),
+        (Op::GatherND { batch_dims: 0 }, vec![Tensor::new(&[2, 2], vec![0i64, 4, -1, 2]).unwrap()]),
+        (Op::GatherElements { axis: 3 }, vec![Tensor::new(&[1, 1, 2, 2], vec![4i64, 0, -1, 2]).unwrap()]),
     ];
     for (op, others) in cases {
         for last in [false, true] {
             for out in [xp, i8p(0.02, -3)] {
                 let mut b = Build::new();
-                let x = b.input(&[1, 6, 4, 6]);
+                let x = b.input(&[1, 8, 4, 6]);
                 let mut x = b.qdq(x, xp);
                 if last {
                     // A pool before and behind it, so that its codes lie channels-last.
@@ -485,7 +540,7 @@ fn movements_move_codes_and_change_nothing() {
                 let y = b.qdq(y, out);
                 let g = b.finish(y);
                 for batch in [1, 2] {
-                    let session = check(&g, &[xp.reals(&[batch, 6, 4, 6], 1)], out.scale, 1.0);
+                    let session = check(&g, &[xp.reals(&[batch, 8, 4, 6], 1)], out.scale, 1.0);
                     assert_integer(&session, op.name());
                 }
             }

@@ -3,19 +3,26 @@
 mod binary;
 mod cast;
 mod conv;
+mod create;
+mod gather;
 mod integer;
+mod lanes;
 mod layer_norm;
 mod logic;
 mod matmul;
 mod movement;
 mod norm;
+mod order;
 mod pad;
 mod pool;
 mod pow;
 mod quant;
 mod recurrent;
 mod reduce;
+mod repeat;
+mod scan;
 mod select;
+mod softmax;
 mod unary;
 mod variadic;
 
@@ -23,6 +30,7 @@ use crate::number::{f64_to_bf16, f64_to_f16};
 use crate::{OpError, Precision};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use tq_graph::op::ScatterReduction;
 use tq_graph::tensor::checked_numel;
 use tq_graph::{Element, Op, Tensor};
 use tq_qtypes::DType;
@@ -192,7 +200,14 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::GlobalAveragePool
             | Op::Reduce { .. }
             | Op::Softmax { .. }
-    )
+            | Op::LogSoftmax { .. }
+            | Op::Hardmax { .. }
+            | Op::ArgMax(_)
+            | Op::ArgMin(_)
+            | Op::TopK { .. }
+            | Op::CumSum { .. }
+    ) || matches!(op, Op::ScatterElements { reduction, .. } | Op::ScatterND { reduction }
+        if *reduction != ScatterReduction::None)
 }
 
 fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<Tensor>, OpError> {
@@ -231,8 +246,14 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
             one(pool::average_pool(ctx, x.need(0)?, attrs, *count_include_pad))
         }
         Op::GlobalAveragePool => one(reduce::global_average_pool(ctx, x.need(0)?)),
-        Op::Reduce { kind: tq_graph::op::ReduceKind::Mean, keep_dims, noop_with_empty_axes } => {
-            one(reduce::reduce_mean(ctx, x, *keep_dims, *noop_with_empty_axes))
+        Op::Reduce { kind, keep_dims, noop_with_empty_axes } => {
+            one(reduce::reduce(ctx, x, *kind, *keep_dims, *noop_with_empty_axes))
+        }
+        Op::ArgMax(attrs) => one(order::arg(ctx, x.need(0)?, *attrs, true)),
+        Op::ArgMin(attrs) => one(order::arg(ctx, x.need(0)?, *attrs, false)),
+        Op::TopK { axis, largest, .. } => order::top_k(ctx, x, *axis, *largest),
+        Op::CumSum { exclusive, reverse } => {
+            one(scan::cumulative_sum(ctx, x.need(0)?, x.need(1)?, *exclusive, *reverse))
         }
         Op::Flatten { axis } => one(movement::flatten(x.need(0)?, *axis)),
         Op::Reshape { allow_zero } => one(movement::reshape(x.need(0)?, x.need(1)?, *allow_zero)),
@@ -245,12 +266,32 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::Pad { mode } => one(pad::pad(ctx, x, *mode)),
         Op::Shape { start, end } => one(movement::shape(x.need(0)?, *start, *end)),
         Op::Gather { axis } => one(select::gather(ctx, x.need(0)?, x.need(1)?, *axis)),
+        Op::GatherElements { axis } => one(gather::gather_elements(ctx, x.need(0)?, x.need(1)?, *axis)),
+        Op::GatherND { batch_dims } => one(gather::gather_nd(ctx, x.need(0)?, x.need(1)?, *batch_dims)),
+        Op::ScatterElements { axis, reduction } => {
+            one(gather::scatter_elements(x.need(0)?.clone(), x, *axis, *reduction))
+        }
+        Op::ScatterND { reduction } => one(gather::scatter_nd(ctx, x.need(0)?.clone(), x, *reduction)),
+        Op::Expand => one(repeat::expand(ctx, x.need(0)?, x.need(1)?)),
+        Op::Tile => one(repeat::tile(ctx, x.need(0)?, x.need(1)?)),
+        Op::Trilu { upper } => one(repeat::trilu(ctx, x, *upper)),
+        Op::DepthToSpace { block, channel_first } => {
+            one(repeat::depth_to_space(ctx, x.need(0)?, *block, *channel_first))
+        }
+        Op::SpaceToDepth { block } => one(repeat::space_to_depth(ctx, x.need(0)?, *block)),
+        Op::Size => one(create::size(x.need(0)?)),
+        Op::NonZero => one(create::non_zero(ctx, x.need(0)?)),
+        Op::Range => one(create::range(ctx, x)),
+        Op::OneHot { axis } => one(create::one_hot(ctx, x, *axis)),
+        Op::EyeLike { dtype, k } => one(create::eye_like(ctx, x.need(0)?, *dtype, *k)),
         Op::Cast { to, saturate } => one(cast::cast(ctx, x.need(0)?, *to, *saturate)),
         Op::CastLike { saturate } => one(cast::cast(ctx, x.need(0)?, x.need(1)?.dtype(), *saturate)),
         Op::ConstantOfShape { value } => one(movement::constant_of_shape(ctx, x.need(0)?, value)),
         Op::Identity => Ok(vec![x.need(0)?.clone()]),
         Op::Dropout => movement::dropout(ctx, x.need(0)?, n_outputs > 1),
-        Op::Softmax { axis } => one(norm::softmax(ctx, x.need(0)?, *axis)),
+        Op::Softmax { axis } => one(softmax::softmax(ctx, x.need(0)?, *axis)),
+        Op::LogSoftmax { axis } => one(softmax::log_softmax(ctx, x.need(0)?, *axis)),
+        Op::Hardmax { axis } => one(softmax::hardmax(ctx, x.need(0)?, *axis)),
         Op::QuantizeLinear { axis, block_size, output_dtype, saturate } => {
             let attrs = quant::Attributes { axis: *axis, block_size: *block_size };
             one(quant::quantize(ctx, x, attrs, *output_dtype, *saturate))

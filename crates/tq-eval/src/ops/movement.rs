@@ -67,7 +67,7 @@ pub(crate) fn transpose(ctx: &Context, x: &Tensor, perm: Option<&[usize]>) -> Re
 }
 
 /// A tensor of shape `dims` of the elements of `x` that `start` and `steps` walk over, which must all exist.
-fn copy_strided(
+pub(super) fn copy_strided(
     ctx: &Context,
     x: &Tensor,
     start: usize,

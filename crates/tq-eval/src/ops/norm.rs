@@ -1,9 +1,9 @@
-//! BatchNormalization and Softmax.
+//! BatchNormalization.
 
 use super::{Context, Inputs, cast::float_to, compute_dtype};
 use crate::OpError;
 use crate::number::{Real, with_real};
-use crate::shape::{axis_index, numel};
+use crate::shape::numel;
 use rayon::prelude::*;
 use tq_graph::Tensor;
 
@@ -46,38 +46,5 @@ fn normalize<T: Real>(ctx: &Context, inputs: &[Tensor], epsilon: f32) -> Result<
             out.iter_mut().zip(x).for_each(|(o, v)| *o = (*v - mean[c]) * factor + bias[c]);
         });
     }
-    Ok(Tensor::new(x.dims(), out)?)
-}
-
-/// `exp(x - max) / sum(exp(x - max))` along one axis.
-pub(crate) fn softmax(ctx: &Context, x: &Tensor, axis: i64) -> Result<Tensor, OpError> {
-    let axis = axis_index(axis, x.rank())?;
-    with_real!(x.dtype(), T => softmax_as::<T>(ctx, x, axis))
-}
-
-fn softmax_as<T: Real>(ctx: &Context, x: &Tensor, axis: usize) -> Result<Tensor, OpError> {
-    let mut out = ctx.zeros::<T>(x.dims())?;
-    if out.is_empty() {
-        return Ok(Tensor::new(x.dims(), out)?);
-    }
-    let len = x.dims()[axis];
-    let inner = numel(&x.dims()[axis + 1..]);
-    let block = len * inner;
-    let blocks = out.par_chunks_mut(block).with_min_len(((1 << 12) / block).max(1));
-    blocks.zip(x.as_slice::<T>()?.par_chunks(block)).for_each(|(out, x)| {
-        for lane in 0..inner {
-            let places = (0..len).map(|i| i * inner + lane);
-            let max = places.clone().map(|i| x[i]).fold(T::LOWEST, |m, v| if v > m { v } else { m });
-            let mut sum = 0.0f64;
-            for i in places.clone() {
-                out[i] = (x[i] - max).exp();
-                sum += out[i].to_f64();
-            }
-            let sum = T::of_f64(sum);
-            for i in places {
-                out[i] = out[i] / sum;
-            }
-        }
-    });
     Ok(Tensor::new(x.dims(), out)?)
 }

@@ -1,11 +1,14 @@
-//! Means over axes.
+//! Reductions over axes.
 
+use super::unary::{lower, raise};
 use super::{Context, Inputs, integers, movement::transpose};
 use crate::OpError;
-use crate::number::{Number, with_number, with_real};
+use crate::number::{Number, sum_f64, sum_f64_of, with_number, with_real};
 use crate::shape::{axis_indices, numel};
 use rayon::prelude::*;
-use tq_graph::Tensor;
+use tq_graph::op::ReduceKind;
+use tq_graph::{Element, Tensor};
+use tq_qtypes::DType;
 
 /// Mean over all spatial axes.
 pub(crate) fn global_average_pool(ctx: &Context, x: &Tensor) -> Result<Tensor, OpError> {
@@ -15,22 +18,23 @@ pub(crate) fn global_average_pool(ctx: &Context, x: &Tensor) -> Result<Tensor, O
     let dims: Vec<usize> =
         x.dims()[..2].iter().copied().chain(std::iter::repeat_n(1, x.rank() - 2)).collect();
     let inner = numel(&x.dims()[2..]);
-    with_real!(x.dtype(), T => means::<T>(ctx, x, inner, &dims))
+    with_real!(x.dtype(), T => runs(ctx, x.as_slice::<T>()?, inner, &dims, |run| {
+        Ok(T::mean(run).unwrap_or(T::ZERO))
+    }))
 }
 
-/// Mean over the given axes, or over all.
-pub(crate) fn reduce_mean(
+/// A reduction over the given axes, or over all.
+pub(crate) fn reduce(
     ctx: &Context,
     inputs: Inputs,
+    kind: ReduceKind,
     keep_dims: bool,
     noop_with_empty_axes: bool,
 ) -> Result<Tensor, OpError> {
     let x = inputs.need(0)?;
     let given = inputs.get(1).map(|t| integers(t, "axes")).transpose()?.unwrap_or_default();
-    if given.is_empty() && noop_with_empty_axes {
-        return Ok(x.clone());
-    }
-    let mut reduce = vec![given.is_empty(); x.rank()];
+    // Without any axis each element is reduced by itself: that leaves it as it is, or takes its square or logarithm.
+    let mut reduce = vec![given.is_empty() && !noop_with_empty_axes; x.rank()];
     for axis in axis_indices(&given, x.rank())? {
         reduce[axis] = true;
     }
@@ -40,23 +44,80 @@ pub(crate) fn reduce_mean(
         .filter(|i| keep_dims || !reduce[*i])
         .map(|i| if reduce[i] { 1 } else { x.dims()[i] })
         .collect();
-    // Reduced axes last: each mean is then one run of elements.
+    // Reduced axes last: what is reduced together is then one run of elements.
     let perm: Vec<usize> = kept.iter().chain(&reduced).copied().collect();
     let ordered = if perm.is_sorted() { x.clone() } else { transpose(ctx, x, Some(&perm))? };
-    with_number!(x.dtype(), T => means::<T>(ctx, &ordered, inner, &dims))
+    if ordered.dtype() == DType::Bool {
+        return truths(ctx, &ordered, kind, inner, &dims);
+    }
+    let float = x.dtype().is_float();
+    with_number!(x.dtype(), T => {
+        runs(ctx, ordered.as_slice::<T>()?, inner, &dims, |run| of_run(run, kind, float))
+    })
 }
 
-/// The mean of every run of `inner` elements, as a tensor of shape `dims`.
-fn means<T: Number>(ctx: &Context, x: &Tensor, inner: usize, dims: &[usize]) -> Result<Tensor, OpError> {
-    // An empty mean is 0 / 0: NaN for floats, an error for integers.
-    let empty =
-        if inner == 0 && numel(dims) > 0 { T::mean(&[]).ok_or(OpError::DivisionByZero)? } else { T::ZERO };
-    let mut out = ctx.filled(dims, empty)?;
-    if inner > 0 {
-        let runs = x.as_slice::<T>()?.par_chunks(inner);
-        out.par_iter_mut().with_min_len(((1 << 12) / inner).max(1)).zip(runs).for_each(|(o, run)| {
-            *o = T::mean(run).unwrap_or(T::ZERO);
-        });
+/// The largest of truth values is whether any is true, the smallest whether all are.
+fn truths(
+    ctx: &Context,
+    x: &Tensor,
+    kind: ReduceKind,
+    inner: usize,
+    dims: &[usize],
+) -> Result<Tensor, OpError> {
+    let x = x.as_slice::<bool>()?;
+    match kind {
+        ReduceKind::Max => runs(ctx, x, inner, dims, |run| Ok(run.contains(&true))),
+        ReduceKind::Min => runs(ctx, x, inner, dims, |run| Ok(!run.contains(&false))),
+        _ => Err(OpError::DType { what: "input 0", got: DType::Bool, expected: "a number".into() }),
+    }
+}
+
+/// What a reduction makes of some elements. Floats are summed and multiplied in f64 and rounded once; sums and
+/// products of integers wrap, what has fractions is truncated.
+fn of_run<T: Number>(run: &[T], kind: ReduceKind, float: bool) -> Result<T, OpError> {
+    Ok(match kind {
+        // An empty mean is 0 / 0: NaN for floats, an error for integers.
+        ReduceKind::Mean => T::mean(run).ok_or(OpError::DivisionByZero)?,
+        ReduceKind::Max => run.iter().fold(T::LOWEST, |m, v| raise(m, *v)),
+        ReduceKind::Min => run.iter().fold(T::HIGHEST, |m, v| lower(m, *v)),
+        ReduceKind::Sum if float => T::of_f64(sum_f64(run)),
+        ReduceKind::L1 if float => T::of_f64(sum_f64_of(run, f64::abs)),
+        ReduceKind::SumSquare if float => T::of_f64(sum_f64_of(run, |v| v * v)),
+        ReduceKind::Prod if float => T::of_f64(run.iter().map(|v| v.to_f64()).product()),
+        ReduceKind::Sum => run.iter().fold(T::ZERO, |s, v| s.plus(*v)),
+        ReduceKind::L1 => run.iter().fold(T::ZERO, |s, v| s.plus(v.magnitude())),
+        ReduceKind::SumSquare => run.iter().fold(T::ZERO, |s, v| s.plus(v.times(*v))),
+        ReduceKind::Prod => run.iter().fold(T::ONE, |p, v| p.times(*v)),
+        ReduceKind::L2 => T::of_f64(sum_f64_of(run, |v| v * v).sqrt()),
+        ReduceKind::LogSum => T::of_f64(libm::log(sum_f64(run))),
+        ReduceKind::LogSumExp => {
+            let max = run.iter().fold(f64::NEG_INFINITY, |m, v| m.max(v.to_f64()));
+            // Of infinite numbers nothing can be subtracted, nor need it be.
+            let shift = if max.is_finite() { max } else { 0.0 };
+            T::of_f64(shift + libm::log(sum_f64_of(run, |v| libm::exp(v - shift))))
+        }
+    })
+}
+
+/// `f` of every run of `inner` elements, as a tensor of shape `dims`.
+fn runs<T: Element>(
+    ctx: &Context,
+    x: &[T],
+    inner: usize,
+    dims: &[usize],
+    f: impl Fn(&[T]) -> Result<T, OpError> + Sync,
+) -> Result<Tensor, OpError> {
+    let mut out = ctx.zeros::<T>(dims)?;
+    match (1usize << 12).checked_div(inner) {
+        Some(runs_a_task) => {
+            let tasks = out.par_iter_mut().with_min_len(runs_a_task.max(1));
+            tasks.zip(x.par_chunks(inner)).try_for_each(|(o, run)| {
+                *o = f(run)?;
+                Ok::<(), OpError>(())
+            })?;
+        }
+        None if out.is_empty() => {}
+        None => out.fill(f(&[])?),
     }
     Ok(Tensor::new(dims, out)?)
 }

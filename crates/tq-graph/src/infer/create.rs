@@ -17,6 +17,12 @@ pub(super) fn non_zero(ctx: &Context<'_>) -> Result<Fact, GraphError> {
     Ok(Fact::new(Some(DType::I64), Some(vec![rows, columns])))
 }
 
+/// The first element of a float constant.
+fn constant_real(ctx: &Context<'_>, i: usize) -> Option<f64> {
+    let data = ctx.node.input(i).and_then(|v| ctx.graph.constant(v)).and_then(Tensor::to_f64_vec)?;
+    data.first().copied()
+}
+
 /// How many numbers Range gives, counted in f64: as many as lie from `start` up to `limit`, which is left out.
 /// `None` where there is no such number.
 ///
@@ -54,10 +60,7 @@ pub(super) fn range(ctx: &Context<'_>) -> Result<Fact, GraphError> {
         super::quant::check_scalar(ctx, i, name)?;
     }
     let one = |i: usize| ctx.content(i).and_then(|c| c.iter().next());
-    let real = |i: usize| {
-        let v = ctx.node.input(i).and_then(|v| ctx.graph.constant(v)).and_then(Tensor::to_f64_vec)?;
-        v.first().copied()
-    };
+    let real = |i: usize| constant_real(ctx, i);
     let no_length = || ctx.error("no number of steps leads from start to limit");
     let size = match (one(0), one(1), one(2)) {
         (Some(start), Some(limit), Some(delta)) => match (start.known(), limit.known(), delta.known()) {
@@ -92,9 +95,11 @@ pub(super) fn one_hot(ctx: &Context<'_>, axis: i64) -> Result<Fact, GraphError> 
     let dtype = ctx.dtype(2);
     let Some(indices) = ctx.shape(0) else { return Ok(Fact::new(dtype, None)) };
     let axis = ctx.axis(axis, indices.len() + 1)?;
-    let depth = match ctx.content(1).and_then(|c| c.iter().next()) {
+    // Of a float the fraction is cut off, as the evaluator does it.
+    let real = || constant_real(ctx, 1).map(|d| Dim::from(d as i64));
+    let depth = match ctx.content(1).and_then(|c| c.iter().next()).cloned().or_else(real) {
         Some(d) if d.known().is_some_and(|n| n < 0) => return ctx.fail(format!("depth is {d}")),
-        Some(d) => d.clone(),
+        Some(d) => d,
         None => ctx.unknown(0, axis),
     };
     let mut shape = indices.to_vec();

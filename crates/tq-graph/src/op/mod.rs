@@ -151,7 +151,7 @@ pub enum Op {
         kind: ReduceKind,
         /// Whether reduced axes stay as 1.
         keep_dims: bool,
-        /// Whether no axes means no reduction instead of a full one.
+        /// Whether no axes means that each element is reduced by itself, instead of all of them together.
         noop_with_empty_axes: bool,
     },
     /// `x -> positions`: where the largest elements along an axis are.

@@ -329,6 +329,12 @@ impl<'g> Matcher<'g> {
             | Op::Slice
             | Op::Split { .. }
             | Op::Gather { .. }
+            | Op::GatherElements { .. }
+            | Op::GatherND { .. }
+            | Op::Expand
+            | Op::Tile
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
             | Op::Identity => one(OperatorKind::Movement),
             Op::Dropout if node.output(1).is_none() => one(OperatorKind::Movement),
             op => Err(FloatReason::NoIntegerForm(op.name())),

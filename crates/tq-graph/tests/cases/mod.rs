@@ -3,8 +3,11 @@
 //! An input is `type:dims`, with `=elements` when it is a constant, or `_` when it is absent. Outputs are written in
 //! the same way, or `!` where the model was refused.
 
+mod elementwise;
+mod index;
+
 use std::collections::HashMap;
-use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
+use tq_graph::op::{ConvAttrs, PadMode, Padding, PoolAttrs};
 use tq_graph::{Dim, Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -94,25 +97,11 @@ impl Attributes<'_> {
             }
             "MatMul" => Op::MatMul,
             "MatMulInteger" => Op::MatMulInteger,
-            "Add" => Op::Binary(BinaryOp::Add),
-            "Sub" => Op::Binary(BinaryOp::Sub),
-            "Mul" => Op::Binary(BinaryOp::Mul),
-            "Div" => Op::Binary(BinaryOp::Div),
-            "Relu" => Op::Unary(UnaryOp::Relu),
-            "Elu" => Op::Unary(UnaryOp::Elu { alpha: 1.0 }),
-            "Sigmoid" => Op::Unary(UnaryOp::Sigmoid),
-            "HardSigmoid" => Op::Unary(UnaryOp::HardSigmoid { alpha: 0.2, beta: 0.5 }),
-            "HardSwish" => Op::Unary(UnaryOp::HardSwish),
             "Clip" => Op::Clip,
             "BatchNormalization" => Op::BatchNormalization { epsilon: 1e-5 },
             "Softmax" => Op::Softmax { axis },
             "Identity" => Op::Identity,
             "Cast" => Op::Cast { to: dtype(self.0["to"]), saturate: true },
-            "ReduceMean" => Op::Reduce {
-                kind: ReduceKind::Mean,
-                keep_dims: self.flag("keepdims"),
-                noop_with_empty_axes: self.flag("noop_with_empty_axes"),
-            },
             "Flatten" => Op::Flatten { axis },
             "Reshape" => Op::Reshape { allow_zero: self.flag("allowzero") },
             "Transpose" => Op::Transpose { perm: self.0.contains_key("perm").then(|| self.list("perm")) },
@@ -137,7 +126,9 @@ impl Attributes<'_> {
             "QuantizeLinear" => Op::QuantizeLinear { axis, block_size, output_dtype: None, saturate: true },
             "DequantizeLinear" => Op::DequantizeLinear { axis, block_size },
             "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
-            _ => panic!("operator {name}"),
+            _ => elementwise::op(name, self)
+                .or_else(|| index::op(name, self))
+                .unwrap_or_else(|| panic!("operator {name}")),
         }
     }
 }
@@ -162,6 +153,7 @@ pub(crate) fn parse(line: &str) -> Case {
         (Op::Split { .. }, _) => attributes.list("n")[0],
         (_, Some(want)) => want.split(' ').count(),
         (Op::DynamicQuantizeLinear, None) => 3,
+        (Op::TopK { .. }, None) => 2,
         _ => 1,
     };
     Case { op, inputs, outputs, want }
@@ -185,6 +177,16 @@ pub(crate) fn graph_of(case: &Case, dim: impl Fn(usize) -> Dim) -> Graph {
                 Tensor::new(&input.dims, elements.iter().map(|v| u8::try_from(*v).unwrap()).collect())
             }
             DType::F32 => Tensor::new(&input.dims, elements.iter().map(|v| *v as f32).collect()),
+            DType::I8 => {
+                Tensor::new(&input.dims, elements.iter().map(|v| i8::try_from(*v).unwrap()).collect())
+            }
+            DType::I16 => {
+                Tensor::new(&input.dims, elements.iter().map(|v| i16::try_from(*v).unwrap()).collect())
+            }
+            DType::U16 => {
+                Tensor::new(&input.dims, elements.iter().map(|v| u16::try_from(*v).unwrap()).collect())
+            }
+            DType::Bool => Tensor::new(&input.dims, elements.iter().map(|v| *v == 1).collect()),
             _ => Tensor::new(&input.dims, elements.clone()),
         };
         Some(graph.add_constant(name, tensor.unwrap()))

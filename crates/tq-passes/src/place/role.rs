@@ -172,6 +172,12 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         | Op::Unsqueeze
         | Op::Slice
         | Op::Gather { .. }
+        | Op::GatherElements { .. }
+        | Op::GatherND { .. }
+        | Op::Expand
+        | Op::Tile
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. }
         | Op::Identity => Role::Passing(K::Movement),
         Op::Dropout if node.output(1).is_none() => Role::Passing(K::Movement),
         _ => return no_form(),
