@@ -8,6 +8,7 @@ use crate::prepare::constant_error;
 use crate::scheme::{Activation, Weights};
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
 use std::collections::{HashMap, HashSet};
+use tq_graph::op::BinaryOp;
 use tq_graph::{Graph, Node, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
@@ -156,7 +157,8 @@ impl Builder<'_> {
             for (slot, v) in activations(float, node) {
                 inputs[slot] = Some(self.read_codes(v));
             }
-            if let Op::Binary(_) | Op::Concat { .. } = node.op {
+            // The number beside other operators only shapes a table: an exponent must stay what it is.
+            if let Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) | Op::Concat { .. } = node.op {
                 self.operands(node, planned, &mut inputs)?;
             }
         }

@@ -82,7 +82,7 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
     use OperatorKind as K;
     let no_form = || Err(format!("{} has no integer form", node.op.name()));
     let data_is_constant = || node.input(0).is_none_or(|v| graph.constant(v).is_some());
-    let first_is_data = !matches!(node.op, Op::Binary(_) | Op::Concat { .. });
+    let first_is_data = !matches!(node.op, Op::Binary(_) | Op::Concat { .. } | Op::Variadic(_) | Op::Where);
     if first_is_data && data_is_constant() {
         return Err("its data is constant".into());
     }
