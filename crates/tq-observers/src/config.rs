@@ -1,11 +1,15 @@
 //! Observers as plain data.
 
 use crate::averages::DEFAULT_CONSTANT;
+use crate::histogram::DEFAULT_BINS;
+use crate::mse::DEFAULT_STEPS;
+use crate::percentile::DEFAULT_PERCENTILE;
 use crate::recording::DEFAULT_CAPACITY;
 use crate::{
-    FixedQParamsObserver, MinMaxObserver, Mode, MovingAverageMinMaxObserver,
-    MovingAveragePerChannelMinMaxObserver, NoOpObserver, Observer, ObserverError, PerChannelMinMaxObserver,
-    PerGroupMinMaxObserver, PlaceholderObserver, RecordingObserver,
+    EntropyObserver, FixedQParamsObserver, HistogramObserver, MinMaxObserver, Mode,
+    MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver, MseObserver, NoOpObserver, Observer,
+    ObserverError, PerChannelMinMaxObserver, PerGroupMinMaxObserver, PercentileObserver, PlaceholderObserver,
+    RecordingObserver,
 };
 use serde::{Deserialize, Serialize};
 use tq_qtypes::affine::DEFAULT_EPS;
@@ -29,6 +33,15 @@ mod default {
     }
     pub(super) const fn averaging_constant() -> f32 {
         DEFAULT_CONSTANT
+    }
+    pub(super) const fn bins() -> usize {
+        DEFAULT_BINS
+    }
+    pub(super) const fn percentile() -> f64 {
+        DEFAULT_PERCENTILE
+    }
+    pub(super) const fn steps() -> usize {
+        DEFAULT_STEPS
     }
     pub(super) const fn fixed_scale() -> f32 {
         1.0 / 256.0
@@ -119,6 +132,63 @@ pub enum ObserverConfig {
         #[serde(default = "default::eps")]
         eps: f32,
     },
+    /// A [`HistogramObserver`].
+    Histogram {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// How fine the histogram is: 1 to 65536.
+        #[serde(default = "default::bins")]
+        bins: usize,
+        /// Whose rules.
+        #[serde(default)]
+        mode: Mode,
+    },
+    /// A [`PercentileObserver`].
+    Percentile {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// The share of all values that is not clipped, in percent: above 0, at most 100.
+        #[serde(default = "default::percentile")]
+        percentile: f64,
+        /// How fine the histogram is: 1 to 65536.
+        #[serde(default = "default::bins")]
+        bins: usize,
+    },
+    /// An [`EntropyObserver`].
+    Entropy {
+        /// What is asked for; per tensor.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// How fine the histogram is: 1 to 65536.
+        #[serde(default = "default::bins")]
+        bins: usize,
+    },
+    /// An [`MseObserver`].
+    Mse {
+        /// What is asked for; per tensor or per channel.
+        #[serde(default = "default::spec")]
+        spec: QuantSpec,
+        /// The smallest scale.
+        #[serde(default = "default::eps")]
+        eps: f32,
+        /// Clipping factors tried for each end: 1 to 1000.
+        #[serde(default = "default::steps")]
+        steps: usize,
+        /// How fine the histograms are: 1 to 65536.
+        #[serde(default = "default::bins")]
+        bins: usize,
+    },
     /// A [`FixedQParamsObserver`].
     #[serde(rename = "fixed_qparams")]
     FixedQParams {
@@ -178,6 +248,16 @@ impl ObserverConfig {
                 )
             }
             ObserverConfig::PerGroupMinMax { spec, eps } => Box::new(PerGroupMinMaxObserver::new(spec, eps)?),
+            ObserverConfig::Histogram { spec, eps, bins, mode } => {
+                Box::new(HistogramObserver::new(spec, eps, bins)?.with_mode(mode))
+            }
+            ObserverConfig::Percentile { spec, eps, percentile, bins } => {
+                Box::new(PercentileObserver::new(spec, eps, percentile, bins)?)
+            }
+            ObserverConfig::Entropy { spec, eps, bins } => Box::new(EntropyObserver::new(spec, eps, bins)?),
+            ObserverConfig::Mse { spec, eps, steps, bins } => {
+                Box::new(MseObserver::new(spec, eps, steps, bins)?)
+            }
             ObserverConfig::FixedQParams { spec, scale, zero_point } => {
                 Box::new(FixedQParamsObserver::new(spec, scale, zero_point)?)
             }
@@ -198,6 +278,10 @@ impl ObserverConfig {
             | ObserverConfig::MovingAverageMinMax { spec, .. }
             | ObserverConfig::MovingAveragePerChannelMinMax { spec, .. }
             | ObserverConfig::PerGroupMinMax { spec, .. }
+            | ObserverConfig::Histogram { spec, .. }
+            | ObserverConfig::Percentile { spec, .. }
+            | ObserverConfig::Entropy { spec, .. }
+            | ObserverConfig::Mse { spec, .. }
             | ObserverConfig::FixedQParams { spec, .. }
             | ObserverConfig::Recording { spec, .. } => Some(spec),
             ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => None,
@@ -213,6 +297,10 @@ impl ObserverConfig {
             | ObserverConfig::MovingAverageMinMax { spec, .. }
             | ObserverConfig::MovingAveragePerChannelMinMax { spec, .. }
             | ObserverConfig::PerGroupMinMax { spec, .. }
+            | ObserverConfig::Histogram { spec, .. }
+            | ObserverConfig::Percentile { spec, .. }
+            | ObserverConfig::Entropy { spec, .. }
+            | ObserverConfig::Mse { spec, .. }
             | ObserverConfig::FixedQParams { spec, .. }
             | ObserverConfig::Recording { spec, .. } => spec,
             ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => return self,
@@ -241,6 +329,10 @@ into_config!(
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
     PerGroupMinMaxObserver,
+    HistogramObserver,
+    PercentileObserver,
+    EntropyObserver,
+    MseObserver,
     FixedQParamsObserver,
     PlaceholderObserver,
     NoOpObserver,

@@ -3,6 +3,8 @@
 //!
 //! * [`Observer`]: the object-safe trait; [`Range`] and [`ObserverState`] are what it tells and saves.
 //! * Of the whole tensor: [`MinMaxObserver`], [`MovingAverageMinMaxObserver`].
+//! * Of the whole tensor's histogram: [`HistogramObserver`] (least squared error), [`PercentileObserver`],
+//!   [`EntropyObserver`] (Kullback-Leibler), [`MseObserver`] (clipping factors on a grid; of every channel too).
 //! * Of every index of one axis: [`PerChannelMinMaxObserver`], [`MovingAveragePerChannelMinMaxObserver`].
 //! * Of every group along one axis: [`PerGroupMinMaxObserver`].
 //! * [`FixedQParamsObserver`] for ranges known beforehand; [`PlaceholderObserver`] and [`NoOpObserver`] for tensors
@@ -21,16 +23,26 @@
 #![forbid(unsafe_code)]
 
 mod averages;
+pub mod bin_counts;
+mod clip;
 pub mod config;
+mod distribution;
+pub mod entropy;
 pub mod error;
 pub mod fixed;
+pub mod histogram;
+mod mass;
 pub mod min_max;
 pub mod mode;
 pub mod moving_average;
 pub mod moving_average_per_channel;
+pub mod mse;
 pub mod observer;
+mod octaves;
 pub mod per_channel;
 pub mod per_group;
+pub mod percentile;
+mod pytorch_histogram;
 pub mod range;
 pub mod recording;
 mod scan;
@@ -38,16 +50,21 @@ mod spec;
 pub mod state;
 pub mod unquantized;
 
+pub use bin_counts::BinCounts;
 pub use config::ObserverConfig;
+pub use entropy::EntropyObserver;
 pub use error::ObserverError;
 pub use fixed::FixedQParamsObserver;
+pub use histogram::HistogramObserver;
 pub use min_max::MinMaxObserver;
 pub use mode::Mode;
 pub use moving_average::MovingAverageMinMaxObserver;
 pub use moving_average_per_channel::MovingAveragePerChannelMinMaxObserver;
+pub use mse::MseObserver;
 pub use observer::Observer;
 pub use per_channel::PerChannelMinMaxObserver;
 pub use per_group::PerGroupMinMaxObserver;
+pub use percentile::PercentileObserver;
 pub use range::Range;
 pub use recording::{RecordingObserver, Sampled};
 pub use state::ObserverState;

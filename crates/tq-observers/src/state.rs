@@ -1,7 +1,7 @@
 //! What observers save.
 
-use crate::Range;
 use crate::recording::Sampled;
+use crate::{BinCounts, Range};
 use serde::{Deserialize, Serialize};
 
 /// What an observer has gathered, as plain data: to be saved, sent, loaded and merged.
@@ -54,6 +54,26 @@ pub enum ObserverState {
         /// One range a group, in row-major order of the block grid; empty before any value.
         ranges: Vec<Range>,
     },
+    /// State of a [`crate::HistogramObserver`] in native mode.
+    Histogram(BinCounts),
+    /// State of a [`crate::HistogramObserver`] in PyTorch's mode.
+    PytorchHistogram {
+        /// Values observed, without infinite ones.
+        count: u64,
+        /// Their range; `None` before any value.
+        range: Option<Range>,
+        /// PyTorch's counts in equal bins over the range; empty before any value.
+        counts: Vec<f32>,
+    },
+    /// State of a [`crate::PercentileObserver`].
+    Percentile(BinCounts),
+    /// State of an [`crate::EntropyObserver`].
+    Entropy(BinCounts),
+    /// State of an [`crate::MseObserver`].
+    Mse {
+        /// One histogram a channel, or one for the whole tensor; empty before any value.
+        channels: Vec<BinCounts>,
+    },
     /// State of a [`crate::FixedQParamsObserver`].
     #[serde(rename = "fixed_qparams")]
     FixedQParams {
@@ -93,6 +113,11 @@ impl ObserverState {
             ObserverState::MovingAverageMinMax { .. } => "moving_average_min_max",
             ObserverState::MovingAveragePerChannelMinMax { .. } => "moving_average_per_channel_min_max",
             ObserverState::PerGroupMinMax { .. } => "per_group_min_max",
+            ObserverState::Histogram(_) => "histogram",
+            ObserverState::PytorchHistogram { .. } => "pytorch_histogram",
+            ObserverState::Percentile(_) => "percentile",
+            ObserverState::Entropy(_) => "entropy",
+            ObserverState::Mse { .. } => "mse",
             ObserverState::FixedQParams { .. } => "fixed_qparams",
             ObserverState::Placeholder { .. } => "placeholder",
             ObserverState::NoOp { .. } => "no_op",

@@ -4,12 +4,16 @@
 use tq_observers::{Observer, ObserverConfig, ObserverError, ObserverState};
 
 /// Every observer by name alone, as a configuration file may give it.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 13] = [
     "min_max",
     "per_channel_min_max",
     "moving_average_min_max",
     "moving_average_per_channel_min_max",
     "per_group_min_max",
+    "histogram",
+    "percentile",
+    "entropy",
+    "mse",
     "fixed_qparams",
     "placeholder",
     "no_op",

@@ -119,6 +119,10 @@ pub(crate) fn config(case: &Value, mode: Mode) -> ObserverConfig {
             let averaging_constant = averaging_constant();
             ObserverConfig::MovingAveragePerChannelMinMax { spec, eps, averaging_constant, mode }
         }
+        "HistogramObserver" => {
+            let bins = take("bins").map_or(2048, |v| v.as_u64().unwrap() as usize);
+            ObserverConfig::Histogram { spec, eps, bins, mode }
+        }
         other => panic!("unknown observer {other}"),
     };
     assert!(args.is_empty(), "unknown arguments {args:?}");
