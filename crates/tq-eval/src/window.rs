@@ -2,7 +2,7 @@
 
 use crate::OpError;
 use std::ops::Range;
-use tq_graph::op::Padding;
+use tq_graph::op::{ConvTransposeAttrs, Padding};
 
 /// Sizes beyond this make no window: sums and products of a few of them still fit i64.
 const MAX_EXTENT: i64 = 1 << 60;
@@ -113,6 +113,61 @@ impl Axis {
     }
 }
 
+impl Axis {
+    fn transposed(
+        input: usize,
+        kernel: usize,
+        (stride, dilation): (usize, usize),
+        padding: AxisPadding,
+        more: usize,
+        wanted: Option<usize>,
+    ) -> Result<Self, OpError> {
+        let bad = |why: &str| {
+            OpError::Shape(format!(
+                "{why}: input {input}, kernel {kernel}, stride {stride}, dilation {dilation}, padding {padding:?}, \
+                 output padding {more}"
+            ))
+        };
+        if kernel == 0 || stride == 0 || dilation == 0 {
+            return Err(bad("kernel, stride and dilation must be at least 1"));
+        }
+        let signed = |v: usize| i64::try_from(v).ok().filter(|v| *v < MAX_EXTENT);
+        let product = |a: i64, b: usize| a.checked_mul(signed(b)?).filter(|p| p.abs() < MAX_EXTENT);
+        let sizes = || {
+            let extent = product(signed(kernel)? - 1, dilation)? + 1;
+            // All that the windows cover.
+            let all = product(signed(input)? - 1, stride)? + extent + signed(more)?;
+            Some((all, product(signed(input)?, stride)?))
+        };
+        let (all, same) = sizes().ok_or_else(|| bad("window too large"))?;
+        let fixed = match padding {
+            AxisPadding::Explicit(begin, end) if wanted.is_none() => Some((begin, end)),
+            _ => None,
+        };
+        let (begin, end, output) = match fixed {
+            Some((begin, end)) => {
+                let (b, e) = signed(begin).zip(signed(end)).ok_or_else(|| bad("padding too large"))?;
+                (begin, end, all - b - e)
+            }
+            None => {
+                let output = match wanted {
+                    Some(n) => signed(n).ok_or_else(|| bad("output too large"))?,
+                    None => same,
+                };
+                let total = (all - output).max(0) as usize;
+                let small = total / 2;
+                let upper = matches!(padding, AxisPadding::Same { upper: true });
+                let (begin, end) = if upper { (small, total - small) } else { (total - small, small) };
+                (begin, end, output)
+            }
+        };
+        match usize::try_from(output) {
+            Ok(output) => Ok(Self { input: output, kernel, stride, dilation, begin, end, output: input }),
+            Err(_) => Err(bad("nothing is left of the output")),
+        }
+    }
+}
+
 /// Padding of one axis.
 #[derive(Debug, Clone, Copy)]
 enum AxisPadding {
@@ -172,6 +227,45 @@ impl Window {
             axes[3 - rank + i] = Axis::new(input[i], kernel[i], or(strides, 1), or(dilations, 1), pad, ceil)?;
         }
         Ok(Self { axes, rank })
+    }
+
+    /// The window with which a convolution would make `input` out of the output of this transposed one: where that
+    /// convolution reads, this one writes. Its input is our output.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] as [`Window::new`], and for outputs that would be cut off altogether.
+    pub(crate) fn transposed(
+        input: &[usize],
+        kernel: &[usize],
+        attrs: &ConvTransposeAttrs,
+    ) -> Result<Self, OpError> {
+        let rank = input.len();
+        let ConvTransposeAttrs { strides, dilations, padding, output_padding, output_shape, .. } = attrs;
+        let mut lists = vec![kernel, strides, dilations, output_padding];
+        lists.extend(output_shape.as_deref());
+        if let Padding::Explicit { begin, end } = padding {
+            lists.extend([begin.as_slice(), end]);
+        }
+        if !(1..=3).contains(&rank) || lists.iter().any(|l| l.len() != rank) {
+            return Err(OpError::Shape(format!("attributes {attrs:?} for {rank} spatial axes")));
+        }
+        let mut axes = [Axis::UNIT; 3];
+        for (i, axis) in axes[3 - rank..].iter_mut().enumerate() {
+            let pad = match padding {
+                Padding::Explicit { begin, end } => AxisPadding::Explicit(begin[i], end[i]),
+                Padding::SameUpper => AxisPadding::Same { upper: true },
+                Padding::SameLower => AxisPadding::Same { upper: false },
+            };
+            let wanted = output_shape.as_ref().map(|s| s[i]);
+            let steps = (strides[i], dilations[i]);
+            *axis = Axis::transposed(input[i], kernel[i], steps, pad, output_padding[i], wanted)?;
+        }
+        Ok(Self { axes, rank })
+    }
+
+    /// Spatial dimensions of the input.
+    pub(crate) fn input_dims(&self) -> Vec<usize> {
+        self.axes[3 - self.rank..].iter().map(|a| a.input).collect()
     }
 
     /// Spatial dimensions of the output.

@@ -79,7 +79,7 @@ fn apply(f: Activation, v: f64) -> f64 {
             }
         }
         Activation::Softsign => v / (1.0 + v.abs()),
-        Activation::Softplus => v.exp().ln_1p(),
+        Activation::Softplus => v.max(0.0) + (-v.abs()).exp().ln_1p(),
     }
 }
 
@@ -225,7 +225,8 @@ fn random(seed: u64) -> (RecurrentKind, RecurrentAttrs, Sizes, Data) {
     let data = Data {
         x: source.values(s.steps * s.batch * s.input),
         w: source.values(rows * s.input),
-        r: source.values(rows * s.hidden),
+        // Small, so that functions without bounds do not blow the state up.
+        r: source.values(rows * s.hidden).into_iter().map(|v| v * 0.25).collect(),
         b,
         lens: flag(&mut source).then_some(lens),
         h,

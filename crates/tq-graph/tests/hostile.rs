@@ -6,7 +6,7 @@ use tq_graph::op::{
     ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
     ScatterReduction, UnaryOp, VariadicOp,
 };
-use tq_graph::op::{Direction, RecurrentAttrs, RecurrentKind};
+use tq_graph::op::{ConvTransposeAttrs, Direction, RecurrentAttrs, RecurrentKind};
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -171,8 +171,8 @@ impl Choices {
 
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(63) {
-            37..63 => self.values_op(axis),
+        match self.below(69) {
+            43..69 => self.values_op(axis),
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
             2 => Op::QLinearConv(self.conv()),
@@ -228,6 +228,24 @@ impl Choices {
                 };
                 Op::Recurrent { kind, attrs }
             }
+            36 | 37 => {
+                let ConvAttrs { strides, dilations, padding, groups } = self.conv();
+                let output_shape = if self.below(4) == 0 { Some(self.sizes()) } else { None };
+                let output_padding = self.sizes();
+                Op::ConvTranspose(ConvTransposeAttrs {
+                    strides,
+                    dilations,
+                    padding,
+                    output_padding,
+                    output_shape,
+                    groups,
+                })
+            }
+            38 => Op::LpPool { attrs: self.pool(), p: 2 },
+            39 if self.below(2) == 0 => Op::GlobalMaxPool,
+            39 => Op::GlobalLpPool { p: self.pick(&[0, 1]) },
+            40 => Op::MeanVarianceNormalization { axes: self.ints() },
+            41 => Op::Lrn { size: self.size(), alpha: 1.0, beta: 1.0, bias: 1.0 },
             31 => Op::LayerNormalization { axis, epsilon: 0.0, stash: self.dtype() },
             32 => Op::InstanceNormalization { epsilon: 0.0 },
             33 => Op::GroupNormalization { epsilon: 0.0, groups: self.size() },
@@ -254,6 +272,7 @@ impl Choices {
             Op::Conv(_)
                 | Op::ConvInteger(_)
                 | Op::QLinearConv(_)
+                | Op::ConvTranspose(_)
                 | Op::Gemm { .. }
                 | Op::MatMul
                 | Op::Binary(_)

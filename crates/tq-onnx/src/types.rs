@@ -160,16 +160,21 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
             when(dtype.is_float() || (dtype.is_integer() && dtype.bits() >= 32), 13)
         }
         Op::BatchNormalization { .. } => when(dtype.is_float(), if dtype == DType::BF16 { 14 } else { 13 }),
+        Op::MeanVarianceNormalization { .. } | Op::Lrn { .. } => when(dtype.is_float(), 13),
         Op::LayerNormalization { .. } => when(dtype.is_float(), 17),
         Op::GroupNormalization { .. } => when(dtype.is_float(), 18),
         Op::MaxPool { .. } => {
             when((dtype.is_float() && dtype != DType::BF16) || matches!(dtype, DType::I8 | DType::U8), 13)
         }
         Op::Conv(_)
+        | Op::ConvTranspose(_)
         | Op::Recurrent { .. }
         | Op::InstanceNormalization { .. }
         | Op::AveragePool { .. }
+        | Op::LpPool { .. }
         | Op::GlobalAveragePool
+        | Op::GlobalMaxPool
+        | Op::GlobalLpPool { .. }
         | Op::Unary(_) => when(dtype.is_float() && dtype != DType::BF16, 13),
         Op::QuantizeLinear { .. } => {
             if dtype == DType::I32 {

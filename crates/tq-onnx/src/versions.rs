@@ -18,7 +18,8 @@ pub(crate) fn since(name: &str) -> i64 {
 /// The operator set since which the operator has been what it is at the lowest one that is read.
 pub(crate) fn unchanged_since(name: &str) -> i64 {
     match name {
-        "GlobalAveragePool" | "Not" | "Softplus" | "Softsign" => 1,
+        "GlobalAveragePool" | "GlobalMaxPool" | "Not" | "Softplus" | "Softsign" => 1,
+        "GlobalLpPool" => 2,
         "Elu" | "HardSigmoid" | "InstanceNormalization" | "LeakyRelu" | "Selu" => 6,
         "And" | "Or" | "Xor" | "Acos" | "Asin" | "Atan" | "Cos" | "GRU" | "LSTM" | "RNN" | "Sin" | "Tan" => 7,
         "Acosh" | "Asinh" | "Atanh" | "BatchNormalization" | "ConstantOfShape" | "Cosh" | "EyeLike"
@@ -27,8 +28,10 @@ pub(crate) fn unchanged_since(name: &str) -> i64 {
         "AveragePool"
         | "BitShift"
         | "Conv"
+        | "ConvTranspose"
         | "CumSum"
         | "DynamicQuantizeLinear"
+        | "LpPool"
         | "OneHot"
         | "Range"
         | "Round"

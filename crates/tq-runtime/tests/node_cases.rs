@@ -16,12 +16,22 @@ fn cases() -> Vec<(String, Graph, Vec<Tensor>)> {
     let archive: &[u8] = include_bytes!("../../tq-eval/tests/data/onnx_node_cases.zip");
     let mut archive = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
     let mut files: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    let mut same = String::new();
     for i in 0..archive.len() {
         let mut file = archive.by_index(i).unwrap();
         let name = file.name().unwrap().into_owned();
-        let Some((case, part)) = name.split_once('/') else { continue };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
+        if name == "same.txt" {
+            same = String::from_utf8(bytes).unwrap();
+        } else if let Some((case, part)) = name.split_once('/') {
+            files.entry(case.to_owned()).or_default().insert(part.to_owned(), bytes);
+        }
+    }
+    for line in same.lines() {
+        let (name, other) = line.split_once(' ').unwrap();
+        let [(case, part), (other, other_part)] = [name, other].map(|n| n.split_once('/').unwrap());
+        let bytes = files[other][other_part].clone();
         files.entry(case.to_owned()).or_default().insert(part.to_owned(), bytes);
     }
     let cases = files.into_iter().filter_map(|(name, files)| {

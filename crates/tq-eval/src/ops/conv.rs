@@ -223,7 +223,12 @@ pub(crate) fn conv(ctx: &Context, inputs: Inputs, attrs: &ConvAttrs) -> Result<T
 
 /// Requires one bias an output channel.
 pub(crate) fn check_bias(b: &Tensor, w: &Tensor) -> Result<(), OpError> {
-    if b.rank() == 1 && b.dims().first() == w.dims().first() {
+    check_bias_len(b, w.dims().first().copied().unwrap_or(0), w)
+}
+
+/// Requires a bias of `channels` elements.
+pub(crate) fn check_bias_len(b: &Tensor, channels: usize, w: &Tensor) -> Result<(), OpError> {
+    if b.dims() == [channels] {
         return Ok(());
     }
     Err(OpError::Shape(format!("bias of shape {:?} for weights {:?}", b.dims(), w.dims())))

@@ -1,38 +1,42 @@
-//! LayerNormalization, InstanceNormalization, GroupNormalization: runs of elements brought to mean 0 and variance 1.
+//! LayerNormalization, InstanceNormalization, GroupNormalization, MeanVarianceNormalization: runs of elements brought to mean 0 and variance 1.
 //!
 //! Mean and variance are computed in two passes in f64, whatever the type of the data.
 
-use super::{Context, Inputs, cast::float_to, compute_dtype};
+use super::{Context, Inputs, cast::float_to, compute_dtype, movement::transpose};
 use crate::number::{Real, sum_f64, sum_f64_of, with_real};
-use crate::shape::{axis_index, broadcast_strides, broadcasts_to, numel};
+use crate::shape::{axis_index, axis_indices, broadcast_strides, broadcasts_to, numel};
 use crate::{OpError, Precision};
 use rayon::prelude::*;
 use tq_graph::Tensor;
 use tq_qtypes::DType;
 
-/// Mean and `1 / sqrt(variance + epsilon)` of a run.
-fn moments<T: Real>(x: &[T], epsilon: f64) -> (f64, f64) {
+/// Mean and variance of a run.
+fn moments<T: Real>(x: &[T]) -> (f64, f64) {
     let n = x.len() as f64;
     let mean = sum_f64(x) / n;
-    let variance = sum_f64_of(x, |v| (v - mean) * (v - mean)) / n;
-    (mean, 1.0 / (variance + epsilon).sqrt())
+    (mean, sum_f64_of(x, |v| (v - mean) * (v - mean)) / n)
 }
 
-/// The runs of `x`, `len` elements each, brought to mean 0 and variance 1. `finish` is told the index of a run and
-/// its elements.
+/// What a deviation from the mean is multiplied by.
+fn factor(variance: f64, epsilon: f64) -> f64 {
+    1.0 / (variance + epsilon).sqrt()
+}
+
+/// The runs of `x`, `len` elements each, less their mean and times `factor` of their variance. `finish` is told the
+/// index of a run and its elements.
 fn standardise<T: Real>(
     ctx: &Context,
     x: &Tensor,
     len: usize,
-    epsilon: f32,
+    factor: impl Fn(f64) -> f64 + Sync,
     finish: impl Fn(usize, &mut [T]) + Sync,
 ) -> Result<Tensor, OpError> {
     let mut out = ctx.zeros::<T>(x.dims())?;
     if !out.is_empty() {
-        let epsilon = f64::from(epsilon);
         let runs = out.par_chunks_mut(len).with_min_len(((1 << 12) / len).max(1)).enumerate();
         runs.zip(x.as_slice::<T>()?.par_chunks(len)).for_each(|((i, out), x)| {
-            let (mean, factor) = moments(x, epsilon);
+            let (mean, variance) = moments(x);
+            let factor = factor(variance);
             out.iter_mut().zip(x).for_each(|(o, v)| *o = T::of_f64((v.to_f64() - mean) * factor));
             finish(i, out);
         });
@@ -89,25 +93,32 @@ fn layer_as<T: Real>(
     let len = numel(&x.dims()[axis..]);
     let scale = Parameter::<T>::new(scale, x.dims(), axis)?;
     let bias = bias.first().map(|b| Parameter::<T>::new(b, x.dims(), axis)).transpose()?;
-    let y = standardise::<T>(ctx, x, len, epsilon, |i, out| {
-        scale.apply(i, out, |y, p| y * p);
-        if let Some(bias) = &bias {
-            bias.apply(i, out, |y, p| y + p);
-        }
-    })?;
+    let epsilon = f64::from(epsilon);
+    let y = standardise::<T>(
+        ctx,
+        x,
+        len,
+        |v| factor(v, epsilon),
+        |i, out| {
+            scale.apply(i, out, |y, p| y * p);
+            if let Some(bias) = &bias {
+                bias.apply(i, out, |y, p| y + p);
+            }
+        },
+    )?;
     let mut outputs = vec![y];
     if n_outputs > 1 {
         let mut dims = x.dims().to_vec();
         dims[axis..].fill(1);
-        let (mut mean, mut factor) = (ctx.zeros::<T>(&dims)?, ctx.zeros::<T>(&dims)?);
+        let (mut means, mut factors) = (ctx.zeros::<T>(&dims)?, ctx.zeros::<T>(&dims)?);
         let data = x.as_slice::<T>()?;
-        for (i, (mean, factor)) in mean.iter_mut().zip(&mut factor).enumerate() {
-            let (m, f) = moments(&data[i * len..][..len], f64::from(epsilon));
-            (*mean, *factor) = (T::of_f64(m), T::of_f64(f));
+        for (i, (m, f)) in means.iter_mut().zip(&mut factors).enumerate() {
+            let (mean, variance) = moments(&data[i * len..][..len]);
+            (*m, *f) = (T::of_f64(mean), T::of_f64(factor(variance, epsilon)));
         }
-        outputs.push(Tensor::new(&dims, mean)?);
+        outputs.push(Tensor::new(&dims, means)?);
         if n_outputs > 2 {
-            outputs.push(Tensor::new(&dims, factor)?);
+            outputs.push(Tensor::new(&dims, factors)?);
         }
     }
     Ok(outputs)
@@ -196,7 +207,8 @@ fn grouped(ctx: &Context, inputs: Inputs, epsilon: f32, groups: usize) -> Result
         let per_group = channels / groups.max(1);
         // One element a group serves all its channels.
         let of = |p: &[T], channel: usize| if p.len() == channels { p[channel] } else { p[channel / per_group] };
-        standardise::<T>(ctx, &wide[0], per_group * plane, epsilon, |i, out| {
+        let factor = |v| factor(v, f64::from(epsilon));
+        standardise::<T>(ctx, &wide[0], per_group * plane, factor, |i, out| {
             for (at, out) in out.chunks_mut(plane).enumerate() {
                 let channel = i % groups * per_group + at;
                 let (scale, bias) = (of(scale, channel), of(bias, channel));
@@ -205,4 +217,24 @@ fn grouped(ctx: &Context, inputs: Inputs, epsilon: f32, groups: usize) -> Result
         })
     })?;
     float_to(ctx, &y, x.dtype())
+}
+
+/// `(x - mean) / (deviation + 1e-9)` over the given axes.
+pub(crate) fn mean_variance_normalization(
+    ctx: &Context,
+    x: &Tensor,
+    axes: &[i64],
+) -> Result<Tensor, OpError> {
+    let rank = x.rank();
+    let reduced = axis_indices(axes, rank)?;
+    let len = reduced.iter().map(|a| x.dims()[*a]).product();
+    // The axes last: each run is then one stretch of elements.
+    let mut perm: Vec<usize> = (0..rank).filter(|a| !reduced.contains(a)).collect();
+    perm.extend((0..rank).filter(|a| reduced.contains(a)));
+    let mut back = vec![0; rank];
+    perm.iter().enumerate().for_each(|(to, from)| back[*from] = to);
+    let ordered = transpose(ctx, x, Some(&perm))?;
+    let factor = |variance: f64| 1.0 / (variance.sqrt() + 1e-9);
+    let y = with_real!(x.dtype(), T => standardise::<T>(ctx, &ordered, len, factor, |_, _| {}))?;
+    transpose(ctx, &y, Some(&back))
 }

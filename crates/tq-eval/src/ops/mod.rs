@@ -3,6 +3,7 @@
 mod binary;
 mod cast;
 mod conv;
+mod conv_transpose;
 mod create;
 mod gather;
 mod integer;
@@ -184,6 +185,7 @@ fn is_arithmetic(op: &Op) -> bool {
     matches!(
         op,
         Op::Conv(_)
+            | Op::ConvTranspose(_)
             | Op::Gemm { .. }
             | Op::MatMul
             | Op::Unary(_)
@@ -197,7 +199,12 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::Recurrent { .. }
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
+            | Op::LpPool { .. }
             | Op::GlobalAveragePool
+            | Op::GlobalMaxPool
+            | Op::GlobalLpPool { .. }
+            | Op::MeanVarianceNormalization { .. }
+            | Op::Lrn { .. }
             | Op::Reduce { .. }
             | Op::Softmax { .. }
             | Op::LogSoftmax { .. }
@@ -214,6 +221,7 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
     let one = |t: Result<Tensor, OpError>| t.map(|t| vec![t]);
     match op {
         Op::Conv(attrs) => one(conv::conv(ctx, x, attrs)),
+        Op::ConvTranspose(attrs) => one(conv_transpose::conv_transpose(ctx, x, attrs)),
         Op::Gemm { alpha, beta, trans_a, trans_b } => {
             one(matmul::gemm(ctx, x, (*alpha, *beta), (*trans_a, *trans_b)))
         }
@@ -245,6 +253,13 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::AveragePool { attrs, count_include_pad } => {
             one(pool::average_pool(ctx, x.need(0)?, attrs, *count_include_pad))
         }
+        Op::LpPool { attrs, p } => one(pool::lp_pool(ctx, x.need(0)?, attrs, *p)),
+        Op::GlobalMaxPool => one(pool::global_max_pool(ctx, x.need(0)?)),
+        Op::GlobalLpPool { p } => one(pool::global_lp_pool(ctx, x.need(0)?, *p)),
+        Op::MeanVarianceNormalization { axes } => {
+            one(layer_norm::mean_variance_normalization(ctx, x.need(0)?, axes))
+        }
+        Op::Lrn { size, alpha, beta, bias } => one(norm::lrn(ctx, x.need(0)?, *size, [*alpha, *beta, *bias])),
         Op::GlobalAveragePool => one(reduce::global_average_pool(ctx, x.need(0)?)),
         Op::Reduce { kind, keep_dims, noop_with_empty_axes } => {
             one(reduce::reduce(ctx, x, *kind, *keep_dims, *noop_with_empty_axes))

@@ -1,8 +1,8 @@
-//! BatchNormalization.
+//! BatchNormalization and LRN.
 
 use super::{Context, Inputs, cast::float_to, compute_dtype};
 use crate::OpError;
-use crate::number::{Real, with_real};
+use crate::number::{Number, Real, with_real};
 use crate::shape::numel;
 use rayon::prelude::*;
 use tq_graph::Tensor;
@@ -47,4 +47,39 @@ fn normalize<T: Real>(ctx: &Context, inputs: &[Tensor], epsilon: f32) -> Result<
         });
     }
     Ok(Tensor::new(x.dims(), out)?)
+}
+
+/// `x / (bias + alpha / size * s)^beta`, with `s` the sum of squares of the `size` channels around the element's own,
+/// in f64.
+pub(crate) fn lrn(
+    ctx: &Context,
+    x: &Tensor,
+    size: usize,
+    [alpha, beta, bias]: [f32; 3],
+) -> Result<Tensor, OpError> {
+    let [_, channels, spatial @ ..] = x.dims() else {
+        return Err(OpError::Shape(format!("input of shape {:?} has no channels", x.dims())));
+    };
+    if size == 0 {
+        return Err(OpError::Attribute("size is 0".into()));
+    }
+    let (channels, inner) = (*channels, numel(spatial));
+    let (alpha, beta, bias) = (f64::from(alpha) / size as f64, f64::from(beta), f64::from(bias));
+    with_real!(x.dtype(), T => {
+        let mut out = ctx.zeros::<T>(x.dims())?;
+        let data = x.as_slice::<T>()?;
+        if !out.is_empty() {
+            out.par_chunks_mut(inner).with_min_len(((1 << 12) / inner).max(1)).enumerate().for_each(|(i, out)| {
+                let (sample, c) = (i / channels, i % channels);
+                let first = c.saturating_sub((size - 1) / 2);
+                let last = c.saturating_add(size / 2).min(channels - 1);
+                for (at, o) in out.iter_mut().enumerate() {
+                    let element = |c: usize| data[(sample * channels + c) * inner + at].to_f64();
+                    let squares: f64 = (first..=last).map(|c| element(c) * element(c)).sum();
+                    *o = T::of_f64(element(c) / libm::pow(bias + alpha * squares, beta));
+                }
+            });
+        }
+        Ok(Tensor::new(x.dims(), out)?)
+    })
 }

@@ -1,8 +1,9 @@
-//! MaxPool and AveragePool.
+//! MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool.
 
 use super::Context;
 use crate::OpError;
 use crate::number::{Number, Real, with_number, with_real};
+use crate::shape::numel;
 use crate::window::Window;
 use rayon::prelude::*;
 use tq_graph::op::PoolAttrs;
@@ -147,4 +148,79 @@ fn average<T: Real>(window: &Window, x: &[T], at: [usize; 3], count_include_pad:
         count = window.axes.iter().zip(at).map(|(a, o)| a.padded_taps(o) as f64).product();
     }
     T::of_f64(sum / count)
+}
+
+/// `(sum of |x|^p)^(1/p)`, summed from first to last in f64.
+struct Norm {
+    p: u32,
+    sum: f64,
+}
+
+impl Norm {
+    fn new(p: u32) -> Result<Self, OpError> {
+        if p == 0 { Err(OpError::Attribute("p is 0".into())) } else { Ok(Self { p, sum: 0.0 }) }
+    }
+
+    fn add(&mut self, v: f64) {
+        self.sum += match self.p {
+            1 => v.abs(),
+            2 => v * v,
+            p => libm::pow(v.abs(), f64::from(p)),
+        };
+    }
+
+    fn value(&self) -> f64 {
+        match self.p {
+            1 => self.sum,
+            2 => self.sum.sqrt(),
+            p => libm::pow(self.sum, 1.0 / f64::from(p)),
+        }
+    }
+}
+
+/// The p-norm of every window; padding is zero.
+pub(crate) fn lp_pool(ctx: &Context, x: &Tensor, attrs: &PoolAttrs, p: u32) -> Result<Tensor, OpError> {
+    let (window, dims) = window(x, attrs)?;
+    Norm::new(p)?;
+    with_real!(x.dtype(), T => {
+        let mut out = ctx.zeros::<T>(&dims)?;
+        for_planes(x.as_slice::<T>()?, &window, &mut out, |_, x, out| {
+            scan(&window, out, |at| {
+                let mut norm = Norm { p, sum: 0.0 };
+                visit(&window, at, |_, index| norm.add(x[index].to_f64()));
+                T::of_f64(norm.value())
+            });
+        });
+        Ok(Tensor::new(&dims, out)?)
+    })
+}
+
+/// `f` of every plane, in a tensor whose spatial axes have length 1.
+fn global<T: Real>(ctx: &Context, x: &Tensor, f: impl Fn(&[T]) -> T + Sync) -> Result<Tensor, OpError> {
+    let [n, c, spatial @ ..] = x.dims() else {
+        return Err(OpError::Shape(format!("input of shape {:?} has no channels", x.dims())));
+    };
+    let dims: Vec<usize> = [*n, *c].into_iter().chain(spatial.iter().map(|_| 1)).collect();
+    let plane = numel(spatial);
+    let mut out = ctx.zeros::<T>(&dims)?;
+    let data = x.as_slice::<T>()?;
+    out.par_iter_mut().with_min_len(((1 << 12) / plane.max(1)).max(1)).enumerate().for_each(|(i, o)| {
+        *o = f(&data[i * plane..][..plane]);
+    });
+    Ok(Tensor::new(&dims, out)?)
+}
+
+/// Largest element of every plane; NaN wins.
+pub(crate) fn global_max_pool(ctx: &Context, x: &Tensor) -> Result<Tensor, OpError> {
+    with_real!(x.dtype(), T => global::<T>(ctx, x, |plane| plane.iter().fold(T::LOWEST, |m, v| super::unary::raise(m, *v))))
+}
+
+/// The p-norm of every plane.
+pub(crate) fn global_lp_pool(ctx: &Context, x: &Tensor, p: u32) -> Result<Tensor, OpError> {
+    Norm::new(p)?;
+    with_real!(x.dtype(), T => global::<T>(ctx, x, |plane| {
+        let mut norm = Norm { p, sum: 0.0 };
+        plane.iter().for_each(|v| norm.add(v.to_f64()));
+        T::of_f64(norm.value())
+    }))
 }

@@ -7,7 +7,7 @@ use crate::{Dim, GraphError, Shape};
 use tq_qtypes::DType;
 
 /// Spatial axes that window operators may have.
-const SPATIAL: std::ops::RangeInclusive<usize> = 3..=5;
+pub(super) const SPATIAL: std::ops::RangeInclusive<usize> = 3..=5;
 
 /// One spatial axis of a window.
 struct Window {
@@ -73,7 +73,12 @@ fn slide(
     ctx.settle(0, axis, count, &[input])
 }
 
-fn check_len(ctx: &Context<'_>, what: &str, got: usize, expected: usize) -> Result<(), GraphError> {
+pub(super) fn check_len(
+    ctx: &Context<'_>,
+    what: &str,
+    got: usize,
+    expected: usize,
+) -> Result<(), GraphError> {
     if got == expected {
         Ok(())
     } else {
@@ -81,7 +86,7 @@ fn check_len(ctx: &Context<'_>, what: &str, got: usize, expected: usize) -> Resu
     }
 }
 
-fn check_positive(ctx: &Context<'_>, what: &str, values: &[usize]) -> Result<(), GraphError> {
+pub(super) fn check_positive(ctx: &Context<'_>, what: &str, values: &[usize]) -> Result<(), GraphError> {
     match values.iter().position(|v| *v == 0) {
         Some(i) => ctx.fail(format!("{what} is 0 on spatial axis {i}")),
         None => Ok(()),
@@ -89,7 +94,7 @@ fn check_positive(ctx: &Context<'_>, what: &str, values: &[usize]) -> Result<(),
 }
 
 /// Checks the lengths of all attributes of a window over `n` spatial axes, and that nothing is zero.
-fn check_attrs(
+pub(super) fn check_attrs(
     ctx: &Context<'_>,
     n: usize,
     strides: &[usize],
@@ -282,8 +287,24 @@ pub(super) fn average_pool(ctx: &Context<'_>, attrs: &PoolAttrs) -> Result<Fact,
     Ok(Fact::new(dtype, pool_shape(ctx, attrs)?))
 }
 
-/// GlobalAveragePool: `x`.
-pub(super) fn global_average_pool(ctx: &Context<'_>) -> Result<Fact, GraphError> {
+fn check_exponent(ctx: &Context<'_>, p: u32) -> Result<(), GraphError> {
+    if p == 0 { ctx.fail("p is 0") } else { Ok(()) }
+}
+
+/// LpPool: `x`.
+pub(super) fn lp_pool(ctx: &Context<'_>, attrs: &PoolAttrs, p: u32) -> Result<Fact, GraphError> {
+    check_exponent(ctx, p)?;
+    average_pool(ctx, attrs)
+}
+
+/// GlobalLpPool: `x`.
+pub(super) fn global_lp_pool(ctx: &Context<'_>, p: u32) -> Result<Fact, GraphError> {
+    check_exponent(ctx, p)?;
+    global_pool(ctx)
+}
+
+/// GlobalAveragePool and GlobalMaxPool: `x`.
+pub(super) fn global_pool(ctx: &Context<'_>) -> Result<Fact, GraphError> {
     let dtype = ctx.expect_dtype(0, "x", "a float type", DType::is_float)?;
     let shape = ctx.expect_rank(0, "x", 2..=usize::MAX)?.map(|input| {
         let one = Dim::from(1i64);

@@ -8,6 +8,7 @@
 mod bind;
 mod context;
 mod conv;
+mod conv_transpose;
 mod create;
 mod elementwise;
 mod index;
@@ -119,11 +120,16 @@ fn complete(ctx: &Context<'_>, out: usize, fact: &mut Fact) -> Result<(), GraphE
 fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
     let fact = match &ctx.node.op {
         Op::Conv(attrs) => conv::conv(ctx, attrs)?,
+        Op::ConvTranspose(attrs) => conv_transpose::conv_transpose(ctx, attrs)?,
         Op::ConvInteger(attrs) => conv::conv_integer(ctx, attrs)?,
         Op::QLinearConv(attrs) => conv::qlinear_conv(ctx, attrs)?,
         Op::MaxPool { attrs, .. } => return conv::max_pool(ctx, attrs),
         Op::AveragePool { attrs, .. } => conv::average_pool(ctx, attrs)?,
-        Op::GlobalAveragePool => conv::global_average_pool(ctx)?,
+        Op::LpPool { attrs, p } => conv::lp_pool(ctx, attrs, *p)?,
+        Op::GlobalAveragePool | Op::GlobalMaxPool => conv::global_pool(ctx)?,
+        Op::GlobalLpPool { p } => conv::global_lp_pool(ctx, *p)?,
+        Op::MeanVarianceNormalization { axes } => norm::mean_variance(ctx, axes)?,
+        Op::Lrn { size, .. } => norm::lrn(ctx, *size)?,
         Op::Gemm { trans_a, trans_b, .. } => linear::gemm(ctx, *trans_a, *trans_b)?,
         Op::MatMul => linear::matmul(ctx)?,
         Op::MatMulInteger => linear::matmul_integer(ctx)?,

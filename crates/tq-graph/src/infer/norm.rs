@@ -81,3 +81,22 @@ pub(super) fn group(ctx: &Context<'_>, groups: usize) -> Result<Fact, GraphError
     }
     Ok(Fact::new(dtype, Some(input.to_vec())))
 }
+
+/// MeanVarianceNormalization: `x`.
+pub(super) fn mean_variance(ctx: &Context<'_>, axes: &[i64]) -> Result<Fact, GraphError> {
+    let dtype = ctx.expect_dtype(0, "x", "a float type", DType::is_float)?;
+    if let Some(s) = ctx.shape(0) {
+        ctx.axis_set(axes, s.len())?;
+    }
+    Ok(Fact::new(dtype, ctx.shape(0).map(<[Dim]>::to_vec)))
+}
+
+/// LRN: `x`.
+pub(super) fn lrn(ctx: &Context<'_>, size: usize) -> Result<Fact, GraphError> {
+    let dtype = ctx.expect_dtype(0, "x", "a float type", DType::is_float)?;
+    if size == 0 {
+        return ctx.fail("size is 0");
+    }
+    let shape = ctx.expect_rank(0, "x", 2..=usize::MAX)?;
+    Ok(Fact::new(dtype, shape.map(<[Dim]>::to_vec)))
+}

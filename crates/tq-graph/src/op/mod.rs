@@ -12,7 +12,7 @@ mod window;
 pub use elementwise::{BinaryOp, BitwiseOp, CompareOp, LogicOp, UnaryOp, VariadicOp};
 pub use recurrent::{Activation, Direction, RecurrentAttrs, RecurrentKind};
 pub use reduce::{ArgAttrs, ReduceKind};
-pub use window::{ConvAttrs, Padding, PoolAttrs};
+pub use window::{ConvAttrs, ConvTransposeAttrs, Padding, PoolAttrs};
 
 use crate::Tensor;
 use tq_qtypes::DType;
@@ -51,6 +51,9 @@ pub enum ScatterReduction {
 pub enum Op {
     /// `x, w[, b] -> y`: convolution over 1 to 3 spatial axes, channels first.
     Conv(ConvAttrs),
+    /// `x, w[, b] -> y`: transposed convolution over 1 to 3 spatial axes, channels first; the weights have the axes
+    /// input channels, output channels of a group, kernel.
+    ConvTranspose(ConvTransposeAttrs),
     /// `a, b[, c] -> y`: `alpha * op(a) * op(b) + beta * c`.
     Gemm {
         /// Factor of the product.
@@ -143,8 +146,39 @@ pub enum Op {
         /// Whether padding counts in the divisor.
         count_include_pad: bool,
     },
+    /// `x -> y`: `(sum of |x|^p)^(1/p)` of every window; padding counts as zero.
+    LpPool {
+        /// The window.
+        attrs: PoolAttrs,
+        /// The exponent.
+        p: u32,
+    },
     /// `x -> y`: mean over all spatial axes.
     GlobalAveragePool,
+    /// `x -> y`: maximum over all spatial axes.
+    GlobalMaxPool,
+    /// `x -> y`: `(sum of |x|^p)^(1/p)` over all spatial axes.
+    GlobalLpPool {
+        /// The exponent.
+        p: u32,
+    },
+    /// `x -> y`: brought to mean 0 and standard deviation 1 over these axes, which may be negative.
+    MeanVarianceNormalization {
+        /// The axes.
+        axes: Vec<i64>,
+    },
+    /// `x -> y`: every element over `(bias + alpha / size * s)^beta`, where `s` is the sum of squares of the `size`
+    /// channels around it.
+    Lrn {
+        /// Number of channels.
+        size: usize,
+        /// Factor of the mean square.
+        alpha: f32,
+        /// The exponent.
+        beta: f32,
+        /// Added to the mean square.
+        bias: f32,
+    },
     /// `x[, axes] -> y`.
     Reduce {
         /// What is made of the elements.

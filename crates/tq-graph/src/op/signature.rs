@@ -8,6 +8,7 @@ impl Op {
     pub const fn name(&self) -> &'static str {
         match self {
             Op::Conv(_) => "Conv",
+            Op::ConvTranspose(_) => "ConvTranspose",
             Op::Gemm { .. } => "Gemm",
             Op::MatMul => "MatMul",
             Op::Unary(op) => op.name(),
@@ -29,7 +30,12 @@ impl Op {
             Op::Recurrent { kind, .. } => kind.name(),
             Op::MaxPool { .. } => "MaxPool",
             Op::AveragePool { .. } => "AveragePool",
+            Op::LpPool { .. } => "LpPool",
             Op::GlobalAveragePool => "GlobalAveragePool",
+            Op::GlobalMaxPool => "GlobalMaxPool",
+            Op::GlobalLpPool { .. } => "GlobalLpPool",
+            Op::MeanVarianceNormalization { .. } => "MeanVarianceNormalization",
+            Op::Lrn { .. } => "LRN",
             Op::Reduce { kind, .. } => kind.name(),
             Op::ArgMax(_) => "ArgMax",
             Op::ArgMin(_) => "ArgMin",
@@ -82,7 +88,7 @@ impl Op {
     #[must_use]
     pub const fn input_arity(&self) -> (usize, usize) {
         match self {
-            Op::Conv(_) | Op::Gemm { .. } | Op::LayerNormalization { .. } => (2, 3),
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm { .. } | Op::LayerNormalization { .. } => (2, 3),
             Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } => (3, 3),
             Op::MatMul
             | Op::Binary(_)
@@ -108,7 +114,12 @@ impl Op {
             | Op::IsInf { .. }
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
+            | Op::LpPool { .. }
             | Op::GlobalAveragePool
+            | Op::GlobalMaxPool
+            | Op::GlobalLpPool { .. }
+            | Op::MeanVarianceNormalization { .. }
+            | Op::Lrn { .. }
             | Op::Flatten { .. }
             | Op::Transpose { .. }
             | Op::Shape { .. }

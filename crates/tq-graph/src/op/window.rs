@@ -43,3 +43,21 @@ pub struct PoolAttrs {
     /// Whether the number of outputs is rounded up instead of down.
     pub ceil_mode: bool,
 }
+
+/// Attributes of a transposed convolution. The kernel's extent is that of the weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvTransposeAttrs {
+    /// Distance between the windows along each spatial axis of the output.
+    pub strides: Vec<usize>,
+    /// Distance between kernel elements along each spatial axis.
+    pub dilations: Vec<usize>,
+    /// What is cut off the output. The SAME rules make it `in * stride` long.
+    pub padding: Padding,
+    /// What the output is longer by at the end of each spatial axis.
+    pub output_padding: Vec<usize>,
+    /// Spatial axes of the output. Where they are given, they tell what is cut off: half at either end, the odd
+    /// element at the end for [`Padding::SameUpper`], else at the beginning.
+    pub output_shape: Option<Vec<usize>>,
+    /// Number of groups.
+    pub groups: usize,
+}

@@ -100,6 +100,16 @@ impl Attributes<'_, '_> {
     fn op(&mut self, op: &Op) -> fmt::Result {
         match op {
             Op::Conv(a) | Op::ConvInteger(a) | Op::QLinearConv(a) => self.conv(a),
+            Op::ConvTranspose(a) => {
+                self.list("strides", &a.strides)?;
+                self.list("dilations", &a.dilations)?;
+                match &a.output_shape {
+                    Some(shape) => self.list("output_shape", shape)?,
+                    None => self.list("output_padding", &a.output_padding)?,
+                }
+                self.padding(&a.padding)?;
+                self.put("groups", a.groups)
+            }
             Op::Gemm { alpha, beta, trans_a, trans_b } => {
                 self.put("alpha", alpha)?;
                 self.put("beta", beta)?;
@@ -131,6 +141,18 @@ impl Attributes<'_, '_> {
             Op::MaxPool { attrs, column_major } => {
                 self.pool(attrs)?;
                 self.flag("column_major", *column_major)
+            }
+            Op::LpPool { attrs, p } => {
+                self.pool(attrs)?;
+                self.put("p", p)
+            }
+            Op::GlobalLpPool { p } => self.put("p", p),
+            Op::MeanVarianceNormalization { axes } => self.list("axes", axes),
+            Op::Lrn { size, alpha, beta, bias } => {
+                self.put("size", size)?;
+                self.put("alpha", alpha)?;
+                self.put("beta", beta)?;
+                self.put("bias", bias)
             }
             Op::AveragePool { attrs, count_include_pad } => {
                 self.pool(attrs)?;
@@ -226,6 +248,7 @@ impl Attributes<'_, '_> {
             | Op::Variadic(_)
             | Op::Clip
             | Op::GlobalAveragePool
+            | Op::GlobalMaxPool
             | Op::Transpose { perm: None }
             | Op::Squeeze
             | Op::Unsqueeze

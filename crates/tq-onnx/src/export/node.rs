@@ -7,7 +7,8 @@ use crate::proto::{AttributeProto, NodeProto};
 use crate::types::{self, Lack};
 use crate::{OnnxError, tensor, versions};
 use tq_graph::op::{
-    BinaryOp, BitwiseOp, ConvAttrs, Op, PadMode, Padding, PoolAttrs, ScatterReduction, UnaryOp,
+    BinaryOp, BitwiseOp, ConvAttrs, ConvTransposeAttrs, Op, PadMode, Padding, PoolAttrs, ScatterReduction,
+    UnaryOp,
 };
 use tq_graph::{Graph, GraphError, Node, Tensor, dim};
 use tq_qtypes::DType;
@@ -126,6 +127,14 @@ impl Writer<'_> {
         out.attribute = match &node.op {
             Op::Conv(attrs) | Op::ConvInteger(attrs) => conv(graph, node, attrs, 1),
             Op::QLinearConv(attrs) => conv(graph, node, attrs, 3),
+            Op::ConvTranspose(attrs) => {
+                let ConvTransposeAttrs { strides, dilations, padding, output_padding, output_shape, groups } =
+                    attrs.clone();
+                let mut list = conv(graph, node, &ConvAttrs { strides, dilations, padding, groups }, 1);
+                list.push(ints("output_padding", &output_padding));
+                list.extend(output_shape.map(|shape| ints("output_shape", &shape)));
+                list
+            }
             Op::Gemm { alpha, beta, trans_a, trans_b } => vec![
                 float("alpha", *alpha),
                 float("beta", *beta),
@@ -160,6 +169,28 @@ impl Writer<'_> {
                 }
                 list
             }
+            Op::LpPool { attrs, p } => {
+                let mut list = pool(attrs);
+                list.push(int("p", i64::from(*p)));
+                if opset >= 18 {
+                    list.push(ints("dilations", &attrs.dilations));
+                } else if attrs.dilations.iter().any(|d| *d != 1) {
+                    return lack("dilations", 18);
+                } else if attrs.ceil_mode {
+                    return lack("ceil_mode", 18);
+                } else {
+                    list.retain(|a| a.name() != "ceil_mode");
+                }
+                list
+            }
+            Op::GlobalLpPool { p } => vec![int("p", i64::from(*p))],
+            Op::MeanVarianceNormalization { axes } => vec![int64s("axes", axes.clone())],
+            Op::Lrn { size: channels, alpha, beta, bias } => vec![
+                float("alpha", *alpha),
+                float("beta", *beta),
+                float("bias", *bias),
+                size("size", *channels),
+            ],
             Op::AveragePool { attrs, count_include_pad } => {
                 let mut list = pool(attrs);
                 // Without padding there is nothing to count, and ONNX Runtime's integer kernel would count the cells

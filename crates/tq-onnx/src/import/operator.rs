@@ -58,6 +58,10 @@ pub(super) fn convert<'a>(
         "Conv" => Op::Conv(conv_attributes(&attributes, node, around, 1)?),
         "ConvInteger" => Op::ConvInteger(conv_attributes(&attributes, node, around, 1)?),
         "QLinearConv" => Op::QLinearConv(conv_attributes(&attributes, node, around, 3)?),
+        "ConvTranspose" => {
+            let conv = conv_attributes(&attributes, node, around, 1)?;
+            Op::ConvTranspose(window::transpose(&attributes, conv)?)
+        }
         "Gemm" => Op::Gemm {
             alpha: attributes.float("alpha", 1.0)?,
             beta: attributes.float("beta", 1.0)?,
@@ -92,7 +96,19 @@ pub(super) fn convert<'a>(
             attrs: window::pool(&attributes, opset >= 19)?,
             count_include_pad: attributes.flag("count_include_pad", false)?,
         },
+        "LpPool" => Op::LpPool { attrs: window::lp_pool(&attributes, opset)?, p: exponent(&attributes)? },
         "GlobalAveragePool" => Op::GlobalAveragePool,
+        "GlobalMaxPool" => Op::GlobalMaxPool,
+        "GlobalLpPool" => Op::GlobalLpPool { p: exponent(&attributes)? },
+        "MeanVarianceNormalization" => {
+            Op::MeanVarianceNormalization { axes: attributes.ints("axes")?.unwrap_or(&[0, 2, 3]).to_vec() }
+        }
+        "LRN" => Op::Lrn {
+            size: positive(&attributes, "size")?,
+            alpha: attributes.float("alpha", 1e-4)?,
+            beta: attributes.float("beta", 0.75)?,
+            bias: attributes.float("bias", 1.0)?,
+        },
         "Flatten" => Op::Flatten { axis: attributes.int("axis", 1)? },
         "Reshape" => Op::Reshape { allow_zero: opset >= 14 && attributes.flag("allowzero", false)? },
         "Transpose" => Op::Transpose { perm: permutation(&attributes)? },
@@ -226,6 +242,15 @@ fn stash_type(attributes: &Attributes) -> Result<DType> {
     match dtype(code)? {
         d if d.is_float() => Ok(d),
         d => malformed(format!("stash_type is {code} ({d}), expected a float type")),
+    }
+}
+
+/// The exponent of a norm.
+fn exponent(attributes: &Attributes) -> Result<u32> {
+    let p = attributes.int("p", 2)?;
+    match u32::try_from(p) {
+        Ok(n) if n > 0 => Ok(n),
+        _ => malformed(format!("p is {p}")),
     }
 }
 

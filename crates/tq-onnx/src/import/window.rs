@@ -2,7 +2,7 @@
 
 use crate::attributes::Attributes;
 use crate::tensor::Problem;
-use tq_graph::op::{ConvAttrs, Padding, PoolAttrs};
+use tq_graph::op::{ConvAttrs, ConvTransposeAttrs, Padding, PoolAttrs};
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -95,11 +95,41 @@ pub(super) fn conv(
     })
 }
 
+/// Attributes of a transposed convolution, beside those that it shares with a convolution.
+pub(super) fn transpose(attributes: &Attributes, conv: ConvAttrs) -> Result<ConvTransposeAttrs> {
+    let axes = conv.strides.len();
+    let output_shape = sizes(attributes, "output_shape", 0)?;
+    if let Some(shape) = output_shape.as_ref().filter(|s| s.len() != axes) {
+        return malformed(format!("output_shape {shape:?} for {axes} spatial axes"));
+    }
+    let output_padding = match sizes(attributes, "output_padding", 0)? {
+        None => vec![0; axes],
+        given => per_axis(given, "output_padding", axes)?,
+    };
+    let ConvAttrs { strides, dilations, padding, groups } = conv;
+    Ok(ConvTransposeAttrs { strides, dilations, padding, output_padding, output_shape, groups })
+}
+
 /// Attributes of a pool, which has dilations only where `dilated`.
 pub(super) fn pool(attributes: &Attributes, dilated: bool) -> Result<PoolAttrs> {
     let Some(kernel) = sizes(attributes, "kernel_shape", 1)? else {
         return malformed("kernel_shape is missing".into());
     };
+    let ceil_mode = attributes.flag("ceil_mode", false)?;
+    pool_of(attributes, kernel, dilated, ceil_mode)
+}
+
+/// Attributes of LpPool, which has neither dilations nor ceil_mode before opset 18.
+pub(super) fn lp_pool(attributes: &Attributes, opset: i64) -> Result<PoolAttrs> {
+    let later = opset >= 18;
+    let Some(kernel) = sizes(attributes, "kernel_shape", 1)? else {
+        return malformed("kernel_shape is missing".into());
+    };
+    let ceil_mode = later && attributes.flag("ceil_mode", false)?;
+    pool_of(attributes, kernel, later, ceil_mode)
+}
+
+fn pool_of(attributes: &Attributes, kernel: Vec<usize>, dilated: bool, ceil_mode: bool) -> Result<PoolAttrs> {
     let axes = kernel.len();
     if !(1..=3).contains(&axes) {
         return Err(Problem::Unsupported(format!("{axes} spatial axes")));
@@ -109,7 +139,7 @@ pub(super) fn pool(attributes: &Attributes, dilated: bool) -> Result<PoolAttrs> 
         strides: per_axis(sizes(attributes, "strides", 1)?, "strides", axes)?,
         dilations: per_axis(dilations, "dilations", axes)?,
         padding: padding(attributes, axes)?,
-        ceil_mode: attributes.flag("ceil_mode", false)?,
+        ceil_mode,
         kernel,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use tq_graph::Tensor;
-use tq_graph::op::{ConvAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind};
+use tq_graph::op::{ConvAttrs, ConvTransposeAttrs, Op, PadMode, Padding, PoolAttrs, ReduceKind};
 use tq_qtypes::DType;
 
 /// The operator that a node with these attributes becomes; its inputs are `x` and initializers.
@@ -90,6 +90,79 @@ fn the_rank_of_a_convolution_comes_from_the_weights_behind_a_dequantize_node() {
     ];
     let Op::Conv(attrs) = &read(&m).unwrap().nodes[1].op else { panic!() };
     assert_eq!(attrs.strides, [1, 1]);
+}
+
+#[test]
+fn transposed_convolutions() {
+    let w = || vec![zeros("w", &[3, 2, 3, 5])];
+    let plain = ConvTransposeAttrs {
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        padding: explicit([0, 0], [0, 0]),
+        output_padding: vec![0, 0],
+        output_shape: None,
+        groups: 1,
+    };
+    assert_eq!(op(13, "ConvTranspose", w(), vec![]), Op::ConvTranspose(plain.clone()));
+    let given = vec![
+        ints("strides", &[2, 2]),
+        ints("output_padding", &[1, 0]),
+        ints("output_shape", &[16, 18]),
+        text("auto_pad", "SAME_UPPER"),
+        int("group", 1),
+    ];
+    let all = ConvTransposeAttrs {
+        strides: vec![2, 2],
+        padding: Padding::SameUpper,
+        output_padding: vec![1, 0],
+        output_shape: Some(vec![16, 18]),
+        ..plain
+    };
+    assert_eq!(op(13, "ConvTranspose", w(), given), Op::ConvTranspose(all));
+    let bad = |a| message(13, "ConvTranspose", w(), vec![a]);
+    assert_eq!(
+        bad(ints("output_shape", &[1, 6, 8, 8])),
+        "node ConvTranspose_0 (ConvTranspose): output_shape [1, 6, 8, 8] for 2 spatial axes"
+    );
+    assert_eq!(
+        bad(ints("output_padding", &[-1, 0])),
+        "node ConvTranspose_0 (ConvTranspose): output_padding [-1, 0] has a number below 0"
+    );
+    assert_eq!(
+        bad(ints("pads", &[9, 9, 9, 9])),
+        "node ConvTranspose_0 (ConvTranspose): output axis 2 would have -8 elements"
+    );
+}
+
+#[test]
+fn norms_over_windows() {
+    let kernel = || ints("kernel_shape", &[2, 2]);
+    let attrs = PoolAttrs {
+        kernel: vec![2, 2],
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        padding: explicit([0, 0], [0, 0]),
+        ceil_mode: false,
+    };
+    assert_eq!(op(13, "LpPool", vec![], vec![kernel()]), Op::LpPool { attrs: attrs.clone(), p: 2 });
+    let later = vec![kernel(), ints("dilations", &[2, 1]), int("ceil_mode", 1), int("p", 3)];
+    let attrs = PoolAttrs { dilations: vec![2, 1], ceil_mode: true, ..attrs };
+    assert_eq!(op(18, "LpPool", vec![], later), Op::LpPool { attrs, p: 3 });
+    assert_eq!(
+        message(17, "LpPool", vec![], vec![kernel(), int("ceil_mode", 1)]),
+        "unsupported: LpPool (attribute ceil_mode is unknown at opset 17: LpPool_0)"
+    );
+    assert_eq!(
+        message(13, "GlobalLpPool", vec![], vec![int("p", 0)]),
+        "node GlobalLpPool_0 (GlobalLpPool): p is 0"
+    );
+    assert_eq!(
+        op(13, "LRN", vec![], vec![int("size", 3)]),
+        Op::Lrn { size: 3, alpha: 1e-4, beta: 0.75, bias: 1.0 }
+    );
+    assert_eq!(message(13, "LRN", vec![], vec![]), "node LRN_0 (LRN): size is missing");
+    let mvn = Op::MeanVarianceNormalization { axes: vec![0, 2, 3] };
+    assert_eq!(op(13, "MeanVarianceNormalization", vec![], vec![]), mvn);
 }
 
 #[test]

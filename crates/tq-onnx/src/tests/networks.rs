@@ -3,7 +3,9 @@
 use super::round_trip::{assert_round_trip, push};
 use super::*;
 use crate::{ExportOptions, MAX_OPSET, MIN_OPSET, export_bytes};
-use tq_graph::op::{Activation, Direction, Op, RecurrentAttrs, RecurrentKind};
+use tq_graph::op::{
+    Activation, ConvTransposeAttrs, Direction, Op, Padding, PoolAttrs, RecurrentAttrs, RecurrentKind,
+};
 use tq_graph::{Dim, Tensor, ValueId, infer};
 use tq_qtypes::DType;
 
@@ -139,4 +141,52 @@ fn recurrent_networks() {
         ..attrs(kind, Direction::Bidirectional)
     };
     check(recurrent(kind, unusual), MIN_OPSET);
+}
+
+#[test]
+fn transposed_convolutions() {
+    let attrs = ConvTransposeAttrs {
+        strides: vec![2, 3],
+        dilations: vec![1, 2],
+        padding: Padding::Explicit { begin: vec![1, 0], end: vec![0, 2] },
+        output_padding: vec![1, 0],
+        output_shape: None,
+        groups: 2,
+    };
+    let wanted = ConvTransposeAttrs { output_shape: Some(vec![17, 29]), ..attrs.clone() };
+    let same = ConvTransposeAttrs { padding: Padding::SameLower, ..attrs.clone() };
+    for attrs in [attrs, wanted, same] {
+        let (mut g, x) = start(&[4, 8, 9]);
+        let (w, b) = (constant(&mut g, "w", &[4, 3, 3, 2]), constant(&mut g, "b", &[6]));
+        let y = g.add_node("up", Op::ConvTranspose(attrs), &[x, w, b], "y");
+        g.outputs.push(y);
+        check(g, MIN_OPSET);
+    }
+}
+
+#[test]
+fn pools_and_norms() {
+    let window = PoolAttrs {
+        kernel: vec![2, 3],
+        strides: vec![2, 1],
+        dilations: vec![1, 1],
+        padding: Padding::SameUpper,
+        ceil_mode: false,
+    };
+    let dilated = PoolAttrs { dilations: vec![2, 1], ..window.clone() };
+    let ceiled = PoolAttrs { ceil_mode: true, ..window.clone() };
+    for (op, lowest) in [
+        (Op::GlobalMaxPool, MIN_OPSET),
+        (Op::GlobalLpPool { p: 3 }, MIN_OPSET),
+        (Op::LpPool { attrs: window, p: 1 }, MIN_OPSET),
+        (Op::LpPool { attrs: dilated, p: 2 }, 18),
+        (Op::LpPool { attrs: ceiled, p: 2 }, 18),
+        (Op::MeanVarianceNormalization { axes: vec![0, -1] }, MIN_OPSET),
+        (Op::Lrn { size: 3, alpha: 0.5, beta: 0.25, bias: 2.0 }, MIN_OPSET),
+    ] {
+        let (mut g, x) = start(&[4, 8, 9]);
+        let y = g.add_node("n", op, &[x], "y");
+        g.outputs.push(y);
+        check(g, lowest);
+    }
 }

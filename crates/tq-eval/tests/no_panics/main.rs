@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod networks;
+mod values;
+
 use half::{bf16, f16};
 use proptest::prelude::*;
 use tq_eval::{EvalError, Evaluator, Precision};
-use tq_graph::op::{Activation, Direction, RecurrentAttrs, RecurrentKind};
-use tq_graph::op::{
-    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
-    ScatterReduction, UnaryOp, VariadicOp,
-};
+use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_qtypes::DType;
 
@@ -138,178 +137,14 @@ impl Source {
         PoolAttrs { kernel, strides, dilations, padding: self.padding(), ceil_mode: self.flag() }
     }
 
-    fn recurrent(&mut self) -> Op {
-        let kind = match self.below(3) {
-            0 => RecurrentKind::Rnn,
-            1 => RecurrentKind::Gru { linear_before_reset: self.flag() },
-            _ => RecurrentKind::Lstm { input_forget: self.flag() },
-        };
-        let direction = self.pick(&[Direction::Forward, Direction::Reverse, Direction::Bidirectional]);
-        let count = direction.count() * kind.default_activations().len();
-        let count = if self.below(8) == 0 { self.below(8) } else { count };
-        let functions = [
-            Activation::Relu,
-            Activation::Sigmoid,
-            Activation::Tanh,
-            Activation::HardSigmoid { alpha: f32::NAN, beta: f32::INFINITY },
-            Activation::Softplus,
-        ];
-        let attrs = RecurrentAttrs {
-            hidden_size: self.pick(&[2, 2, 2, 2, 0, usize::MAX, 1 << 62, 1 << 40]),
-            direction,
-            activations: (0..count).map(|_| self.pick(&functions)).collect(),
-            clip: self.flag().then(|| self.pick(&[0.5, 0.0, -1.0, f32::NAN, f32::INFINITY])),
-            batch_first: self.flag(),
-        };
-        Op::Recurrent { kind, attrs }
-    }
-
-    /// Inputs of a recurrent operator over 3 steps, 2 samples, 1 feature and 2 hidden elements, mostly.
-    fn recurrent_dims(&mut self, kind: RecurrentKind, attrs: &RecurrentAttrs, i: usize) -> Vec<usize> {
-        if self.below(40) == 0 {
-            return self.dims();
-        }
-        let (d, rows) = (attrs.direction.count(), 2 * kind.gates());
-        match (i, attrs.batch_first) {
-            (0, false) => vec![3, 2, 1],
-            (0, true) => vec![2, 3, 1],
-            (1, _) => vec![d, rows, 1],
-            (2, _) => vec![d, rows, 2],
-            (3, _) => vec![d, 2 * rows],
-            (4, _) => vec![2],
-            (7, _) => vec![d, 6],
-            (_, false) => vec![d, 2, 2],
-            (_, true) => vec![2, d, 2],
-        }
-    }
-
-    /// Operators that work element by element, reduce, pick, repeat or make elements.
-    fn values_op(&mut self, axis: i64) -> Op {
-        let (a, b) = (self.flag(), self.flag());
-        let reductions = [
-            ScatterReduction::None,
-            ScatterReduction::Add,
-            ScatterReduction::Mul,
-            ScatterReduction::Max,
-            ScatterReduction::Min,
-        ];
-        let reduction = self.pick(&reductions);
-        let arg = ArgAttrs { axis, keep_dims: a, select_last: b };
-        match self.below(30) {
-            0 => Op::Binary(self.pick(&[
-                BinaryOp::Pow,
-                BinaryOp::Mod { fmod: a },
-                BinaryOp::Mod { fmod: b },
-                BinaryOp::PRelu,
-            ])),
-            1 | 2 => Op::Compare(self.pick(&[
-                CompareOp::Equal,
-                CompareOp::Greater,
-                CompareOp::GreaterOrEqual,
-                CompareOp::Less,
-                CompareOp::LessOrEqual,
-            ])),
-            3 => Op::Logic(self.pick(&[LogicOp::And, LogicOp::Or, LogicOp::Xor])),
-            4 => self.pick(&[Op::Not, Op::BitwiseNot, Op::IsNaN, Op::IsInf { negative: a, positive: b }]),
-            5 => Op::Bitwise(self.pick(&[
-                BitwiseOp::And,
-                BitwiseOp::Or,
-                BitwiseOp::Xor,
-                BitwiseOp::Shift { left: a },
-            ])),
-            6 | 7 => Op::Where,
-            8 => Op::Variadic(self.pick(&[
-                VariadicOp::Min,
-                VariadicOp::Max,
-                VariadicOp::Sum,
-                VariadicOp::Mean,
-            ])),
-            9 | 10 => Op::Reduce {
-                kind: self.pick(&[
-                    ReduceKind::Sum,
-                    ReduceKind::Prod,
-                    ReduceKind::Max,
-                    ReduceKind::Min,
-                    ReduceKind::L1,
-                    ReduceKind::L2,
-                    ReduceKind::SumSquare,
-                    ReduceKind::LogSum,
-                    ReduceKind::LogSumExp,
-                ]),
-                keep_dims: a,
-                noop_with_empty_axes: b,
-            },
-            11 => Op::ArgMax(arg),
-            12 => Op::ArgMin(arg),
-            13 => Op::TopK { axis, largest: a, sorted: b },
-            14 => Op::CumSum { exclusive: a, reverse: b },
-            15 => self.pick(&[Op::LogSoftmax { axis }, Op::Hardmax { axis }]),
-            16 => Op::GatherElements { axis },
-            17 => Op::GatherND { batch_dims: self.pick(&[0, 0, 1, 2, usize::MAX]) },
-            18 => Op::ScatterElements { axis, reduction },
-            19 => Op::ScatterND { reduction },
-            20 | 21 => Op::Expand,
-            22 => Op::Tile,
-            23 => Op::Trilu { upper: a },
-            24 => Op::DepthToSpace { block: self.size(), channel_first: a },
-            25 => Op::SpaceToDepth { block: self.size() },
-            26 => self.pick(&[Op::Size, Op::NonZero, Op::CastLike { saturate: a }]),
-            27 => Op::Range,
-            28 => Op::OneHot { axis },
-            _ => Op::EyeLike { dtype: self.flag().then(|| self.pick(&DTYPES)), k: axis },
-        }
-    }
-
-    fn unary(&mut self) -> UnaryOp {
-        let alpha = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        self.pick(&[
-            UnaryOp::Relu,
-            UnaryOp::LeakyRelu { alpha },
-            UnaryOp::ThresholdedRelu { alpha },
-            UnaryOp::Elu { alpha },
-            UnaryOp::Celu { alpha },
-            UnaryOp::Selu { alpha, gamma: alpha },
-            UnaryOp::Sigmoid,
-            UnaryOp::HardSigmoid { alpha, beta: alpha },
-            UnaryOp::HardSwish,
-            UnaryOp::Softplus,
-            UnaryOp::Softsign,
-            UnaryOp::Mish,
-            UnaryOp::Gelu { tanh: alpha > 0.0 },
-            UnaryOp::Erf,
-            UnaryOp::Exp,
-            UnaryOp::Log,
-            UnaryOp::Sqrt,
-            UnaryOp::Reciprocal,
-            UnaryOp::Abs,
-            UnaryOp::Neg,
-            UnaryOp::Sign,
-            UnaryOp::Floor,
-            UnaryOp::Ceil,
-            UnaryOp::Round,
-            UnaryOp::Sin,
-            UnaryOp::Cos,
-            UnaryOp::Tan,
-            UnaryOp::Asin,
-            UnaryOp::Acos,
-            UnaryOp::Atan,
-            UnaryOp::Sinh,
-            UnaryOp::Cosh,
-            UnaryOp::Tanh,
-            UnaryOp::Asinh,
-            UnaryOp::Acosh,
-            UnaryOp::Atanh,
-        ])
-    }
-
     fn op(&mut self) -> Op {
         let axis = self.int();
         let saturate = self.flag();
         let block_size = self.pick(&[0, 0, 1, 2, usize::MAX]);
         let f = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        match self.below(74) {
-            44..70 => self.values_op(axis),
-            70..74 => Op::Unary(self.unary()),
+        match self.below(85) {
+            55..81 => self.values_op(axis),
+            81..85 => Op::Unary(self.unary()),
             0 | 1 => Op::Conv(self.conv()),
             2 => Op::Gemm { alpha: f, beta: f, trans_a: self.flag(), trans_b: self.flag() },
             3 => Op::MatMul,
@@ -358,10 +193,7 @@ impl Source {
             36 => Op::DequantizeLinear { axis, block_size },
             37 => self.pick(&[Op::DynamicQuantizeLinear, Op::Dropout, Op::Identity]),
             38 => self.pick(&[Op::MatMulInteger, Op::QLinearMatMul]),
-            40 => Op::LayerNormalization { axis, epsilon: f, stash: self.pick(&DTYPES) },
-            41 if self.flag() => Op::InstanceNormalization { epsilon: f },
-            42 | 43 => self.recurrent(),
-            41 => Op::GroupNormalization { epsilon: f, groups: self.pick(&[0, 1, 2, usize::MAX]) },
+            40..=54 => self.network(axis, f),
             _ if self.flag() => Op::ConvInteger(self.conv()),
             _ => Op::QLinearConv(self.conv()),
         }
@@ -435,8 +267,7 @@ impl Source {
                 };
                 let window = matches!(op, Op::Conv(_) | Op::ConvInteger(_) | Op::QLinearConv(_));
                 let weights = if quantized { 3 } else { 1 };
-                if let Op::Recurrent { kind, attrs } = op {
-                    let dims = self.recurrent_dims(*kind, attrs, i);
+                if let Some(dims) = self.network_dims(op, i, &base) {
                     return (i < lo || self.below(4) > 0).then(|| self.tensor(dtype, &dims));
                 }
                 let dims = match self.below(if window || quantized { 40 } else { 6 }) {
@@ -449,11 +280,6 @@ impl Source {
                             1 + self.below(3),
                             1 + self.below(3),
                         ]
-                    }
-                    _ if i > 0
-                        && matches!(op, Op::InstanceNormalization { .. } | Op::GroupNormalization { .. }) =>
-                    {
-                        base.get(1).map_or(vec![1], |c| vec![*c])
                     }
                     _ if matches!(op, Op::BatchNormalization { .. }) => {
                         self.pick(&[vec![2], vec![2], vec![3, 2, 1]])
