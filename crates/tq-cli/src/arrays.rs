@@ -78,7 +78,7 @@ impl Given {
 pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
     let mut preprocess = args.preprocess();
     preprocess.validate()?;
-    let all: Vec<String> = specs.iter().chain(&args.pictures).cloned().collect();
+    let all = args.sources(specs);
     let (mut classes, mut streamed) = (None, false);
     let mut segments = Vec::new();
     for (id, given) in graph.inputs.iter().zip(assign_numbered(&input_names(graph), &all)?) {

@@ -116,7 +116,9 @@ fn size_layout_and_channels_are_as_asked() {
 #[test]
 fn what_is_wrong_with_pictures_is_named() {
     let b = Bench::new();
-    b.write("m.onnx", &relu(&[0, 3, 4, 4]));
+    let dims: &[u8] = &[0, 3, 4, 4];
+    let nodes: &[common::NodeText<'_>] = &[("Relu", "r", &["x"], &["m"]), ("Add", "a", &["m", "x"], &["y"])];
+    b.write("m.onnx", &onnx(nodes, &[("x", dims)], &[("y", dims)]));
     b.write("labels.npy", &npy_i64(&[2], &[0, 1]));
     let good = png(4, 4, ExtendedColorType::Rgb8, &[7; 48]);
     let every = |folder: &str, words: &[&str]| {

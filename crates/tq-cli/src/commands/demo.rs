@@ -1,9 +1,9 @@
 //! `tq demo`: the main job on data that is in the program.
 
 use super::compare::text as comparison_text;
-use super::config;
-use super::quantize::{FloatNode, calibrated, float_nodes, write_onnx};
-use crate::args::{BackendName, Demo};
+use super::prepare::observe;
+use super::quantize::{FloatNode, float_nodes, write_onnx};
+use crate::args::Demo;
 use crate::arrays::{DEFAULT_BATCH, labels_of};
 use crate::npy::read_npz_bytes;
 use crate::output::{emit, print};
@@ -13,6 +13,8 @@ use serde::Serialize;
 use torsh_quantization::analysis::{CompareOptions, Comparison, Dataset, Preprocess, compare_with_progress};
 use torsh_quantization::export::MIN_OPSET;
 use torsh_quantization::model::{Graph, Tensor, load_model_bytes};
+use torsh_quantization::ptq::{convert, prepare_static};
+use torsh_quantization::qconfig::QuantConfig;
 
 const MODEL: &[u8] = include_bytes!("../../demo/model.onnx");
 const CALIBRATION: &[u8] = include_bytes!("../../demo/calib_x_u8.npz");
@@ -43,7 +45,9 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
             evaluation.rows()
         ))?;
     }
-    let quantized = calibrated(float.clone(), &config(BackendName::default()), &calibration, DEFAULT_BATCH)?;
+    let prepared = prepare_static(float.clone(), QuantConfig::default())?;
+    observe(&prepared, &calibration, DEFAULT_BATCH)?;
+    let quantized = convert(prepared)?;
 
     let folder = &args.out_dir;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;

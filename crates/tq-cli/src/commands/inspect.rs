@@ -1,7 +1,7 @@
 //! `tq inspect`.
 
 use super::quantize::fused;
-use super::{config, file_bytes, load};
+use super::{file_bytes, load};
 use crate::args::Inspect;
 use crate::output::{bytes, emit, table};
 use anyhow::{Context as _, Result};
@@ -70,7 +70,7 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
     for node in &graph.nodes {
         *report.operators.entry(node.op.name()).or_default() += 1;
     }
-    match prepare_static(graph.clone(), config(args.backend)) {
+    match prepare_static(graph.clone(), args.backend.config()) {
         Ok(prepared) => {
             report.fused = fused(prepared.fusion_report())
                 .map(|e| Item { node: e.node.clone(), op: e.op.clone(), reason: outcome(e) })
@@ -78,7 +78,9 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
             for n in prepared.placements() {
                 let (list, reason) = match &n.placement {
                     Placement::Float { reason } => (&mut report.not_quantizable, reason.clone()),
-                    Placement::Data => (&mut report.not_quantizable, n.placement.to_string()),
+                    Placement::Data | Placement::Dequantized { .. } => {
+                        (&mut report.not_quantizable, n.placement.to_string())
+                    }
                     placement => (&mut report.quantizable, placement.to_string()),
                 };
                 list.push(Item { node: n.node, op: n.op, reason });

@@ -4,20 +4,22 @@ mod bench;
 mod compare;
 mod demo;
 mod eval;
+mod explain;
 mod inspect;
+mod prepare;
 mod quantize;
 mod run;
 
-use crate::args::{BackendName, Command};
+use crate::args::Command;
 use anyhow::{Context as _, Result};
 use std::path::Path;
 use torsh_quantization::model::{Graph, load_model};
-use torsh_quantization::qconfig::{Backend, QuantConfig};
 
 /// Does what was asked for.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Run(args) => run::run(&args),
         Command::Eval(args) => eval::eval(&args),
@@ -37,9 +39,6 @@ fn file_bytes(path: &Path) -> Result<u64> {
     Ok(std::fs::metadata(path).with_context(|| path.display().to_string())?.len())
 }
 
-fn config(backend: BackendName) -> QuantConfig {
-    QuantConfig::default().backend(match backend {
-        BackendName::Fbgemm => Backend::Fbgemm,
-        BackendName::Qnnpack => Backend::Qnnpack,
-    })
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -1,27 +1,24 @@
 //! `tq quantize`.
 
-use super::{config, file_bytes, load};
-use crate::args::{ObserverName, Quantize};
+use super::prepare::{blame, observe, prepared};
+use super::{explain, file_bytes, is_same_file, load};
+use crate::args::Quantize;
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{Format, check_target, format_of};
-use crate::output::{bytes, emit, table};
-use crate::progress::Progress;
+use crate::output::{bytes, emit, say, table};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::path::Path;
-use torsh_quantization::analysis::Dataset;
 use torsh_quantization::export::{ExportOptions, MAX_OPSET, OnnxError, export_onnx, export_onnx_bytes};
 use torsh_quantization::model::Graph;
-use torsh_quantization::ptq::{
-    ConvertReport, FusionEntry, FusionOutcome, FusionReport, PassError, Quantized, convert, prepare_static,
-};
-use torsh_quantization::qconfig::{MinMaxObserver, QuantConfig};
+use torsh_quantization::ptq::{ConvertReport, FusionEntry, FusionOutcome, FusionReport, convert};
+use torsh_quantization::qconfig::Configuration;
 
 #[derive(Serialize)]
 struct Report<'a> {
     output: String,
     opset: i64,
-    config: &'a QuantConfig,
+    config: &'a Configuration,
     calibration_rows: usize,
     integer_nodes: usize,
     float_nodes: usize,
@@ -49,29 +46,49 @@ struct Fusion<'a> {
 }
 
 pub(crate) fn quantize(args: &Quantize) -> Result<()> {
-    let Format::Onnx = format_of(&args.output)?;
-    check_target(&args.output)?;
-    if is_same_file(&args.model, &args.output) {
-        bail!("{}: would replace the float model it is made from", args.output.display());
+    if let Some(output) = &args.output {
+        let Format::Onnx = format_of(output)?;
+        check_target(output)?;
+        if is_same_file(&args.model, output) {
+            bail!("{}: would replace the float model it is made from", output.display());
+        }
     }
     let graph = load(&args.model)?;
-    let data = arrays::load(&graph, &args.calib, &args.data)?.data;
-    let config = match args.observer {
-        ObserverName::Minmax => config(args.backend).observer(MinMaxObserver::asymmetric()),
+    let Some(output) = args.output.as_ref().filter(|_| !args.dry_run) else {
+        let prepared = prepared(graph, &args.plan, &args.model)?;
+        let report = explain::Report::new(args.model.display().to_string(), &prepared);
+        return emit(args.json, &report, || report.plan());
     };
-    let batch = args.data.batch().unwrap_or(DEFAULT_BATCH);
-    let quantized = calibrated(graph, &config, &data, batch).map_err(|e| {
-        let data_is_wrong = matches!(e.downcast_ref(), Some(PassError::NonFinite { .. }));
-        e.context(if data_is_wrong { args.calib.join(", ") } else { args.model.display().to_string() })
-    })?;
-    let opset = write_onnx(&quantized.graph, &args.output, args.opset)?;
-    let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(&args.output)?);
+    let sources = args.data.sources(&args.calib);
+    let data = match sources.is_empty() {
+        true => None,
+        false => Some(arrays::load(&graph, &args.calib, &args.data)?.data),
+    };
+    let prepared = prepared(graph, &args.plan, &args.model)?;
+    let mut rows = 0;
+    let is_observed = !prepared.observers().is_empty();
+    match &data {
+        Some(data) if is_observed => {
+            let batch = args.data.batch().unwrap_or(DEFAULT_BATCH);
+            rows = blame(observe(&prepared, data, batch), &sources, &args.model)?;
+        }
+        Some(_) => say("the configuration needs no calibration: the data was not used"),
+        None if is_observed => bail!(
+            "{}: the configuration needs calibration data: --calib or --data gives it",
+            args.model.display()
+        ),
+        None => {}
+    }
+    let config = prepared.configuration().clone();
+    let quantized = convert(prepared).with_context(|| args.model.display().to_string())?;
+    let opset = write_onnx(&quantized.graph, output, args.opset)?;
+    let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(output)?);
     let conversion = &quantized.report;
     let report = Report {
-        output: args.output.display().to_string(),
+        output: output.display().to_string(),
         opset,
         config: &config,
-        calibration_rows: data.rows(),
+        calibration_rows: rows,
         integer_nodes: conversion.integer_nodes().count(),
         float_nodes: conversion.float_nodes().count(),
         float: float_nodes(conversion),
@@ -89,30 +106,6 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         compression_ratio: float_bytes as f64 / quantized_bytes.max(1) as f64,
     };
     emit(args.json, &report, || text(&report))
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Prepares, calibrates and converts.
-pub(super) fn calibrated(
-    graph: Graph,
-    config: &QuantConfig,
-    data: &Dataset,
-    batch: usize,
-) -> Result<Quantized> {
-    let prepared = prepare_static(graph, config.clone())?;
-    let mut progress = Progress::new("calibrating", data.rows());
-    let mut done = 0;
-    for batch in data.batches(Some(batch)) {
-        let batch = batch?;
-        prepared.forward(&batch)?;
-        done += batch.rows;
-        progress.set(done);
-    }
-    drop(progress);
-    Ok(convert(prepared)?)
 }
 
 /// Writes the file at this operator set, or at the lowest higher one that has words for the whole graph.

@@ -1,9 +1,13 @@
 //! What the program can be told.
 
-use crate::pictures::{Layout, Shaping, Size};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+mod data;
+mod plan;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
-use torsh_quantization::analysis::Preprocess;
+
+pub(crate) use data::DataArgs;
+pub(crate) use plan::{BackendName, PlanArgs};
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.
 #[derive(Debug, Parser)]
@@ -17,6 +21,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Show inputs, outputs, operators and parameters of a model, and what would be quantized and what not.
     Inspect(Inspect),
+    /// Show for every node which rule of a configuration wins, which lose, and what comes of it.
+    Explain(Explain),
     /// Calibrate a float model and write its quantized form.
     Quantize(Quantize),
     /// Run a model and write its outputs.
@@ -44,21 +50,36 @@ pub(crate) struct Inspect {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Explain {
+    /// Float ONNX model.
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct Quantize {
     /// Float ONNX model.
     pub(crate) model: PathBuf,
     /// File to write; its extension picks the format (.onnx).
-    #[arg(short, long)]
-    pub(crate) output: PathBuf,
+    #[arg(short, long, required_unless_present = "dry_run")]
+    pub(crate) output: Option<PathBuf>,
     /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
-    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
+    #[arg(
+        long,
+        num_args = 1..,
+        value_name = "[NAME=]FILE",
+        required_unless_present_any = ["pictures", "dry_run", "config", "recipe"]
+    )]
     pub(crate) calib: Vec<String>,
-    /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) backend: BackendName,
-    /// How activations are observed.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) observer: ObserverName,
+    /// Print for every node what would become of it, and write nothing. No calibration data is read.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
     /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
     #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
     pub(crate) opset: i64,
@@ -164,129 +185,6 @@ pub(crate) struct Demo {
     pub(crate) json: bool,
 }
 
-/// How data is cut into batches and bytes made into floats: (stored * scale - mean) / std.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct DataArgs {
-    /// Folder of PNG and JPEG pictures: all in it, or in one folder for each class. NAME is an input's.
-    #[arg(id = "pictures", long = "data", value_name = "[NAME=]DIR")]
-    pub(crate) pictures: Option<String>,
-    /// Size of pictures: N for the shorter side, in proportion, or HEIGHTxWIDTH.
-    #[arg(long, value_name = "N|HxW")]
-    pub(crate) resize: Option<Size>,
-    /// Middle of the resized pictures that is taken: NxN, or HEIGHTxWIDTH.
-    #[arg(long, value_name = "N|HxW")]
-    pub(crate) crop: Option<Size>,
-    /// Where pictures and bytes have their channels; where not given, the input's shape decides for pictures, and
-    /// bytes have them on axis 1.
-    #[arg(long, value_enum)]
-    pub(crate) layout: Option<Layout>,
-    /// Rows of axis 0, or pictures, in a batch; a model with a fixed first dimension gets its own.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: Option<u32>,
-    /// Scale, mean and std in one word; those given beside it win.
-    #[arg(long, value_enum)]
-    pub(crate) preset: Option<Preset>,
-    /// Factor of pictures and of u8 and i8 arrays.
-    #[arg(long, value_name = "S", allow_hyphen_values = true)]
-    pub(crate) scale: Option<f32>,
-    /// Subtracted after scaling: one value, or one a channel.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
-    pub(crate) mean: Vec<f32>,
-    /// Divisor after that: one value, or one a channel.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_hyphen_values = true)]
-    pub(crate) std: Vec<f32>,
-}
-
-impl DataArgs {
-    pub(crate) fn preprocess(&self) -> Preprocess {
-        let mut p = self.preset.unwrap_or_default().preprocess();
-        if let Some(scale) = self.scale {
-            p.scale = scale;
-        }
-        if !self.mean.is_empty() {
-            p.mean.clone_from(&self.mean);
-        }
-        if !self.std.is_empty() {
-            p.std.clone_from(&self.std);
-        }
-        if let Some(layout) = self.layout {
-            p.channel_axis = layout.channel_axis();
-        }
-        p
-    }
-
-    pub(crate) fn batch(&self) -> Option<usize> {
-        self.batch.and_then(|b| usize::try_from(b).ok())
-    }
-
-    pub(crate) fn shaping(&self) -> Shaping {
-        Shaping { resize: self.resize, crop: self.crop }
-    }
-}
-
-/// Preprocessing that many networks were trained with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Preset {
-    /// 0 to 255, as stored.
-    #[default]
-    None,
-    /// 0 to 1: x / 255.
-    Unit,
-    /// -1 to 1: (x / 255 - 0.5) / 0.5.
-    Half,
-    /// About -1 to 1: (x - 127) / 128, as the EfficientNet-Lite networks.
-    Lite,
-    /// Mean 0.485,0.456,0.406 and std 0.229,0.224,0.225 of x / 255.
-    Imagenet,
-    /// Mean 0.48145466,0.4578275,0.40821073 and std 0.26862954,0.26130258,0.27577711 of x / 255.
-    Clip,
-    /// Mean 0.4914,0.4822,0.4465 and std 0.2470,0.2435,0.2616 of x / 255.
-    Cifar10,
-    /// Mean 0.5071,0.4865,0.4409 and std 0.2673,0.2564,0.2762 of x / 255.
-    Cifar100,
-    /// Mean 0.1307 and std 0.3081 of x / 255.
-    Mnist,
-}
-
-impl Preset {
-    fn preprocess(self) -> Preprocess {
-        let (scale, mean, std): (f32, &[f32], &[f32]) = match self {
-            Preset::None => (1.0, &[], &[]),
-            Preset::Unit => (1.0 / 255.0, &[], &[]),
-            Preset::Half => (1.0 / 255.0, &[0.5], &[0.5]),
-            Preset::Lite => (1.0, &[127.0], &[128.0]),
-            Preset::Imagenet => (1.0 / 255.0, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
-            Preset::Clip => (
-                1.0 / 255.0,
-                &[0.481_454_66, 0.457_827_5, 0.408_210_73],
-                &[0.268_629_54, 0.261_302_6, 0.275_777_1],
-            ),
-            Preset::Cifar10 => (1.0 / 255.0, &[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]),
-            Preset::Cifar100 => (1.0 / 255.0, &[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]),
-            Preset::Mnist => (1.0 / 255.0, &[0.1307], &[0.3081]),
-        };
-        Preprocess { scale, mean: mean.to_vec(), std: std.to_vec(), ..Preprocess::default() }
-    }
-}
-
-/// Families of machines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BackendName {
-    /// Servers: one weight scale a channel.
-    #[default]
-    Fbgemm,
-    /// Mobile: one weight scale a tensor.
-    Qnnpack,
-}
-
-/// Observers of activations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ObserverName {
-    /// Smallest and largest value.
-    #[default]
-    Minmax,
-}
-
 fn opset(text: &str) -> Result<i64, String> {
     use torsh_quantization::export::{MAX_OPSET, MIN_OPSET};
     match text.parse() {
@@ -317,5 +215,20 @@ mod tests {
         assert!(
             Args::try_parse_from(["tq", "quantize", "m", "-o", "q", "--calib", "c", "--batch", "0"]).is_err()
         );
+    }
+
+    #[test]
+    fn observers_have_the_names_of_files() {
+        let parse = |name: &str| {
+            let line = ["tq", "explain", "m", "--observer", name];
+            Args::try_parse_from(line).map(|a| match a.command {
+                Command::Explain(e) => e.plan.observer,
+                _ => None,
+            })
+        };
+        for name in ["minmax", "min-max", "min_max"] {
+            assert_eq!(parse(name).unwrap().as_deref(), Some("min_max"));
+        }
+        assert!(parse("nonsense").is_err());
     }
 }

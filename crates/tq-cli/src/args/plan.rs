@@ -1,0 +1,127 @@
+//! Which nodes are quantized, and how.
+
+use anyhow::{Context as _, Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
+use clap::{Args as ClapArgs, ValueEnum};
+use std::path::PathBuf;
+use torsh_quantization::qconfig::{
+    Backend, Configuration, ObserverConfig, QConfig, QConfigDict, QuantConfig, Recipe, Rule,
+};
+
+/// Which nodes are quantized, and how. Without any of these: 8-bit activations and weights, all that can be.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlanArgs {
+    /// Configuration file (.toml or .json): a backend, and rules by type, by regular expression and by name.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["recipe", "backend"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Configuration by one word.
+    #[arg(long, value_name = "NAME", value_parser = recipe())]
+    pub(crate) recipe: Option<Recipe>,
+    /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    /// How activations are observed, instead of how the configuration says: min-max, moving-average-min-max, or another
+    /// observer of whole tensors by the name that configuration files use.
+    #[arg(long, value_name = "NAME", value_parser = observer)]
+    pub(crate) observer: Option<String>,
+    /// Nodes, or modules with all that is in them, that stay in float.
+    #[arg(long, value_name = "NODE", num_args = 1..)]
+    pub(crate) exclude: Vec<String>,
+    /// Module types (Conv2d) or operators (Conv) that alone are quantized, as the global rule says.
+    #[arg(long, value_name = "TYPE", num_args = 1..)]
+    pub(crate) only: Vec<String>,
+}
+
+impl PlanArgs {
+    /// All of it in one configuration.
+    pub(crate) fn configuration(&self) -> Result<Configuration> {
+        let mut out = match (&self.config, self.recipe) {
+            (Some(file), _) => Configuration::from_file(file)?,
+            (None, Some(recipe)) => {
+                let backend = self.backend.unwrap_or_default().backend();
+                Configuration { backend: backend.into(), ..recipe.into() }
+            }
+            (None, None) => self.backend.unwrap_or_default().config().into(),
+        };
+        if !self.only.is_empty() {
+            let Some(global) = out.dict.global().cloned() else {
+                bail!("--only: the configuration has no global rule that these types could follow");
+            };
+            let start = out.dict.set_global(None);
+            let set = |d: QConfigDict, t: &String| d.set_module_type_name(t, global.clone());
+            out.dict = self.only.iter().fold(start, set);
+        }
+        if let Some(name) = &self.observer {
+            out.dict = observed_by(&out.dict, name)?;
+        }
+        out.dict = self.exclude.iter().fold(out.dict, |d, name| d.set_module_name(name, None));
+        Ok(out)
+    }
+}
+
+/// The same rules with another observer for every activation that becomes codes; its codes stay as they are.
+fn observed_by(dict: &QConfigDict, name: &str) -> Result<QConfigDict> {
+    let changed = |q: &QConfig| -> Result<QConfig> {
+        match q.activation.spec() {
+            None => Ok(q.clone()),
+            Some(spec) => {
+                let text = serde_json::json!({ "observer": name, "spec": spec });
+                let activation: ObserverConfig =
+                    serde_json::from_value(text).with_context(|| format!("--observer {name}"))?;
+                Ok(QConfig { activation, ..q.clone() })
+            }
+        }
+    };
+    let mut out = QConfigDict::new();
+    for (rule, qconfig) in dict.rules() {
+        let qconfig = qconfig.map(changed).transpose()?;
+        out = match rule {
+            Rule::Global => out.set_global(qconfig),
+            Rule::ModuleType { name } => out.set_module_type_name(name, qconfig),
+            Rule::Regex { pattern } => out.set_module_name_regex(pattern, qconfig),
+            Rule::Name { name } => out.set_module_name(name, qconfig),
+            other => bail!("--observer: the {other} is not known here"),
+        };
+    }
+    Ok(out)
+}
+
+/// Words for the recipes, each with what it does.
+fn recipe() -> impl clap::builder::TypedValueParser<Value = Recipe> {
+    let words = Recipe::ALL.iter().map(|r| PossibleValue::new(r.name()).help(r.description()));
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Recipe>())
+}
+
+/// The name as configuration files have it.
+fn observer(text: &str) -> Result<String, String> {
+    let name = match text {
+        "minmax" => "min_max".to_owned(),
+        _ => text.replace('-', "_"),
+    };
+    let known = serde_json::from_value::<ObserverConfig>(serde_json::json!({ "observer": name }));
+    known.map(|_| name).map_err(|e| e.to_string())
+}
+
+/// Families of machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// Servers: one weight scale a channel.
+    #[default]
+    Fbgemm,
+    /// Mobile: one weight scale a tensor.
+    Qnnpack,
+}
+
+impl BackendName {
+    fn backend(self) -> Backend {
+        match self {
+            BackendName::Fbgemm => Backend::Fbgemm,
+            BackendName::Qnnpack => Backend::Qnnpack,
+        }
+    }
+
+    /// What is asked for when nothing else is.
+    pub(crate) fn config(self) -> QuantConfig {
+        QuantConfig::default().backend(self.backend())
+    }
+}

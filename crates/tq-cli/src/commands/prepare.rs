@@ -1,0 +1,62 @@
+//! From a model and what is asked for to observers, and from data to what they saw.
+
+use crate::args::PlanArgs;
+use crate::output::say;
+use crate::progress::Progress;
+use anyhow::{Result, bail};
+use std::path::Path;
+use torsh_quantization::analysis::Dataset;
+use torsh_quantization::model::Graph;
+use torsh_quantization::ptq::{NodePlan, PassError, Prepared, prepare_static};
+use torsh_quantization::qconfig::Rule;
+
+/// The model with observers on it. Rules that are for nothing are told on stderr.
+pub(super) fn prepared(graph: Graph, args: &PlanArgs, model: &Path) -> Result<Prepared> {
+    let configuration = args.configuration()?;
+    let prepared = prepare_static(graph, configuration).map_err(|e| {
+        let file = match (&e, &args.config) {
+            (
+                PassError::Config { .. }
+                | PassError::Rule { .. }
+                | PassError::UnknownModuleType { .. }
+                | PassError::Regex { .. },
+                Some(file),
+            ) => file,
+            _ => model,
+        };
+        anyhow::Error::new(e).context(file.display().to_string())
+    })?;
+    let plans = prepared.explain();
+    for name in &args.exclude {
+        let is_meant = |rule: &Rule| matches!(rule, Rule::Name { name: n } if n == name);
+        let is_used = |p: &NodePlan| is_meant(&p.rule) || p.losers.iter().any(is_meant);
+        if !plans.iter().any(is_used) {
+            let quoted = format!("{name:?}");
+            let why = prepared.warnings().iter().find(|w| w.contains(&quoted));
+            bail!("--exclude {name}: {}", why.map_or("there is no such node", String::as_str));
+        }
+    }
+    prepared.warnings().iter().for_each(|w| say(w));
+    Ok(prepared)
+}
+
+/// Shows all data to the observers. Returns the rows shown.
+pub(super) fn observe(prepared: &Prepared, data: &Dataset, batch: usize) -> Result<usize> {
+    let mut progress = Progress::new("calibrating", data.rows());
+    let mut done = 0;
+    for batch in data.batches(Some(batch)) {
+        let batch = batch?;
+        prepared.forward(&batch)?;
+        done += batch.rows;
+        progress.set(done);
+    }
+    Ok(done)
+}
+
+/// Names what is to blame for an error of calibration: the data or the model.
+pub(super) fn blame<T>(result: Result<T>, data: &[String], model: &Path) -> Result<T> {
+    result.map_err(|e| {
+        let data_is_wrong = matches!(e.downcast_ref(), Some(PassError::NonFinite { .. }));
+        e.context(if data_is_wrong { data.join(", ") } else { model.display().to_string() })
+    })
+}
