@@ -100,9 +100,9 @@ pub mod qtypes {
 /// Quantization after training: fusion, calibration, conversion.
 pub mod ptq {
     pub use tq_passes::{
-        BiasAdjustment, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodePlan, NodeReport,
-        PassError, Placement, Prepared, Quantized, convert, explain, fold_constants, fuse, prepare_static,
-        quantize_fx,
+        BiasAdjustment, CalibrationState, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodePlan,
+        NodeReport, PassError, Placement, Prepared, Quantized, convert, explain, fold_constants, fuse,
+        prepare_static, quantize_fx,
     };
 }
 

@@ -120,6 +120,22 @@ pub enum PassError {
         /// Number of batches.
         batches: u64,
     },
+    /// A calibration state that comes from another model.
+    #[error("calibration state: it is of the model with digest {got}, this one has {expected}")]
+    CalibrationModel {
+        /// SHA-256 of the fused graph at hand.
+        expected: String,
+        /// SHA-256 of the fused graph that was calibrated.
+        got: String,
+    },
+    /// A calibration state that does not go with the observers, or with another state.
+    #[error("calibration state: tensor {tensor}: {message}")]
+    CalibrationTensor {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A constant that is to be quantized is not finite.
     #[error("node {node}: {count} values of constant {tensor} are NaN or infinite")]
     NonFiniteConstant {

@@ -5,11 +5,12 @@
 //! * [`fuse()`]: batch normalization, constant factors and paddings into convolutions and linear layers; hard-swish
 //!   patterns into one operator; a [`FusionReport`] of what fused, what did not, and why.
 //! * [`prepare_static`], [`quantize_fx`]: decide what runs in integers and which tensors are observed; [`Prepared::forward`]
-//!   calibrates.
+//!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged.
 //! * [`convert()`]: the graph with Quantize and Dequantize pairs, and a [`ConvertReport`] in which nothing is left in
 //!   float without its reason.
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod config;
 pub mod convert;
 pub mod error;
@@ -22,6 +23,7 @@ mod place;
 pub mod prepare;
 mod scheme;
 
+pub use calibration::CalibrationState;
 pub use config::{
     Backend, BackendConfig, CodeRange, Configuration, GroupWiseQuantConfig, QConfig, QConfigDict,
     QuantConfig, Recipe, Rule, bf16_qconfig, default_per_channel_weight_observer, default_weight_observer,

@@ -75,18 +75,22 @@ fn prepare(mut model: Graph, configuration: Configuration) -> Result<Prepared, P
     let plans = node_plans(&graph, &rules, &plan);
     let warnings = unused_rules(&model, &graph, &rules, &fusion);
     let build = |group: &Group| {
-        group.observer.build().map_err(|source| {
-            let tensor = group.values.first().map_or("?".to_owned(), |v| graph.value(*v).name.clone());
-            PassError::Observer { tensor, source }
-        })
+        let error = |source| PassError::Observer { tensor: name_of_group(&graph, group), source };
+        group.observer.build().map_err(error)
     };
-    let mut observers = plan.groups.iter().map(build).collect::<Result<Vec<_>, _>>()?;
+    let observers = plan.groups.iter().map(build).collect::<Result<Vec<_>, _>>()?;
     check_constants(&graph, &plan)?;
-    observe_constants(&graph, &plan, &mut observers)?;
+    // What cannot be observed is better known now than after calibration.
+    observe_constants(&graph, &plan, &mut observers.clone())?;
     let evaluator = Evaluator::new(&graph, Precision::F32)?;
     let calibration = Mutex::new(Calibration { observers, batches: 0 });
     let float_values = float_values(&graph, &plan);
     Ok(Prepared { graph, plan, configuration, fusion, plans, warnings, float_values, evaluator, calibration })
+}
+
+/// The name of the first tensor of a group, by which the group is known.
+pub(crate) fn name_of_group(graph: &Graph, group: &Group) -> String {
+    group.values.first().map_or("?".to_owned(), |v| graph.value(*v).name.clone())
 }
 
 /// Marks what float nodes give, and the inputs of the model.
@@ -135,8 +139,9 @@ fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
     Ok(())
 }
 
-/// Constants that are concatenated with activations share their scale, so they are observed with them.
-fn observe_constants(
+/// Constants that are concatenated with activations share their scale, so they are observed too: after the data, and
+/// once, however many shards the data came in.
+pub(crate) fn observe_constants(
     graph: &Graph,
     plan: &Plan,
     observers: &mut [Box<dyn Observer>],
@@ -249,9 +254,9 @@ impl Prepared {
     pub fn observers(&self) -> BTreeMap<String, Box<dyn Observer>> {
         let calibration = self.calibration();
         let mut out = BTreeMap::new();
-        for (group, Group { values, .. }) in self.plan.groups.iter().enumerate() {
+        for (Group { values, .. }, observer) in self.plan.groups.iter().zip(&calibration.observers) {
             for v in values {
-                out.insert(self.graph.value(*v).name.clone(), calibration.observers[group].clone());
+                out.insert(self.graph.value(*v).name.clone(), observer.clone());
             }
         }
         out

@@ -4,13 +4,14 @@ mod build;
 mod weights;
 
 use crate::place::Group;
+use crate::prepare::{name_of_group, observe_constants};
 use crate::{FusionReport, PassError, Placement, Prepared};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use tq_graph::qdq::{FloatReason, QOperator, QOutput, QdqView};
 use tq_graph::{Graph, infer};
-use tq_observers::ObserverError;
+use tq_observers::{Observer, ObserverError};
 use tq_qtypes::AffineParams;
 
 /// What became of one node of the fused float graph.
@@ -127,18 +128,19 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
 
 /// Parameters of every group of values.
 fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
-    let calibration = prepared.calibration();
+    let mut calibration = prepared.calibration().clone();
     if calibration.batches == 0 && !prepared.plan.groups.is_empty() {
         return Err(PassError::NoCalibrationData);
     }
-    let of_group = |(group, Group { values, .. }): (usize, &Group)| {
-        calibration.observers[group].calculate_qparams().map_err(|e| {
-            let tensor = values.first().map_or("?".to_owned(), |v| prepared.graph.value(*v).name.clone());
+    observe_constants(&prepared.graph, &prepared.plan, &mut calibration.observers)?;
+    let of_group = |(group, observer): (&Group, &Box<dyn Observer>)| {
+        observer.calculate_qparams().map_err(|e| {
+            let tensor = name_of_group(&prepared.graph, group);
             match e {
                 ObserverError::NoData => PassError::NeverObserved { tensor, batches: calibration.batches },
                 source => PassError::Observer { tensor, source },
             }
         })
     };
-    prepared.plan.groups.iter().enumerate().map(of_group).collect()
+    prepared.plan.groups.iter().zip(&calibration.observers).map(of_group).collect()
 }
