@@ -129,18 +129,19 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
 /// Parameters of every group of values.
 fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
     let mut calibration = prepared.calibration().clone();
-    if calibration.batches == 0 && !prepared.plan.groups.is_empty() {
+    let batches = calibration.batches;
+    if batches == 0 && !prepared.plan.groups.is_empty() {
         return Err(PassError::NoCalibrationData);
     }
     observe_constants(&prepared.graph, &prepared.plan, &mut calibration.observers)?;
-    let of_group = |(group, observer): (&Group, &Box<dyn Observer>)| {
+    let of_group = |(group, observer): (&Group, Box<dyn Observer>)| {
         observer.calculate_qparams().map_err(|e| {
             let tensor = name_of_group(&prepared.graph, group);
             match e {
-                ObserverError::NoData => PassError::NeverObserved { tensor, batches: calibration.batches },
+                ObserverError::NoData => PassError::NeverObserved { tensor, batches },
                 source => PassError::Observer { tensor, source },
             }
         })
     };
-    prepared.plan.groups.iter().zip(&calibration.observers).map(of_group).collect()
+    prepared.plan.groups.iter().zip(calibration.observers).map(of_group).collect()
 }
