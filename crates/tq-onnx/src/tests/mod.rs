@@ -8,6 +8,7 @@ mod hostile;
 mod import;
 mod models;
 mod networks;
+mod operators;
 mod round_trip;
 
 use crate::proto::attribute_proto::AttributeType;
