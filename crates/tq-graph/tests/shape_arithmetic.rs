@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use tq_graph::infer::{bind, infer, simplify_shapes};
-use tq_graph::op::{BinaryOp, PadMode, UnaryOp};
+use tq_graph::op::{BinaryOp, CompareOp, PadMode, ReduceKind, UnaryOp, VariadicOp};
 use tq_graph::{Dim, Graph, GraphError, Op, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -168,4 +168,80 @@ fn bad_bindings_are_named() {
     );
     assert!(message(&[vec![usize::MAX, 3], vec![usize::MAX, 1]]).contains("too large"));
     assert_eq!(shape_of(&bind(&g, &[vec![0, 3], vec![0, 1]]).unwrap(), "z"), "[0, 3]");
+}
+
+/// PyTorch's `x.expand(N, -1, M)`: -1 is replaced by 1, by way of a comparison.
+#[test]
+fn the_expand_chain_of_torch_knows_its_shape() {
+    let mut g = Graph::new("expand");
+    let x = g.add_input("x", DType::F32, vec![Dim::from(1i64), symbol("L"), Dim::from(1i64)]);
+    let like = g.add_input("like", DType::F32, vec![symbol("N"), symbol("M")]);
+    let wanted = g.add_node("like_shape", Op::Shape { start: 0, end: None }, &[like], "wanted");
+    let (first, last) = (ints(&mut g, "first", &[0]), ints(&mut g, "last", &[1]));
+    let n = g.add_node("n", Op::Gather { axis: 0 }, &[wanted, first], "n_out");
+    let m = g.add_node("m", Op::Gather { axis: 0 }, &[wanted, last], "m_out");
+    let keep = ints(&mut g, "keep", &[-1]);
+    let target = g.add_node("target", Op::Concat { axis: 0 }, &[n, keep, m], "target_out");
+    let three = ints(&mut g, "three", &[3]);
+    let fill = Op::ConstantOfShape { value: Tensor::vector(vec![1i64]) };
+    let ones = g.add_node("ones", fill, &[three], "ones_out");
+    let minus = g.add_node("minus", Op::Binary(BinaryOp::Mul), &[ones, keep], "minus_out");
+    let is_keep = g.add_node("equal", Op::Compare(CompareOp::Equal), &[target, minus], "equal_out");
+    let target = g.add_node("where", Op::Where, &[is_keep, ones, target], "where_out");
+    let y = g.add_node("expand", Op::Expand, &[x, target], "y");
+    g.outputs.push(y);
+    simplify_shapes(&mut g).unwrap();
+    g.validate().unwrap();
+    assert_eq!(shape_of(&g, "y"), "[N, L, M]");
+    // The comparison is gone; what is left of the target is what only the run tells.
+    assert!(!op_names(&g).contains(&"Equal"), "{g}");
+    assert_eq!(shape_of(&bind(&g, &[vec![1, 5, 1], vec![2, 7]]).unwrap(), "y"), "[2, 5, 7]");
+}
+
+#[test]
+fn counting_and_choosing_sizes_is_followed() {
+    let mut g = Graph::new("counts");
+    let x = g.add_input("x", DType::F32, vec![symbol("N"), symbol("L"), Dim::from(6i64)]);
+    let shape = g.add_node("shape", Op::Shape { start: 0, end: None }, &[x], "shape_out");
+    let (zero, one) =
+        (g.add_constant("zero", Tensor::scalar(0i64)), g.add_constant("one", Tensor::scalar(1i64)));
+    let four = g.add_constant("four", Tensor::scalar(4i64));
+    let l = g.add_node("l", Op::Gather { axis: 0 }, &[shape, one], "l_out");
+    let positions = g.add_node("range", Op::Range, &[zero, l, one], "positions");
+    let more = g.add_node("more", Op::Binary(BinaryOp::Add), &[l, four], "more_out");
+    let window = g.add_node("window", Op::Range, &[l, more, one], "window_out");
+    let all = Op::Reduce { kind: ReduceKind::Prod, keep_dims: false, noop_with_empty_axes: false };
+    let numel = g.add_node("numel", all, &[shape], "numel_out");
+    let size = g.add_node("size", Op::Size, &[x], "size_out");
+    let same = g.add_node("same", Op::Compare(CompareOp::Equal), &[numel, size], "same_out");
+    let most = g.add_node("most", Op::Variadic(VariadicOp::Max), &[more, l, zero], "most_out");
+    let grows = g.add_node("grows", Op::Compare(CompareOp::Greater), &[more, l], "grows_out");
+    let unsure = g.add_node("unsure", Op::Compare(CompareOp::Greater), &[l, four], "unsure_out");
+    let rest = g.add_node("rest", Op::Binary(BinaryOp::Mod { fmod: false }), &[l, four], "rest_out");
+    let axes = ints(&mut g, "axes", &[0]);
+    let as_shape = |g: &mut Graph, v: ValueId, name: &str| {
+        let one = g.add_node(format!("{name}_1"), Op::Unsqueeze, &[v, axes], format!("{name}_1_out"));
+        let fill = Op::ConstantOfShape { value: Tensor::vector(vec![0i64]) };
+        g.add_node(format!("{name}_fill"), fill, &[one], format!("{name}_shaped"))
+    };
+    for (v, name) in [(most, "most"), (rest, "rest")] {
+        let shaped = as_shape(&mut g, v, name);
+        g.outputs.push(shaped);
+    }
+    g.outputs.extend([positions, window, same, grows, unsure]);
+    simplify_shapes(&mut g).unwrap();
+    let truth =
+        |name: &str| g.constant(g.find_value(name).unwrap()).map(|t| t.as_slice::<bool>().unwrap().to_vec());
+    assert_eq!((shape_of(&g, "positions"), shape_of(&g, "window_out")), ("[L]".into(), "[4]".into()));
+    assert_eq!((truth("same_out"), truth("grows_out")), (Some(vec![true]), Some(vec![true])));
+    assert_eq!(truth("unsure_out"), None, "L may be 4 or less");
+    assert_eq!(
+        (shape_of(&g, "most_shaped"), shape_of(&g, "rest_shaped")),
+        ("[L + 4]".into(), "[-4*floor((L)/(4)) + L]".into())
+    );
+    let bound = bind(&g, &[vec![2, 7, 6]]).unwrap();
+    assert_eq!(
+        (shape_of(&bound, "rest_shaped"), shape_of(&bound, "positions")),
+        ("[3]".into(), "[7]".into())
+    );
 }

@@ -78,25 +78,21 @@ pub(super) fn zip<A: Element, B: Element, T: Element>(
     let sb = broadcast_strides(b.dims(), &dims);
     let mut axes = coalesce(&dims, [&sa, &sb]);
     let (row, [step_a, step_b]) = axes.pop().unwrap_or((1, [0, 0]));
-    let fill = |(index, out): (usize, &mut [T])| {
-        let (mut rest, mut at_a, mut at_b) = (index, 0, 0);
-        for (len, [sa, sb]) in axes.iter().rev() {
-            at_a += rest % len * sa;
-            at_b += rest % len * sb;
-            rest /= len;
-        }
+    // Part of a row, from these places on.
+    let line = |out: &mut [T], at_a: usize, at_b: usize| {
+        let len = out.len();
         match (step_a, step_b) {
             (1, 1) => {
-                let pairs = x[at_a..][..row].iter().zip(&y[at_b..][..row]);
+                let pairs = x[at_a..][..len].iter().zip(&y[at_b..][..len]);
                 out.iter_mut().zip(pairs).for_each(|(o, (p, q))| *o = f(*p, *q));
             }
             (1, 0) => {
                 let q = y[at_b];
-                out.iter_mut().zip(&x[at_a..][..row]).for_each(|(o, p)| *o = f(*p, q));
+                out.iter_mut().zip(&x[at_a..][..len]).for_each(|(o, p)| *o = f(*p, q));
             }
             (0, 1) => {
                 let p = x[at_a];
-                out.iter_mut().zip(&y[at_b..][..row]).for_each(|(o, q)| *o = f(p, *q));
+                out.iter_mut().zip(&y[at_b..][..len]).for_each(|(o, q)| *o = f(p, *q));
             }
             _ => {
                 for (i, o) in out.iter_mut().enumerate() {
@@ -105,14 +101,21 @@ pub(super) fn zip<A: Element, B: Element, T: Element>(
             }
         }
     };
+    let fill = |(index, out): (usize, &mut [T])| {
+        let (mut rest, mut at_a, mut at_b) = (index, 0, 0);
+        for (len, [sa, sb]) in axes.iter().rev() {
+            at_a += rest % len * sa;
+            at_b += rest % len * sb;
+            rest /= len;
+        }
+        line(out, at_a, at_b);
+    };
     if out.len() <= CHUNK {
         out.chunks_mut(row).enumerate().for_each(fill);
-    } else if axes.is_empty() && (step_a, step_b) == (1, 1) {
+    } else if axes.is_empty() {
         // One long row: cut it.
-        let parts = x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
-        out.par_chunks_mut(CHUNK).zip(parts).for_each(|(out, (x, y))| {
-            out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (p, q))| *o = f(*p, *q));
-        });
+        let parts = out.par_chunks_mut(CHUNK).enumerate();
+        parts.for_each(|(i, out)| line(out, i * CHUNK * step_a, i * CHUNK * step_b));
     } else {
         let rows = (CHUNK / row).max(1);
         out.par_chunks_mut(row).with_min_len(rows).enumerate().for_each(fill);

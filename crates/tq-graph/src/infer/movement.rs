@@ -105,6 +105,13 @@ fn reshape_to(ctx: &Context<'_>, target: &[Dim], allow_zero: bool) -> Result<Sha
         }
         None => {
             let known = |dims: &[Dim]| dims.iter().all(|d| d.known().is_some());
+            // Whatever the others are: the known sizes must divide the number of elements.
+            let factor = rest_out.iter().filter_map(Dim::known).try_fold(1i64, i64::checked_mul);
+            if let (Some(elements), Some(factor)) = (from.as_ref().and_then(Dim::known), factor)
+                && elements.checked_rem(factor).unwrap_or(elements) != 0
+            {
+                return Err(mismatch());
+            }
             match (&from, &to) {
                 (Some(f), Some(t)) if !conflict(f, t) => {}
                 _ if known(&rest_in) && known(&rest_out) => return Err(mismatch()),
