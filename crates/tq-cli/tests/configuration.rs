@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Bench;
+use common::{Bench, npy, npy_f32, onnx};
 use serde_json::{Value, json};
 
 const CONFIG: &str = r#"
@@ -13,7 +13,7 @@ global = "int8"
 
 [[module_type]]
 type = "Conv2d"
-qconfig = { activation = { observer = "moving_average_min_max" } }
+qconfig = { activation = { observer = "histogram" } }
 
 [[regex]]
 pattern = "[ab]\\..*"
@@ -25,7 +25,7 @@ qconfig = "float"
 "#;
 
 /// The observers whose states are counts, and so do not depend on how the data was split.
-const EXACT: [&str; 1] = ["min-max"];
+const EXACT: [&str; 5] = ["min-max", "histogram", "percentile", "entropy", "mse"];
 
 fn node<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["nodes"]
@@ -141,7 +141,123 @@ fn a_configuration_without_calibration_takes_no_data() {
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     let run = b.tq("quantize model.onnx -o q.onnx --recipe w8 --calib calib.npz");
     assert!(run.code == Some(0) && run.stderr.starts_with("note: "), "{}", run.stderr);
-    b.fails("quantize model.onnx -o q2.onnx --recipe int8", &["model.onnx", "--calib", "--data"]);
+    b.fails(
+        "quantize model.onnx -o q2.onnx --recipe int8",
+        &["model.onnx", "--calib", "--data", "--calib-state"],
+    );
+    b.fails("calibrate model.onnx -o s.json --recipe w8 --calib calib.npz", &["model.onnx", "nothing"]);
+}
+
+#[test]
+fn shards_joined_in_any_order_are_the_whole() {
+    let b = Bench::new().with_digits();
+    let data = "--calib calib.npz --preset unit --batch 32";
+    for observer in EXACT {
+        let plan = format!("--observer {observer}");
+        b.json(&format!("quantize model.onnx -o whole.onnx {data} {plan} --json"));
+        let mut rows = 0;
+        for i in 1..=3 {
+            let c = b.json(&format!("calibrate model.onnx -o {i}.json --shard {i}/3 {data} {plan} --json"));
+            assert_eq!(
+                (c["shard"].as_str(), c["tensors"].as_u64() > Some(5)),
+                (Some(&*format!("{i}/3")), true)
+            );
+            rows += c["rows"].as_u64().unwrap();
+        }
+        assert_eq!(rows, 256);
+        let whole = std::fs::read(b.path("whole.onnx")).unwrap();
+        for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
+            let states = order.map(|i| format!("{i}.json")).join(" ");
+            let m = b.json(&format!("merge-calib {states} -o all.json --json"));
+            assert_eq!(m["batches"], 8, "{observer}");
+            let q = b.json(&format!("quantize model.onnx -o a.onnx --calib-state all.json {plan} --json"));
+            assert_eq!(q["calibration_batches"], 8);
+            b.json(&format!("quantize model.onnx -o b.onnx --calib-state {states} {plan} --json"));
+            for name in ["a.onnx", "b.onnx"] {
+                assert!(std::fs::read(b.path(name)).unwrap() == whole, "{observer} {order:?} {name}");
+            }
+        }
+    }
+    let text = b.tq("merge-calib 1.json 2.json -o all.json");
+    assert!(text.code == Some(0) && text.stdout.contains("batches"), "{}", text.stdout);
+}
+
+#[test]
+fn states_that_do_not_fit_are_named() {
+    let b = Bench::new().with_digits();
+    b.write(
+        "other.onnx",
+        &onnx(
+            &[("Relu", "r", &["x"], &["m"]), ("Add", "a", &["m", "x"], &["y"])],
+            &[("x", &[0, 3])],
+            &[("y", &[0, 3])],
+        ),
+    );
+    b.write("x.npy", &npy_f32(&[2, 3], &[1.0; 6]));
+    b.json("calibrate model.onnx -o s.json --calib calib.npz --preset unit --json");
+    b.json("calibrate model.onnx -o hist.json --calib calib.npz --preset unit --observer histogram --json");
+    b.json("calibrate other.onnx -o other.json --calib x.npy --json");
+    let line = |state: &str| format!("quantize model.onnx -o q.onnx --calib-state {state}");
+    b.fails(&line("hist.json"), &["hist.json", "calibration state: tensor"]);
+    b.fails(&line("other.json"), &["other.json", "model with digest"]);
+    b.fails(&line("none.json"), &["none.json", "No such file"]);
+    b.fails("merge-calib s.json hist.json -o m.json", &["s.json", "hist.json", "different observers"]);
+    b.fails("merge-calib s.json other.json -o m.json", &["s.json", "other.json"]);
+    b.fails("merge-calib s.json model.onnx -o m.json", &["model.onnx"]);
+    b.fails("merge-calib s.json -o m.txt", &["m.txt", ".json"]);
+    b.fails("merge-calib s.json -o no/m.json", &["no/m.json"]);
+    b.fails("calibrate model.onnx -o model.onnx --calib calib.npz", &["model.onnx", ".json"]);
+    b.fails(
+        "calibrate model.onnx -o t.json --calib calib.npz --shard 300/300",
+        &["shard 300/300", "32 batches"],
+    );
+    let whole = std::fs::read(b.path("s.json")).unwrap();
+    let mut wrong: Value = serde_json::from_slice(&whole).unwrap();
+    wrong["version"] = json!(999);
+    b.write("version.json", wrong.to_string().as_bytes());
+    b.write("cut.json", &whole[..whole.len() / 2]);
+    b.write("empty.json", b"");
+    b.write("deep.json", "[".repeat(100_000).as_bytes());
+    b.write("list.json", b"[]");
+    for name in ["version.json", "cut.json", "empty.json", "deep.json", "list.json"] {
+        b.fails(&line(name), &[name]);
+        b.fails(&format!("merge-calib s.json {name} -o m.json"), &[name]);
+    }
+    b.fails(&line("."), &["."]);
+}
+
+#[test]
+fn damaged_states_never_panic() {
+    let b = Bench::new();
+    b.write(
+        "m.onnx",
+        &onnx(
+            &[("Relu", "r", &["x"], &["m"]), ("Add", "a", &["m", "x"], &["y"])],
+            &[("x", &[0, 3])],
+            &[("y", &[0, 3])],
+        ),
+    );
+    b.write("x.npy", &npy_f32(&[2, 3], &[1.0, 2.0, -3.0, 4.0, 5.0, 6.0]));
+    for observer in ["min-max", "histogram"] {
+        b.json(&format!("calibrate m.onnx -o s.json --calib x.npy --observer {observer} --json"));
+        let whole = String::from_utf8(std::fs::read(b.path("s.json")).unwrap()).unwrap();
+        let numbers: Vec<usize> = whole
+            .char_indices()
+            .filter(|(i, c)| {
+                c.is_ascii_digit() && !whole[..*i].ends_with(|p: char| p.is_ascii_alphanumeric() || p == '.')
+            })
+            .map(|(i, _)| i)
+            .collect();
+        for at in numbers.iter().step_by(numbers.len().div_ceil(12)) {
+            for by in ["-1", "1e308", "99999999999999999999", "18446744073709551615", "null"] {
+                let end = whole[*at..].find(|c: char| !"0123456789.e+-".contains(c)).unwrap() + at;
+                b.write("bad.json", format!("{}{by}{}", &whole[..*at], &whole[end..]).as_bytes());
+                let run =
+                    b.tq(&format!("quantize m.onnx -o q.onnx --calib-state bad.json --observer {observer}"));
+                assert!(!run.stderr.contains("internal error") && run.code.is_some(), "{}", run.stderr);
+            }
+        }
+    }
 }
 
 #[test]
@@ -153,6 +269,7 @@ fn wrong_configurations_are_named() {
         all.extend(words);
         b.fails(&format!("explain model.onnx --config {name}"), &all);
         b.fails(&format!("quantize model.onnx -o q.onnx --calib calib.npz --config {name}"), &all);
+        b.fails(&format!("calibrate model.onnx -o s.json --calib calib.npz --config {name}"), &all);
     };
     with("a.toml", "global = ", &["TOML"]);
     with("b.toml", "globl = \"int8\"", &["globl"]);
@@ -181,9 +298,25 @@ fn wrong_configurations_are_named() {
         "explain model.onnx --config l.toml --backend qnnpack",
         "explain model.onnx --recipe int9",
         "explain model.onnx --observer crystal-ball",
+        "calibrate model.onnx -o s.json",
+        "calibrate model.onnx --calib calib.npz",
+        "calibrate model.onnx -o s.json --calib calib.npz --shard 0/3",
+        "merge-calib -o s.json",
+        "quantize model.onnx -o q.onnx --calib-state s.json --calib calib.npz",
     ] {
         assert_eq!(b.tq(line).code, Some(2), "{line}");
     }
+}
+
+#[test]
+fn data_that_is_not_finite_leaves_no_state() {
+    let b = Bench::new().with_digits();
+    let mut data = vec![0.5f32; 784];
+    data[7] = f32::NAN;
+    b.write("nan.npy", &npy_f32(&[1, 1, 28, 28], &data));
+    b.fails("calibrate model.onnx -o s.json --calib nan.npy", &["nan.npy", "NaN"]);
+    b.write("bytes.npy", &npy("|u1", &[1, 1, 28, 27], &[0; 756]));
+    b.fails("calibrate model.onnx -o s.json --calib bytes.npy", &["bytes.npy", "input"]);
 }
 
 #[test]

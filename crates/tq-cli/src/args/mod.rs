@@ -6,7 +6,7 @@ mod plan;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 
-pub(crate) use data::DataArgs;
+pub(crate) use data::{DataArgs, Shard};
 pub(crate) use plan::{BackendName, PlanArgs};
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.
@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Calibrate a float model and write its quantized form.
     Quantize(Quantize),
+    /// Calibrate a float model and write what was observed, to be joined with other parts.
+    Calibrate(Calibrate),
+    /// Join what was observed on several parts of the data.
+    MergeCalib(MergeCalib),
     /// Run a model and write its outputs.
     Run(Run),
     /// Measure a classifier's accuracy on labelled data.
@@ -72,9 +76,12 @@ pub(crate) struct Quantize {
         long,
         num_args = 1..,
         value_name = "[NAME=]FILE",
-        required_unless_present_any = ["pictures", "dry_run", "config", "recipe"]
+        required_unless_present_any = ["pictures", "calib_state", "dry_run", "config", "recipe"]
     )]
     pub(crate) calib: Vec<String>,
+    /// What `tq calibrate` observed with the same model and observers; several are joined.
+    #[arg(long, num_args = 1.., value_name = "STATE", conflicts_with_all = ["calib", "pictures"])]
+    pub(crate) calib_state: Vec<PathBuf>,
     /// Print for every node what would become of it, and write nothing. No calibration data is read.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -85,6 +92,41 @@ pub(crate) struct Quantize {
     pub(crate) opset: i64,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Calibrate {
+    /// Float ONNX model.
+    pub(crate) model: PathBuf,
+    /// File to write (.json).
+    #[arg(short, long, value_name = "STATE")]
+    pub(crate) output: PathBuf,
+    /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", required_unless_present = "pictures")]
+    pub(crate) calib: Vec<String>,
+    /// Only every N-th batch from the I-th on, counted from 1: the shards 1/N to N/N are the whole data.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct MergeCalib {
+    /// What `tq calibrate` wrote, all with the same model and configuration.
+    #[arg(required = true, value_name = "STATE")]
+    pub(crate) states: Vec<PathBuf>,
+    /// File to write (.json).
+    #[arg(short, long, value_name = "STATE")]
+    pub(crate) output: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -215,6 +257,14 @@ mod tests {
         assert!(
             Args::try_parse_from(["tq", "quantize", "m", "-o", "q", "--calib", "c", "--batch", "0"]).is_err()
         );
+    }
+
+    #[test]
+    fn shards_are_counted_from_one() {
+        assert_eq!("2/3".parse(), Ok(Shard { index: 2, count: 3 }));
+        for bad in ["", "3", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/2/3"] {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
     }
 
     #[test]

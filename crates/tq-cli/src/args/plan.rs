@@ -20,8 +20,8 @@ pub(crate) struct PlanArgs {
     /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
-    /// How activations are observed, instead of how the configuration says: min-max, moving-average-min-max, or another
-    /// observer of whole tensors by the name that configuration files use.
+    /// How activations are observed, instead of how the configuration says: min-max, moving-average-min-max,
+    /// histogram, percentile, entropy, mse, or another observer of whole tensors by the name that files use.
     #[arg(long, value_name = "NAME", value_parser = observer)]
     pub(crate) observer: Option<String>,
     /// Nodes, or modules with all that is in them, that stay in float.

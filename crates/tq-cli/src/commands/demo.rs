@@ -3,7 +3,7 @@
 use super::compare::text as comparison_text;
 use super::prepare::observe;
 use super::quantize::{FloatNode, float_nodes, write_onnx};
-use crate::args::Demo;
+use crate::args::{Demo, Shard};
 use crate::arrays::{DEFAULT_BATCH, labels_of};
 use crate::npy::read_npz_bytes;
 use crate::output::{emit, print};
@@ -46,7 +46,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
         ))?;
     }
     let prepared = prepare_static(float.clone(), QuantConfig::default())?;
-    observe(&prepared, &calibration, DEFAULT_BATCH)?;
+    observe(&prepared, &calibration, DEFAULT_BATCH, Shard::default())?;
     let quantized = convert(prepared)?;
 
     let folder = &args.out_dir;

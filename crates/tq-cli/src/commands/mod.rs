@@ -1,6 +1,7 @@
 //! One module a subcommand.
 
 mod bench;
+mod calibrate;
 mod compare;
 mod demo;
 mod eval;
@@ -21,6 +22,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Quantize(args) => quantize::quantize(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::MergeCalib(args) => calibrate::merge(&args),
         Command::Run(args) => run::run(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),

@@ -1,6 +1,6 @@
 //! From a model and what is asked for to observers, and from data to what they saw.
 
-use crate::args::PlanArgs;
+use crate::args::{PlanArgs, Shard};
 use crate::output::say;
 use crate::progress::Progress;
 use anyhow::{Result, bail};
@@ -40,11 +40,19 @@ pub(super) fn prepared(graph: Graph, args: &PlanArgs, model: &Path) -> Result<Pr
     Ok(prepared)
 }
 
-/// Shows all data to the observers. Returns the rows shown.
-pub(super) fn observe(prepared: &Prepared, data: &Dataset, batch: usize) -> Result<usize> {
-    let mut progress = Progress::new("calibrating", data.rows());
+/// Shows the data to the observers: all of it, or every `count`-th batch. Returns the rows shown.
+pub(super) fn observe(prepared: &Prepared, data: &Dataset, batch: usize, shard: Shard) -> Result<usize> {
+    let (index, count) = (shard.index - 1, shard.count);
+    let total = data.shard_rows(Some(batch), index, count);
+    if total == 0 {
+        bail!(
+            "shard {shard} has no data: there are {} batches of {batch} rows",
+            data.batch_count(Some(batch))
+        );
+    }
+    let mut progress = Progress::new("calibrating", total);
     let mut done = 0;
-    for batch in data.batches(Some(batch)) {
+    for batch in data.shard(Some(batch), index, count) {
         let batch = batch?;
         prepared.forward(&batch)?;
         done += batch.rows;

@@ -1,8 +1,9 @@
 //! `tq quantize`.
 
+use super::calibrate::joined;
 use super::prepare::{blame, observe, prepared};
 use super::{explain, file_bytes, is_same_file, load};
-use crate::args::Quantize;
+use crate::args::{Quantize, Shard};
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{Format, check_target, format_of};
 use crate::output::{bytes, emit, say, table};
@@ -19,7 +20,10 @@ struct Report<'a> {
     output: String,
     opset: i64,
     config: &'a Configuration,
-    calibration_rows: usize,
+    /// Not known of a saved state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration_rows: Option<usize>,
+    calibration_batches: u64,
     integer_nodes: usize,
     float_nodes: usize,
     float: Vec<FloatNode<'a>>,
@@ -65,21 +69,27 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         false => Some(arrays::load(&graph, &args.calib, &args.data)?.data),
     };
     let prepared = prepared(graph, &args.plan, &args.model)?;
-    let mut rows = 0;
+    let mut rows = args.calib_state.is_empty().then_some(0);
+    if !args.calib_state.is_empty() {
+        let names: Vec<String> = args.calib_state.iter().map(|p| p.display().to_string()).collect();
+        let state = joined(&args.calib_state)?;
+        prepared.load_calibration(&state).with_context(|| names.join(", "))?;
+    }
     let is_observed = !prepared.observers().is_empty();
     match &data {
         Some(data) if is_observed => {
             let batch = args.data.batch().unwrap_or(DEFAULT_BATCH);
-            rows = blame(observe(&prepared, data, batch), &sources, &args.model)?;
+            let shown = observe(&prepared, data, batch, Shard::default());
+            rows = Some(blame(shown, &sources, &args.model)?);
         }
-        Some(_) => say("the configuration needs no calibration: the data was not used"),
-        None if is_observed => bail!(
-            "{}: the configuration needs calibration data: --calib or --data gives it",
+        Some(_) => say("nothing of this model is calibrated: the data was not used"),
+        None if is_observed && args.calib_state.is_empty() => bail!(
+            "{}: the configuration needs calibration data: --calib, --data or --calib-state gives it",
             args.model.display()
         ),
         None => {}
     }
-    let config = prepared.configuration().clone();
+    let (config, batches) = (prepared.configuration().clone(), prepared.batches());
     let quantized = convert(prepared).with_context(|| args.model.display().to_string())?;
     let opset = write_onnx(&quantized.graph, output, args.opset)?;
     let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(output)?);
@@ -89,6 +99,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         opset,
         config: &config,
         calibration_rows: rows,
+        calibration_batches: batches,
         integer_nodes: conversion.integer_nodes().count(),
         float_nodes: conversion.float_nodes().count(),
         float: float_nodes(conversion),
@@ -141,14 +152,18 @@ pub(super) fn float_nodes(report: &ConvertReport) -> Vec<FloatNode<'_>> {
 }
 
 fn text(r: &Report<'_>) -> String {
+    let calibrated = match (r.calibration_rows, r.calibration_batches) {
+        (_, 0) => "no calibration".to_owned(),
+        (Some(rows), _) => format!("{rows} calibration samples"),
+        (None, batches) => format!("{batches} calibration batches"),
+    };
     let mut out = format!(
-        "{}: {} nodes in integers, {} in float; {} nodes fused away; {} calibration samples\n\
+        "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
          {} -> {} ({:.2}x smaller), opset {}\n",
         r.output,
         r.integer_nodes,
         r.float_nodes,
         r.fusion.fused,
-        r.calibration_rows,
         bytes(r.float_bytes),
         bytes(r.quantized_bytes),
         r.compression_ratio,
