@@ -9,8 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::hint::black_box;
 use tq_observers::{
     EntropyObserver, HistogramObserver, MinMaxObserver, Mode, MovingAverageMinMaxObserver, MseObserver,
-    Observer, ObserverConfig, PerChannelMinMaxObserver, PerGroupMinMaxObserver, PercentileObserver,
-    RecordingObserver,
+    ObserverConfig, PerChannelMinMaxObserver, PerGroupMinMaxObserver, PercentileObserver, RecordingObserver,
 };
 
 /// The data as a matrix of this many columns, for observers of channels and groups.
