@@ -1,12 +1,17 @@
 //! Whatever a file says, inference answers or refuses; it never panics, overflows or runs away.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use tq_graph::infer::{bind, infer, simplify_shapes};
 use tq_graph::op::{
     ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
     ScatterReduction, UnaryOp, VariadicOp,
 };
-use tq_graph::op::{ConvTransposeAttrs, Direction, RecurrentAttrs, RecurrentKind};
+use tq_graph::op::{
+    AspectPolicy, ConvTransposeAttrs, Coordinates, Direction, NearestRounding, RecurrentAttrs, RecurrentKind,
+    ResizeAttrs, ResizeMode,
+};
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
 use tq_qtypes::DType;
 
@@ -171,7 +176,7 @@ impl Choices {
 
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(69) {
+        match self.below(73) {
             43..69 => self.values_op(axis),
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
@@ -241,6 +246,16 @@ impl Choices {
                     groups,
                 })
             }
+            69 | 70 => Op::Resize(ResizeAttrs {
+                mode: self.pick(&[ResizeMode::Linear, ResizeMode::Nearest(NearestRounding::Floor)]),
+                coordinates: Coordinates::HalfPixel,
+                antialias: self.below(4) == 0,
+                exclude_outside: false,
+                axes: if self.below(2) == 0 { None } else { Some(self.ints()) },
+                policy: self.pick(&[AspectPolicy::Stretch, AspectPolicy::NotLarger]),
+            }),
+            71 => Op::Einsum(self.pick(&["ij,jk", "...i,i...->...", "ii", "->"]).parse().unwrap()),
+            72 => Op::NonMaxSuppression { center_point_box: false },
             38 => Op::LpPool { attrs: self.pool(), p: 2 },
             39 if self.below(2) == 0 => Op::GlobalMaxPool,
             39 => Op::GlobalLpPool { p: self.pick(&[0, 1]) },

@@ -69,7 +69,10 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
                 21
             }
         }
-        Op::Concat { .. }
+        Op::Einsum(_) => when(plain && dtype != DType::Bool && dtype != DType::BF16, 13),
+        Op::NonMaxSuppression { .. } => when(dtype == DType::F32, 13),
+        Op::Resize(_)
+        | Op::Concat { .. }
         | Op::Slice
         | Op::Split { .. }
         | Op::Gather { .. }

@@ -32,11 +32,12 @@ pub(crate) fn unchanged_since(name: &str) -> i64 {
         | "CumSum"
         | "DynamicQuantizeLinear"
         | "LpPool"
+        | "NonMaxSuppression"
         | "OneHot"
         | "Range"
         | "Round"
         | "TopK" => 11,
-        "Celu" | "Constant" | "Dropout" | "GreaterOrEqual" | "LessOrEqual" | "MaxPool" => 12,
+        "Celu" | "Constant" | "Dropout" | "Einsum" | "GreaterOrEqual" | "LessOrEqual" | "MaxPool" => 12,
         _ => MIN_OPSET,
     }
 }

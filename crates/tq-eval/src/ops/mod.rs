@@ -5,6 +5,8 @@ mod cast;
 mod conv;
 mod conv_transpose;
 mod create;
+mod detection;
+mod einsum;
 mod gather;
 mod integer;
 mod lanes;
@@ -21,6 +23,7 @@ mod quant;
 mod recurrent;
 mod reduce;
 mod repeat;
+mod resize;
 mod scan;
 mod select;
 mod softmax;
@@ -197,6 +200,8 @@ fn is_arithmetic(op: &Op) -> bool {
             | Op::Clip
             | Op::BatchNormalization { .. }
             | Op::Recurrent { .. }
+            | Op::Resize(_)
+            | Op::Einsum(_)
             | Op::MaxPool { .. }
             | Op::AveragePool { .. }
             | Op::LpPool { .. }
@@ -246,6 +251,11 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::GroupNormalization { epsilon, groups } => {
             one(layer_norm::group_normalization(ctx, x, *epsilon, *groups))
         }
+        Op::Einsum(equation) => one(einsum::einsum(ctx, &x.all()?, equation)),
+        Op::NonMaxSuppression { center_point_box } => {
+            one(detection::non_max_suppression(ctx, x, *center_point_box))
+        }
+        Op::Resize(attrs) => one(resize::resize(ctx, x, attrs)),
         Op::Recurrent { kind, attrs } => recurrent::recurrent(ctx, x, *kind, attrs, n_outputs),
         Op::MaxPool { attrs, column_major } => {
             pool::max_pool(ctx, x.need(0)?, attrs, *column_major, n_outputs > 1)

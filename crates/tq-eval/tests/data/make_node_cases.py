@@ -60,6 +60,7 @@ OPERATORS = set(
     Div
     Dropout
     DynamicQuantizeLinear
+    Einsum
     Elu
     Equal
     Erf
@@ -107,6 +108,7 @@ OPERATORS = set(
     Mod
     Mul
     Neg
+    NonMaxSuppression
     NonZero
     Not
     OneHot
@@ -132,6 +134,7 @@ OPERATORS = set(
     ReduceSumSquare
     Relu
     Reshape
+    Resize
     Round
     ScatterElements
     ScatterND

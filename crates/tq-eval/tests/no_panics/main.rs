@@ -142,7 +142,7 @@ impl Source {
         let saturate = self.flag();
         let block_size = self.pick(&[0, 0, 1, 2, usize::MAX]);
         let f = self.pick(&[0.0f32, 1.0, -0.5, f32::NAN, f32::INFINITY]);
-        match self.below(85) {
+        match self.below(90) {
             55..81 => self.values_op(axis),
             81..85 => Op::Unary(self.unary()),
             0 | 1 => Op::Conv(self.conv()),
@@ -193,7 +193,7 @@ impl Source {
             36 => Op::DequantizeLinear { axis, block_size },
             37 => self.pick(&[Op::DynamicQuantizeLinear, Op::Dropout, Op::Identity]),
             38 => self.pick(&[Op::MatMulInteger, Op::QLinearMatMul]),
-            40..=54 => self.network(axis, f),
+            40..=54 | 85..=89 => self.network(axis, f),
             _ if self.flag() => Op::ConvInteger(self.conv()),
             _ => Op::QLinearConv(self.conv()),
         }
@@ -256,6 +256,10 @@ impl Source {
                 let dtype = match self.below(10) {
                     0 => self.pick(&DTYPES),
                     _ if i == 4 && matches!(op, Op::Recurrent { .. }) => DType::I32,
+                    _ if matches!((i, op), (2, Op::NonMaxSuppression { .. }) | (3, Op::Resize(_))) => {
+                        DType::I64
+                    }
+                    _ if i > 0 && matches!(op, Op::NonMaxSuppression { .. } | Op::Resize(_)) => DType::F32,
                     _ if attribute || matches!(op, Op::ConstantOfShape { .. }) => DType::I64,
                     _ if quantized && [1, 4, 6].contains(&i) => DType::F32,
                     _ if quantized && i == 8 => DType::I32,

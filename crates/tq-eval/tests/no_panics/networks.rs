@@ -2,13 +2,16 @@
 
 use super::{DTYPES, Source};
 use tq_graph::Op;
-use tq_graph::op::{Activation, ConvAttrs, ConvTransposeAttrs, Direction, RecurrentAttrs, RecurrentKind};
+use tq_graph::op::{
+    Activation, AspectPolicy, ConvAttrs, ConvTransposeAttrs, Coordinates, Direction, NearestRounding,
+    RecurrentAttrs, RecurrentKind, ResizeAttrs, ResizeMode,
+};
 
 impl Source {
     /// One of these operators.
     pub(super) fn network(&mut self, axis: i64, f: f32) -> Op {
         let p = self.pick(&[0, 1, 2, 3, u32::MAX]);
-        match self.below(13) {
+        match self.below(18) {
             0 => Op::LayerNormalization { axis, epsilon: f, stash: self.pick(&DTYPES) },
             1 => Op::InstanceNormalization { epsilon: f },
             2 => Op::GroupNormalization { epsilon: f, groups: self.pick(&[0, 1, 2, usize::MAX]) },
@@ -17,6 +20,13 @@ impl Source {
             8 => Op::LpPool { attrs: self.pool(), p },
             9 => Op::GlobalLpPool { p },
             10 => Op::GlobalMaxPool,
+            12 | 13 => Op::Resize(self.resize(f)),
+            14 | 15 => Op::Einsum(
+                self.pick(&["ij,jk", "...i,i...->...", "ii", "i,j,k->", "ab,bc,cd->da", "->"])
+                    .parse()
+                    .unwrap(),
+            ),
+            16 => Op::NonMaxSuppression { center_point_box: self.flag() },
             11 => Op::MeanVarianceNormalization { axes: vec![0, axis] },
             _ => Op::Lrn { size: self.size(), alpha: f, beta: f, bias: f },
         }
@@ -32,6 +42,14 @@ impl Source {
                 1 => vec![2, self.pick(&[0, 1, 2]), 1 + self.below(3), 1 + self.below(3)],
                 _ => vec![attrs.groups.min(8) * self.pick(&[1, 2])],
             },
+            Op::Resize(_) if i == 0 => vec![self.below(4), self.below(4)],
+            Op::Resize(_) => vec![self.pick(if i == 1 { &[0, 4] } else { &[0, 2] })],
+            Op::Einsum(_) => (0..self.below(3)).map(|_| self.pick(&[1, 2, 2, 0])).collect(),
+            Op::NonMaxSuppression { .. } => match i {
+                0 => vec![2, 3, 4],
+                1 => vec![2, self.below(3), 3],
+                _ => vec![],
+            },
             Op::InstanceNormalization { .. } | Op::GroupNormalization { .. } if i > 0 => {
                 base.get(1).map_or(vec![1], |c| vec![*c])
             }
@@ -45,6 +63,30 @@ impl Source {
         let output_shape = (self.below(4) == 0).then(|| self.list(2));
         let output_padding = if self.below(4) == 0 { self.list(2) } else { vec![0, 1] };
         ConvTransposeAttrs { strides, dilations, padding, output_padding, output_shape, groups }
+    }
+
+    fn resize(&mut self, f: f32) -> ResizeAttrs {
+        let rounding = self.pick(&[
+            NearestRounding::PreferFloor,
+            NearestRounding::PreferCeil,
+            NearestRounding::Floor,
+            NearestRounding::Ceil,
+        ]);
+        ResizeAttrs {
+            mode: self.pick(&[ResizeMode::Nearest(rounding), ResizeMode::Linear, ResizeMode::Cubic { a: f }]),
+            coordinates: self.pick(&[
+                Coordinates::HalfPixel,
+                Coordinates::HalfPixelSymmetric,
+                Coordinates::PytorchHalfPixel,
+                Coordinates::AlignCorners,
+                Coordinates::Asymmetric,
+                Coordinates::TfCropAndResize { extrapolation_value: f },
+            ]),
+            antialias: self.below(3) == 0,
+            exclude_outside: self.flag(),
+            axes: self.flag().then(|| vec![0, self.int()]),
+            policy: self.pick(&[AspectPolicy::Stretch, AspectPolicy::NotLarger, AspectPolicy::NotSmaller]),
+        }
     }
 
     fn recurrent(&mut self) -> Op {

@@ -10,6 +10,8 @@ mod context;
 mod conv;
 mod conv_transpose;
 mod create;
+mod detection;
+mod einsum;
 mod elementwise;
 mod index;
 mod linear;
@@ -19,6 +21,7 @@ mod quant;
 mod recurrent;
 mod reduce;
 mod repeat;
+mod resize;
 mod simplify;
 mod slice;
 mod values;
@@ -152,6 +155,9 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
         Op::Softmax { axis } | Op::LogSoftmax { axis } | Op::Hardmax { axis } => {
             elementwise::softmax(ctx, *axis)?
         }
+        Op::Einsum(equation) => einsum::einsum(ctx, equation)?,
+        Op::NonMaxSuppression { .. } => detection::non_max_suppression(ctx)?,
+        Op::Resize(attrs) => resize::resize(ctx, attrs)?,
         Op::Recurrent { kind, attrs } => return recurrent::recurrent(ctx, *kind, attrs),
         Op::Identity => elementwise::identity(ctx),
         Op::Dropout => return elementwise::dropout(ctx),

@@ -3,15 +3,21 @@
 //! Names and semantics are those of the ONNX operator of the same name at opset 21, whatever version the model
 //! came in; inputs stand in the same order, absent optional ones are `None`.
 
+mod einsum;
 mod elementwise;
 mod recurrent;
 mod reduce;
+mod resize;
 mod signature;
 mod window;
 
+pub use einsum::{EinsumEquation, EinsumTerm};
 pub use elementwise::{BinaryOp, BitwiseOp, CompareOp, LogicOp, UnaryOp, VariadicOp};
 pub use recurrent::{Activation, Direction, RecurrentAttrs, RecurrentKind};
 pub use reduce::{ArgAttrs, ReduceKind};
+pub use resize::{
+    AspectPolicy, Coordinates, NearestRounding, ResizeAttrs, ResizeMode, fitted_lens, scaled_len,
+};
 pub use window::{ConvAttrs, ConvTransposeAttrs, Padding, PoolAttrs};
 
 use crate::Tensor;
@@ -132,6 +138,16 @@ pub enum Op {
         /// Attributes that all have.
         attrs: RecurrentAttrs,
     },
+    /// `x... -> y`: sums of products as the equation says. Axes of the same letter are equally long, or 1.
+    Einsum(EinsumEquation),
+    /// `boxes, scores[, max_boxes[, iou_threshold[, score_threshold]]] -> indices`: for each sample and class the boxes
+    /// of the highest scores that do not overlap more than the threshold, as rows of sample, class and box.
+    NonMaxSuppression {
+        /// Whether boxes are given by centre and extents (across first) instead of two corners (down first).
+        center_point_box: bool,
+    },
+    /// `x[, roi[, scales[, sizes]]] -> y`: an empty list is an absent one.
+    Resize(ResizeAttrs),
     /// `x -> y[, indices]`.
     MaxPool {
         /// The window.

@@ -28,6 +28,9 @@ impl Op {
             Op::InstanceNormalization { .. } => "InstanceNormalization",
             Op::GroupNormalization { .. } => "GroupNormalization",
             Op::Recurrent { kind, .. } => kind.name(),
+            Op::Resize(_) => "Resize",
+            Op::Einsum(_) => "Einsum",
+            Op::NonMaxSuppression { .. } => "NonMaxSuppression",
             Op::MaxPool { .. } => "MaxPool",
             Op::AveragePool { .. } => "AveragePool",
             Op::LpPool { .. } => "LpPool",
@@ -107,6 +110,9 @@ impl Op {
             | Op::Tile => (2, 2),
             Op::Recurrent { kind: RecurrentKind::Lstm { .. }, .. } => (3, 8),
             Op::Recurrent { .. } => (3, 6),
+            Op::Resize(_) => (1, 4),
+            Op::Einsum(_) => (1, usize::MAX),
+            Op::NonMaxSuppression { .. } => (2, 5),
             Op::Unary(_)
             | Op::Not
             | Op::BitwiseNot

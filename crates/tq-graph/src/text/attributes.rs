@@ -2,8 +2,8 @@
 
 use crate::Op;
 use crate::op::{
-    BinaryOp, BitwiseOp, ConvAttrs, Padding, PoolAttrs, RecurrentAttrs, RecurrentKind, ScatterReduction,
-    UnaryOp,
+    AspectPolicy, BinaryOp, BitwiseOp, ConvAttrs, Coordinates, Padding, PoolAttrs, RecurrentAttrs,
+    RecurrentKind, ResizeAttrs, ResizeMode, ScatterReduction, UnaryOp,
 };
 use std::fmt;
 use tq_qtypes::DType;
@@ -97,6 +97,28 @@ impl Attributes<'_, '_> {
         }
     }
 
+    fn resize(&mut self, a: &ResizeAttrs) -> fmt::Result {
+        match a.mode {
+            ResizeMode::Nearest(rounding) => {
+                self.put("mode", "nearest")?;
+                self.put("rounding", rounding.name())?;
+            }
+            ResizeMode::Linear => self.put("mode", "linear")?,
+            ResizeMode::Cubic { a } => {
+                self.put("mode", "cubic")?;
+                self.put("a", a)?;
+            }
+        }
+        self.put("coordinates", a.coordinates.name())?;
+        if let Coordinates::TfCropAndResize { extrapolation_value } = a.coordinates {
+            self.put("extrapolation_value", extrapolation_value)?;
+        }
+        self.flag("antialias", a.antialias)?;
+        self.flag("exclude_outside", a.exclude_outside)?;
+        a.axes.as_ref().map_or(Ok(()), |axes| self.list("axes", axes))?;
+        if a.policy == AspectPolicy::Stretch { Ok(()) } else { self.put("policy", a.policy.name()) }
+    }
+
     fn op(&mut self, op: &Op) -> fmt::Result {
         match op {
             Op::Conv(a) | Op::ConvInteger(a) | Op::QLinearConv(a) => self.conv(a),
@@ -137,6 +159,9 @@ impl Attributes<'_, '_> {
                 self.put("negative", negative)?;
                 self.put("positive", positive)
             }
+            Op::Einsum(equation) => self.put("equation", format_args!("{:?}", equation.to_string())),
+            Op::NonMaxSuppression { center_point_box } => self.flag("center_point_box", *center_point_box),
+            Op::Resize(attrs) => self.resize(attrs),
             Op::Recurrent { kind, attrs } => self.recurrent(*kind, attrs),
             Op::MaxPool { attrs, column_major } => {
                 self.pool(attrs)?;

@@ -4,6 +4,7 @@ mod file;
 mod node;
 mod norm;
 mod recurrent;
+mod resize;
 
 pub use file::export;
 

@@ -2,6 +2,7 @@
 
 use super::Writer;
 use super::recurrent::recurrent;
+use super::resize::resize;
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::{AttributeProto, NodeProto};
 use crate::types::{self, Lack};
@@ -160,6 +161,11 @@ impl Writer<'_> {
                 int("detect_negative", i64::from(*negative)),
                 int("detect_positive", i64::from(*positive)),
             ],
+            Op::Einsum(equation) => vec![text("equation", &equation.to_string())],
+            Op::NonMaxSuppression { center_point_box } => {
+                vec![int("center_point_box", i64::from(*center_point_box))]
+            }
+            Op::Resize(attrs) => resize(attrs, opset)?,
             Op::Recurrent { kind, attrs } => recurrent(*kind, attrs, opset)?,
             Op::MaxPool { attrs, column_major } => {
                 let mut list = pool(attrs);

@@ -8,6 +8,7 @@ mod operator;
 mod ranks;
 mod recurrent;
 mod reduce;
+mod resize;
 mod window;
 
 use crate::external::Folder;

@@ -10,7 +10,7 @@ use crate::proto::NodeProto;
 use crate::tensor::{self, Problem};
 use crate::versions;
 use std::collections::HashMap;
-use tq_graph::op::{Op, PadMode};
+use tq_graph::op::{EinsumEquation, Op, PadMode};
 use tq_graph::{Tensor, dim};
 use tq_qtypes::DType;
 
@@ -87,6 +87,11 @@ pub(super) fn convert<'a>(
                 groups: positive(&attributes, "num_groups")?,
             }
         }
+        "Einsum" => Op::Einsum(einsum(&attributes)?),
+        "NonMaxSuppression" => {
+            Op::NonMaxSuppression { center_point_box: attributes.flag("center_point_box", false)? }
+        }
+        "Resize" => Op::Resize(super::resize::resize(&attributes, opset)?),
         "LSTM" | "GRU" | "RNN" => super::recurrent::recurrent(&attributes, node, around)?,
         "MaxPool" => Op::MaxPool {
             attrs: window::pool(&attributes, true)?,
@@ -242,6 +247,13 @@ fn stash_type(attributes: &Attributes) -> Result<DType> {
     match dtype(code)? {
         d if d.is_float() => Ok(d),
         d => malformed(format!("stash_type is {code} ({d}), expected a float type")),
+    }
+}
+
+fn einsum(attributes: &Attributes) -> Result<EinsumEquation> {
+    match attributes.text("equation")? {
+        None => malformed("equation is missing".into()),
+        Some(text) => text.parse().or_else(|why| malformed(format!("equation {text:?}: {why}"))),
     }
 }
 

@@ -49,6 +49,7 @@ const KEEPS_RANK: &[&str] = &[
     "InstanceNormalization",
     "GroupNormalization",
     "MaxPool",
+    "Resize",
     "AveragePool",
     "GlobalAveragePool",
     "GlobalMaxPool",

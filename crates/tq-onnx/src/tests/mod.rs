@@ -2,6 +2,7 @@
 
 mod attributes;
 mod data;
+mod detectors;
 mod export;
 mod external;
 mod hostile;

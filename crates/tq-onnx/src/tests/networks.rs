@@ -4,7 +4,8 @@ use super::round_trip::{assert_round_trip, push};
 use super::*;
 use crate::{ExportOptions, MAX_OPSET, MIN_OPSET, export_bytes};
 use tq_graph::op::{
-    Activation, ConvTransposeAttrs, Direction, Op, Padding, PoolAttrs, RecurrentAttrs, RecurrentKind,
+    Activation, AspectPolicy, ConvTransposeAttrs, Coordinates, Direction, NearestRounding, Op, Padding,
+    PoolAttrs, RecurrentAttrs, RecurrentKind, ResizeAttrs, ResizeMode,
 };
 use tq_graph::{Dim, Tensor, ValueId, infer};
 use tq_qtypes::DType;
@@ -189,4 +190,92 @@ fn pools_and_norms() {
         g.outputs.push(y);
         check(g, lowest);
     }
+}
+
+#[test]
+fn resizing() {
+    let plain = ResizeAttrs {
+        mode: ResizeMode::Nearest(NearestRounding::Floor),
+        coordinates: Coordinates::Asymmetric,
+        antialias: false,
+        exclude_outside: false,
+        axes: None,
+        policy: AspectPolicy::Stretch,
+    };
+    let cubic = ResizeMode::Cubic { a: -0.5 };
+    let crop = Coordinates::TfCropAndResize { extrapolation_value: 7.5 };
+    let symmetric = Coordinates::HalfPixelSymmetric;
+    for (attrs, lowest) in [
+        (plain.clone(), MIN_OPSET),
+        (ResizeAttrs { mode: cubic, exclude_outside: true, ..plain.clone() }, MIN_OPSET),
+        (ResizeAttrs { mode: ResizeMode::Linear, coordinates: crop, ..plain.clone() }, MIN_OPSET),
+        (ResizeAttrs { mode: ResizeMode::Linear, antialias: true, ..plain.clone() }, 18),
+        (ResizeAttrs { policy: AspectPolicy::NotLarger, ..plain.clone() }, 18),
+        (ResizeAttrs { axes: Some(vec![0, 1, 2, -1]), ..plain.clone() }, 18),
+        (ResizeAttrs { coordinates: symmetric, ..plain }, 19),
+    ] {
+        for by_scale in [true, false] {
+            let (mut g, x) = start(&[4, 8, 9]);
+            let roi =
+                g.add_constant("roi", Tensor::vector(vec![0.0f32, 0.0, 0.25, 0.5, 1.0, 1.0, 0.75, 1.0]));
+            let mut inputs = vec![Some(x), Some(roi)];
+            if by_scale {
+                let scales = Tensor::vector(vec![1.0f32, 1.0, 2.5, 0.5]);
+                inputs.push(Some(g.add_constant("scales", scales)));
+            } else {
+                let sizes = Tensor::vector(vec![2i64, 4, 11, 5]);
+                inputs.extend([None, Some(g.add_constant("sizes", sizes))]);
+            }
+            let out = push(&mut g, "resize", Op::Resize(attrs.clone()), inputs, &["y"]);
+            g.outputs.extend(out);
+            check(g, lowest);
+        }
+    }
+}
+
+#[test]
+fn shapes_of_resized_batches_keep_their_symbols() {
+    let attrs = ResizeAttrs {
+        mode: ResizeMode::Linear,
+        coordinates: Coordinates::HalfPixel,
+        antialias: false,
+        exclude_outside: false,
+        axes: None,
+        policy: AspectPolicy::Stretch,
+    };
+    let mut g = Graph::new("g");
+    let [n, h, w] = ["N", "H", "W"].map(Dim::symbol);
+    let x = g.add_input("x", DType::F32, vec![n, Dim::from(3usize), h, w]);
+    let scales = g.add_constant("scales", Tensor::vector(vec![1.0f32, 1.0, 1.5, 0.25]));
+    let out = push(&mut g, "resize", Op::Resize(attrs), vec![Some(x), None, Some(scales)], &["y"]);
+    g.outputs.extend(&out);
+    infer::infer(&mut g).unwrap();
+    let shape = g.value(out[0]).shape.as_ref().unwrap();
+    let text: Vec<String> = shape.iter().map(Dim::to_string).collect();
+    assert_eq!(text, ["N", "3", "floor((3*H)/(2))", "floor((W)/(4))"]);
+}
+
+#[test]
+fn equations_and_boxes() {
+    let (mut g, x) = start(&[4, 8]);
+    let w = constant(&mut g, "w", &[8, 5]);
+    let equation = "bij, jk -> kbi".parse().unwrap();
+    let y = g.add_node("sum", Op::Einsum(equation), &[x, w], "y");
+    g.outputs.push(y);
+    check(g.clone(), MIN_OPSET);
+    infer::infer(&mut g).unwrap();
+    let text: Vec<String> = g.value(y).shape.as_ref().unwrap().iter().map(Dim::to_string).collect();
+    assert_eq!(text, ["5", "batch", "4"]);
+
+    let mut g = Graph::new("g");
+    let dims = |d: [usize; 3]| d.map(Dim::from).to_vec();
+    let boxes = g.add_input("boxes", DType::F32, dims([2, 9, 4]));
+    let scores = g.add_input("scores", DType::F32, dims([2, 3, 9]));
+    let most = g.add_constant("most", Tensor::scalar(5i64));
+    let least = g.add_constant("least", Tensor::vector(vec![0.25f32]));
+    let inputs = vec![Some(boxes), Some(scores), Some(most), None, Some(least)];
+    let op = Op::NonMaxSuppression { center_point_box: true };
+    let out = push(&mut g, "nms", op, inputs, &["selected"]);
+    g.outputs.extend(out);
+    check(g, MIN_OPSET);
 }
