@@ -2,9 +2,10 @@
 
 use super::operator::{self, Surroundings};
 use super::ranks::Ranks;
+use super::subgraphs::{SubGraphs, foreign};
 use crate::external::Folder;
 use crate::names::Names;
-use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::proto::{tensor_shape_proto, type_proto};
 use crate::tensor::{self, MAX_RANK, Problem};
 use crate::{MAX_OPSET, MIN_OPSET, OnnxError, UnsupportedItem, versions};
@@ -17,7 +18,7 @@ use tq_qtypes::DType;
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 
 /// More nodes than any model has.
-const MAX_NODES: usize = 1 << 20;
+pub(super) const MAX_NODES: usize = 1 << 20;
 
 /// Builds the graph of a model; gives the model's operator set too. Its nodes are in the file's order, nothing is inferred yet.
 pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), OnnxError> {
@@ -38,6 +39,7 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), 
         value_names: Names::default(),
         constants: HashMap::new(),
         unsupported: Vec::new(),
+        place: 0,
         malformed: None,
     };
     if !model.training_info.is_empty() {
@@ -50,7 +52,8 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), 
     builder.nodes()?;
     builder.outputs()?;
     if !builder.unsupported.is_empty() {
-        return Err(OnnxError::Unsupported(builder.unsupported));
+        builder.unsupported.sort_by_key(|(place, _)| *place);
+        return Err(OnnxError::Unsupported(builder.unsupported.into_iter().map(|(_, item)| item).collect()));
     }
     match builder.malformed {
         Some(error) => Err(error),
@@ -93,33 +96,35 @@ fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
 }
 
 /// Whether a domain is ONNX's own, which has two spellings.
-fn is_onnx(domain: &str) -> bool {
+pub(super) fn is_onnx(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
-fn has_subgraph(attribute: &AttributeProto) -> bool {
-    attribute.g.is_some() || !attribute.graphs.is_empty()
-}
+/// Domains and names of the model's own functions.
+pub(super) type Functions<'a> = HashSet<(&'a str, &'a str)>;
 
 struct Builder<'a> {
     opset: i64,
     proto: &'a GraphProto,
-    /// Domain and name of the model's own functions.
-    functions: HashSet<(&'a str, &'a str)>,
+    functions: Functions<'a>,
     folder: Folder,
     graph: Graph,
     values: HashMap<&'a str, ValueId>,
     value_names: Names,
     /// The data of constants, once more by name: operators look at some of them.
     constants: HashMap<&'a str, Tensor>,
-    unsupported: Vec<UnsupportedItem>,
+    /// What is not supported, and where it stands: 0 before the nodes, else one more than the place of the node.
+    unsupported: Vec<(usize, UnsupportedItem)>,
+    /// Where the builder is, counted in the same way.
+    place: usize,
     /// The first broken node; what is unsupported is told before it.
     malformed: Option<OnnxError>,
 }
 
 impl<'a> Builder<'a> {
     fn unsupported(&mut self, name: &str, op: &str, reason: &str) {
-        self.unsupported.push(UnsupportedItem { name: name.into(), op: op.into(), reason: reason.into() });
+        let item = UnsupportedItem { name: name.into(), op: op.into(), reason: reason.into() };
+        self.unsupported.push((self.place, item));
     }
 
     /// Makes a value known under its name.
@@ -185,19 +190,25 @@ impl<'a> Builder<'a> {
         let names = node_names(&self.proto.node);
         let proto = self.proto;
         // Constants first: a file may use them before it gives them.
-        for (node, name) in proto.node.iter().zip(&names) {
+        for (i, (node, name)) in proto.node.iter().zip(&names).enumerate() {
             if self.is_constant(node) {
+                self.place = i + 1;
                 self.constant(node, name)?;
             }
         }
         let mut ops = Vec::new();
         let ranks = Ranks::new(proto);
-        for (node, name) in proto.node.iter().zip(&names) {
+        let functions = self.functions.clone();
+        let mut inner = SubGraphs::new(self.opset, &functions);
+        for (i, (node, name)) in proto.node.iter().zip(&names).enumerate() {
+            self.place = i + 1;
             if self.is_constant(node) {
                 continue;
             }
-            if let Some((op, reason)) = self.foreign(node) {
-                self.unsupported.push(UnsupportedItem { name: name.clone(), op, reason });
+            if let Some((op, reason)) = foreign(node, &self.functions) {
+                self.unsupported(name, &op, &reason);
+                let items = inner.unsupported(node, name)?;
+                self.unsupported.extend(items.into_iter().map(|item| (i + 1, item)));
                 continue;
             }
             let around = Surroundings { opset: self.opset, constants: &self.constants, ranks: &ranks };
@@ -206,7 +217,6 @@ impl<'a> Builder<'a> {
                 Err(problem) => self.problem(node, name, problem),
             }
         }
-        self.unsupported_in_order(&names);
         if !self.unsupported.is_empty() || self.malformed.is_some() {
             return Ok(());
         }
@@ -250,27 +260,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Operator and reason of a node that is none of ONNX's plain operators.
-    fn foreign(&self, node: &NodeProto) -> Option<(String, String)> {
-        let op = if is_onnx(node.domain()) {
-            node.op_type().to_owned()
-        } else {
-            format!("{}::{}", node.domain(), node.op_type())
-        };
-        let reason = if self.functions.contains(&(node.domain(), node.op_type())) {
-            "is a function of the model"
-        } else if !is_onnx(node.domain()) {
-            ""
-        } else if node.attribute.iter().any(has_subgraph) {
-            "has a sub-graph"
-        } else {
-            return None;
-        };
-        Some((op, reason.to_owned()))
-    }
-
     fn is_constant(&self, node: &NodeProto) -> bool {
-        node.op_type() == "Constant" && self.foreign(node).is_none()
+        node.op_type() == "Constant" && foreign(node, &self.functions).is_none()
     }
 
     fn problem(&mut self, node: &NodeProto, name: &str, problem: Problem) {
@@ -296,17 +287,6 @@ impl<'a> Builder<'a> {
             Err(problem) => self.problem(node, name, problem),
         }
         Ok(())
-    }
-
-    /// Brings what was found in two passes over the nodes into the order of the nodes.
-    fn unsupported_in_order(&mut self, names: &[String]) {
-        let order: HashMap<&str, usize> =
-            names.iter().enumerate().map(|(i, n)| (n.as_str(), i + 1)).collect();
-        let is_node = |item: &UnsupportedItem| !matches!(item.op.as_str(), "initializer" | "input" | "model");
-        self.unsupported.sort_by_key(|item| match is_node(item) {
-            true => order.get(item.name.as_str()).copied().unwrap_or(0),
-            false => 0,
-        });
     }
 
     fn node_outputs(&mut self, node: &'a NodeProto, op: &Op) -> Result<Vec<Option<ValueId>>, OnnxError> {
@@ -341,6 +321,7 @@ impl<'a> Builder<'a> {
     }
 
     fn outputs(&mut self) -> Result<(), OnnxError> {
+        self.place = usize::MAX;
         for info in &self.proto.output {
             if let Err(Problem::Unsupported(reason)) = element_type(info) {
                 self.unsupported(info.name(), "output", &reason);
@@ -369,7 +350,7 @@ fn node_error(node: &NodeProto, name: &str, message: String) -> OnnxError {
 }
 
 /// Unique names for all nodes: the file's own where it is there and first of its kind, else one with a number.
-fn node_names(nodes: &[NodeProto]) -> Vec<String> {
+pub(super) fn node_names(nodes: &[NodeProto]) -> Vec<String> {
     let mut names = Names::default();
     let mut out: Vec<Option<String>> = nodes
         .iter()

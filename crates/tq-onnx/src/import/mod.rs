@@ -9,6 +9,7 @@ mod ranks;
 mod recurrent;
 mod reduce;
 mod resize;
+mod subgraphs;
 mod window;
 
 use crate::external::Folder;

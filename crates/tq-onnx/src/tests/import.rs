@@ -109,6 +109,66 @@ fn everything_unsupported_is_listed_at_once_in_the_order_of_the_nodes() {
     );
 }
 
+/// An attribute that holds a graph of these nodes.
+fn subgraph(name: &str, nodes: Vec<NodeProto>) -> AttributeProto {
+    let graph = GraphProto { node: nodes, ..GraphProto::default() };
+    AttributeProto { g: Some(Box::new(graph)), ..attribute(name, AttributeType::Graph) }
+}
+
+#[test]
+fn one_error_names_control_flow_and_what_is_inside_it() {
+    let gelu = NodeProto { domain: Some("com.microsoft".into()), ..node("Gelu", &["b"], &["d"], vec![]) };
+    let body = subgraph("body", vec![named("det", node("Det", &["a"], &["b"], vec![])), named("gelu", gelu)]);
+    let inner = named("loop", node("Loop", &[], &["c"], vec![body]));
+    // Dropout and Constant are there; that one reads values from outside is no lack.
+    let then_branch = subgraph(
+        "then_branch",
+        vec![
+            named("drop", node("Dropout", &["x", "", "on"], &["a"], vec![])),
+            node("Constant", &[], &["k"], vec![int("value_int", 1)]),
+            inner,
+            node("HardSwish", &["c"], &["e"], vec![]),
+        ],
+    );
+    let else_branch = subgraph("else_branch", vec![node("Scan", &["a"], &["b"], vec![])]);
+    let m = model(
+        13,
+        vec![
+            relu("x", "a"),
+            named("if", node("If", &["a"], &["c"], vec![then_branch, else_branch])),
+            named("det", node("Det", &["c"], &["y"], vec![])),
+        ],
+    );
+    assert_eq!(
+        error(&m),
+        "unsupported: If (has a sub-graph: if); Loop (has a sub-graph: if/then_branch/loop); \
+         Det (if/then_branch/loop/body/det, det); com.microsoft::Gelu (if/then_branch/loop/body/gelu); \
+         HardSwish (needs opset 14: if/then_branch/HardSwish_3); Scan (if/else_branch/Scan_0)"
+    );
+}
+
+#[test]
+fn nested_control_flow_is_bounded() {
+    let nested = |depth: usize| {
+        let mut node = named("leaf", node("Det", &["x"], &["y"], vec![]));
+        for i in 0..depth {
+            node =
+                named(&format!("if{i}"), self::node("If", &["x"], &["y"], vec![subgraph("g", vec![node])]));
+        }
+        model(13, vec![node])
+    };
+    let Err(OnnxError::Unsupported(items)) = read(&nested(28)) else { panic!("28 levels are too deep") };
+    assert_eq!(items.len(), 29);
+    assert!(items.iter().all(|i| i.name.len() < 300), "the way to a sub-graph is cut off");
+    assert!(error(&nested(40)).contains("nest deeper"), "{}", error(&nested(40)));
+    // A long name is not written out for every node below it.
+    let leaves = (0..2_000).map(|_| node("Det", &["x"], &["y"], vec![])).collect();
+    let outer = named(&"n".repeat(1 << 20), node("If", &["x"], &["y"], vec![subgraph("g", leaves)]));
+    let Err(OnnxError::Unsupported(items)) = read(&model(13, vec![outer])) else { panic!("it is supported") };
+    assert_eq!(items.len(), 2_001);
+    assert!(items[1..].iter().map(|i| i.name.len()).sum::<usize>() < 1 << 20);
+}
+
 #[test]
 fn types_that_are_no_tensors_are_unsupported() {
     let mut m = model(13, vec![relu("x", "y")]);
