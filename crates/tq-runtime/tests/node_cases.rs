@@ -12,8 +12,17 @@ use tq_graph::{Graph, Op, Tensor, ValueId};
 use tq_qtypes::DType;
 use tq_runtime::{Execution, JudgeReport, judge};
 
+/// The archives, older one first.
+const ARCHIVES: [&[u8]; 2] = [
+    include_bytes!("../../tq-eval/tests/data/onnx_node_cases.zip"),
+    include_bytes!("../../tq-eval/tests/data/onnx_newer_cases.zip"),
+];
+
 fn cases() -> Vec<(String, Graph, Vec<Tensor>)> {
-    let archive: &[u8] = include_bytes!("../../tq-eval/tests/data/onnx_node_cases.zip");
+    ARCHIVES.into_iter().flat_map(cases_of).collect()
+}
+
+fn cases_of(archive: &[u8]) -> Vec<(String, Graph, Vec<Tensor>)> {
     let mut archive = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
     let mut files: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
     let mut same = String::new();
@@ -70,7 +79,7 @@ fn as_they_are_they_run_like_the_reference() {
             }
         }
     }
-    assert!(n > 600, "{n} runs");
+    assert!(n > 2500, "{n} runs");
 }
 
 /// The case with its float inputs and outputs as codes; weights and everything that is not float become constants.

@@ -57,6 +57,15 @@ pub(crate) fn read(archive: &[u8]) -> BTreeMap<String, Case> {
         .collect()
 }
 
+/// A text file of an archive.
+#[allow(dead_code, reason = "not every test crate reads one")]
+pub(crate) fn text(archive: &[u8], name: &str) -> String {
+    let mut archive = zip::ZipArchive::new(Cursor::new(archive)).unwrap();
+    let mut text = String::new();
+    archive.by_name(name).unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
 /// What f32 results may be off by, in parts of the expected element and of the largest element beside it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tolerance {
