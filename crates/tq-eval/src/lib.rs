@@ -15,6 +15,7 @@ mod error;
 mod evaluator;
 mod number;
 mod ops;
+mod parallel;
 mod shape;
 mod window;
 

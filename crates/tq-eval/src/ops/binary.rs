@@ -3,8 +3,8 @@
 use super::{CHUNK, Context, pow, same_dtype};
 use crate::OpError;
 use crate::number::{Number, with_number};
+use crate::parallel;
 use crate::shape::{broadcast, broadcast_strides, broadcasts_to, coalesce};
-use rayon::prelude::*;
 use tq_graph::op::BinaryOp;
 use tq_graph::{Element, Tensor};
 
@@ -101,7 +101,7 @@ pub(super) fn zip<A: Element, B: Element, T: Element>(
             }
         }
     };
-    let fill = |(index, out): (usize, &mut [T])| {
+    let fill = |index: usize, out: &mut [T]| {
         let (mut rest, mut at_a, mut at_b) = (index, 0, 0);
         for (len, [sa, sb]) in axes.iter().rev() {
             at_a += rest % len * sa;
@@ -110,15 +110,11 @@ pub(super) fn zip<A: Element, B: Element, T: Element>(
         }
         line(out, at_a, at_b);
     };
-    if out.len() <= CHUNK {
-        out.chunks_mut(row).enumerate().for_each(fill);
-    } else if axes.is_empty() {
+    if axes.is_empty() {
         // One long row: cut it.
-        let parts = out.par_chunks_mut(CHUNK).enumerate();
-        parts.for_each(|(i, out)| line(out, i * CHUNK * step_a, i * CHUNK * step_b));
+        parallel::chunks(&mut out, CHUNK, 1, &|i, out| line(out, i * CHUNK * step_a, i * CHUNK * step_b));
     } else {
-        let rows = (CHUNK / row).max(1);
-        out.par_chunks_mut(row).with_min_len(rows).enumerate().for_each(fill);
+        parallel::chunks(&mut out, row, CHUNK / row, &fill);
     }
     Ok(Tensor::new(&dims, out)?)
 }

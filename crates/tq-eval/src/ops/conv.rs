@@ -4,6 +4,7 @@ use super::matmul::{Product, strided};
 use super::{Context, Inputs, same_dtype};
 use crate::OpError;
 use crate::number::{Real, with_real};
+use crate::parallel;
 use crate::window::Window;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
@@ -81,7 +82,7 @@ impl ConvShape {
         let filters = self.groups * self.filters;
         let input = self.channels * self.window.input_len();
         let rows_a_task = ((1 << 16) / (plane * taps).max(1)).max(1);
-        out.par_chunks_mut(plane).with_min_len(rows_a_task).enumerate().for_each(|(i, out)| {
+        parallel::chunks(out, plane, rows_a_task, &|i, out| {
             let (n, m) = (i / filters, i % filters);
             let x = &x[(n * self.groups + m / self.filters) * input..][..input];
             direct_plane(&self.window, x, &w[m * taps..][..taps], out);

@@ -2,8 +2,8 @@
 
 use super::Context;
 use crate::OpError;
+use crate::parallel;
 use crate::shape::numel;
-use rayon::prelude::*;
 use tq_graph::{Element, Tensor};
 
 /// Elements of the blocks that one task takes, at least.
@@ -25,12 +25,11 @@ pub(super) fn lanes<T: Element, U: Element>(
     }
     let inner = numel(&dims[axis + 1..]);
     let (from, to) = (x.dims()[axis] * inner, dims[axis] * inner);
-    let blocks = out.par_chunks_mut(to).with_min_len((TASK / from).max(1)).zip(data.par_chunks(from));
-    if inner == 1 {
-        blocks.for_each(|(out, x)| f(x, out));
-        return Ok(out);
-    }
-    blocks.for_each(|(out, x)| {
+    parallel::chunks(&mut out, to, TASK / from, &|i, out| {
+        let x = &data[i * from..][..from];
+        if inner == 1 {
+            return f(x, out);
+        }
         let mut made = vec![U::default(); to / inner];
         for lane in 0..inner {
             let line: Vec<T> = x.iter().skip(lane).step_by(inner).copied().collect();

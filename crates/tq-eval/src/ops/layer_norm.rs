@@ -5,8 +5,7 @@
 use super::{Context, Inputs, cast::float_to, compute_dtype, movement::transpose};
 use crate::number::{Real, sum_f64, sum_f64_of, with_real};
 use crate::shape::{axis_index, axis_indices, broadcast_strides, broadcasts_to, numel};
-use crate::{OpError, Precision};
-use rayon::prelude::*;
+use crate::{OpError, Precision, parallel};
 use tq_graph::Tensor;
 use tq_qtypes::DType;
 
@@ -33,8 +32,9 @@ fn standardise<T: Real>(
 ) -> Result<Tensor, OpError> {
     let mut out = ctx.zeros::<T>(x.dims())?;
     if !out.is_empty() {
-        let runs = out.par_chunks_mut(len).with_min_len(((1 << 12) / len).max(1)).enumerate();
-        runs.zip(x.as_slice::<T>()?.par_chunks(len)).for_each(|((i, out), x)| {
+        let x = x.as_slice::<T>()?;
+        parallel::chunks(&mut out, len, (1 << 12) / len, &|i, out| {
+            let x = &x[i * len..][..len];
             let (mean, variance) = moments(x);
             let factor = factor(variance);
             out.iter_mut().zip(x).for_each(|(o, v)| *o = T::of_f64((v.to_f64() - mean) * factor));

@@ -3,8 +3,8 @@
 use super::{CHUNK, Context, Inputs, binary::zip, cast::float_to, map, same_dtype};
 use crate::OpError;
 use crate::number::{Number, Real, with_integer, with_number, with_real, with_storage};
+use crate::parallel;
 use crate::shape::{broadcast, broadcast_strides, coalesce};
-use rayon::prelude::*;
 use tq_graph::op::{BitwiseOp, CompareOp, LogicOp};
 use tq_graph::{Element, Tensor};
 use tq_qtypes::DType;
@@ -123,7 +123,7 @@ fn choose_as<T: Element>(
         let steps = [condition, a, b].map(|t| broadcast_strides(t.dims(), &dims));
         let mut axes = coalesce(&dims, [&steps[0], &steps[1], &steps[2]]);
         let (row, [step_c, step_x, step_y]) = axes.pop().unwrap_or((1, [0; 3]));
-        let fill = |(index, out): (usize, &mut [T])| {
+        parallel::chunks(&mut out, row, CHUNK / row, &|index, out| {
             let (mut rest, mut at) = (index, [0; 3]);
             for (len, steps) in axes.iter().rev() {
                 at.iter_mut().zip(steps).for_each(|(at, step)| *at += rest % len * step);
@@ -132,12 +132,7 @@ fn choose_as<T: Element>(
             for (i, o) in out.iter_mut().enumerate() {
                 *o = if c[at[0] + i * step_c] { x[at[1] + i * step_x] } else { y[at[2] + i * step_y] };
             }
-        };
-        if out.len() <= CHUNK {
-            out.chunks_mut(row).enumerate().for_each(fill);
-        } else {
-            out.par_chunks_mut(row).with_min_len((CHUNK / row).max(1)).enumerate().for_each(fill);
-        }
+        });
     }
     Ok(Tensor::with_dtype(a.dtype(), &dims, out)?)
 }

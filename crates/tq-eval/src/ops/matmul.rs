@@ -3,6 +3,7 @@
 use super::{Context, Inputs, same_dtype};
 use crate::OpError;
 use crate::number::{Number, Real, with_number};
+use crate::parallel;
 use crate::shape::{broadcast, broadcast_strides, broadcasts_to, numel};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 use rayon::prelude::*;
@@ -254,12 +255,13 @@ impl Batches {
             accumulate_parallel(matrix(a, rows, k)?, matrix(b, k, n)?, matrix_mut(&mut out, rows, n)?);
             return Ok(out);
         }
-        let tasks: Vec<_> = out.chunks_mut(m * n).zip(self.pairs()).collect();
-        tasks.into_par_iter().try_for_each(|(out, (i, j))| {
+        let pairs: Vec<_> = self.pairs().collect();
+        parallel::try_chunks(&mut out, m * n, 1, &|at, out| {
+            let (i, j) = pairs[at];
             let lhs = matrix(&a[i * m * k..][..m * k], m, k)?;
             let rhs = matrix(&b[j * k * n..][..k * n], k, n)?;
             accumulate_parallel(lhs, rhs, matrix_mut(out, m, n)?);
-            Ok::<(), OpError>(())
+            Ok(())
         })?;
         Ok(out)
     }

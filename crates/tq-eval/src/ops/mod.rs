@@ -31,9 +31,8 @@ mod unary;
 mod variadic;
 
 use crate::number::{f64_to_bf16, f64_to_f16};
-use crate::{OpError, Precision};
+use crate::{OpError, Precision, parallel};
 use half::{bf16, f16};
-use rayon::prelude::*;
 use tq_graph::op::ScatterReduction;
 use tq_graph::tensor::checked_numel;
 use tq_graph::{Element, Op, Tensor};
@@ -358,16 +357,11 @@ pub(crate) fn map<T: Element, U: Element>(
     f: impl Fn(T) -> U + Sync,
 ) -> Result<Tensor, OpError> {
     let mut out = ctx.zeros::<U>(dims)?;
-    let fill = |(x, out): (&[T], &mut [U])| {
-        for (o, v) in out.iter_mut().zip(x) {
+    parallel::chunks(&mut out, CHUNK, 1, &|i, out| {
+        for (o, v) in out.iter_mut().zip(&x[i * CHUNK..]) {
             *o = f(*v);
         }
-    };
-    if out.len() <= CHUNK {
-        fill((x, &mut out));
-    } else {
-        x.par_chunks(CHUNK).zip(out.par_chunks_mut(CHUNK)).for_each(fill);
-    }
+    });
     Ok(Tensor::new(dims, out)?)
 }
 

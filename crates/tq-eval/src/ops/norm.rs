@@ -3,8 +3,8 @@
 use super::{Context, Inputs, cast::float_to, compute_dtype};
 use crate::OpError;
 use crate::number::{Number, Real, with_real};
+use crate::parallel;
 use crate::shape::numel;
-use rayon::prelude::*;
 use tq_graph::Tensor;
 
 /// `(x - mean) * (scale / sqrt(var + epsilon)) + bias`, channel by channel of axis 1.
@@ -39,11 +39,12 @@ fn normalize<T: Real>(ctx: &Context, inputs: &[Tensor], epsilon: f32) -> Result<
     let inner = numel(x.dims().get(2..).unwrap_or_default());
     let mut out = ctx.zeros::<T>(x.dims())?;
     if !out.is_empty() {
-        let planes = out.par_chunks_mut(inner).with_min_len(((1 << 14) / inner).max(1)).enumerate();
-        planes.zip(x.as_slice::<T>()?.par_chunks(inner)).for_each(|((i, out), x)| {
+        let x = x.as_slice::<T>()?;
+        parallel::chunks(&mut out, inner, (1 << 14) / inner, &|i, out| {
             let c = i % channels;
             let factor = scale[c] / (var[c] + epsilon).sqrt();
-            out.iter_mut().zip(x).for_each(|(o, v)| *o = (*v - mean[c]) * factor + bias[c]);
+            let plane = out.iter_mut().zip(&x[i * inner..]);
+            plane.for_each(|(o, v)| *o = (*v - mean[c]) * factor + bias[c]);
         });
     }
     Ok(Tensor::new(x.dims(), out)?)
@@ -69,7 +70,7 @@ pub(crate) fn lrn(
         let mut out = ctx.zeros::<T>(x.dims())?;
         let data = x.as_slice::<T>()?;
         if !out.is_empty() {
-            out.par_chunks_mut(inner).with_min_len(((1 << 12) / inner).max(1)).enumerate().for_each(|(i, out)| {
+            parallel::chunks(&mut out, inner, (1 << 12) / inner, &|i, out| {
                 let (sample, c) = (i / channels, i % channels);
                 let first = c.saturating_sub((size - 1) / 2);
                 let last = c.saturating_add(size / 2).min(channels - 1);

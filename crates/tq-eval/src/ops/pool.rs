@@ -3,9 +3,9 @@
 use super::Context;
 use crate::OpError;
 use crate::number::{Number, Real, with_number, with_real};
+use crate::parallel;
 use crate::shape::numel;
 use crate::window::Window;
-use rayon::prelude::*;
 use tq_graph::op::PoolAttrs;
 use tq_graph::{Element, Tensor};
 
@@ -31,9 +31,7 @@ fn for_planes<T: Sync, U: Send>(
         return;
     }
     let (input, output) = (window.input_len(), window.output_len());
-    out.par_chunks_mut(output).with_min_len(((1 << 12) / output).max(1)).enumerate().for_each(|(i, out)| {
-        f(i, &x[i * input..][..input], out);
-    });
+    parallel::chunks(out, output, (1 << 12) / output, &|i, out| f(i, &x[i * input..][..input], out));
 }
 
 /// Largest element of every window; padding never wins, NaN does. The second output holds flat indices into the
@@ -204,8 +202,8 @@ fn global<T: Real>(ctx: &Context, x: &Tensor, f: impl Fn(&[T]) -> T + Sync) -> R
     let plane = numel(spatial);
     let mut out = ctx.zeros::<T>(&dims)?;
     let data = x.as_slice::<T>()?;
-    out.par_iter_mut().with_min_len(((1 << 12) / plane.max(1)).max(1)).enumerate().for_each(|(i, o)| {
-        *o = f(&data[i * plane..][..plane]);
+    parallel::chunks(&mut out, 1, (1 << 12) / plane.max(1), &|i, out| {
+        out.fill(f(&data[i * plane..][..plane]));
     });
     Ok(Tensor::new(&dims, out)?)
 }

@@ -4,8 +4,7 @@ use super::cast::float_to;
 use super::{CHUNK, Context, Inputs, tensor_of_f64};
 use crate::number::{Number, with_real};
 use crate::shape::{axis_index, numel};
-use crate::{OpError, Precision};
-use rayon::prelude::*;
+use crate::{OpError, Precision, parallel};
 use tq_graph::{Element, Tensor};
 use tq_qtypes::affine::{self, ParamIndex};
 use tq_qtypes::{DType, Granularity, Rounding, float8};
@@ -67,9 +66,9 @@ impl Layout {
         f: impl Fn(X, usize) -> Y + Sync,
     ) -> Result<Tensor, OpError> {
         let mut out = ctx.zeros::<Y>(dims)?;
-        let tasks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
-        tasks.for_each(|(task, (out, x))| {
+        parallel::chunks(&mut out, CHUNK, 1, &|task, out| {
             let start = task * CHUNK;
+            let x = &x[start..][..out.len()];
             match self {
                 Layout::Tensor => out.iter_mut().zip(x).for_each(|(o, v)| *o = f(*v, 0)),
                 Layout::Axis { inner, len } => {

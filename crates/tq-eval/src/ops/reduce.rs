@@ -4,8 +4,8 @@ use super::unary::{lower, raise};
 use super::{Context, Inputs, integers, movement::transpose};
 use crate::OpError;
 use crate::number::{Number, sum_f64, sum_f64_of, with_number, with_real};
+use crate::parallel;
 use crate::shape::{axis_indices, numel};
-use rayon::prelude::*;
 use tq_graph::op::ReduceKind;
 use tq_graph::{Element, Tensor};
 use tq_qtypes::DType;
@@ -110,10 +110,11 @@ fn runs<T: Element>(
     let mut out = ctx.zeros::<T>(dims)?;
     match (1usize << 12).checked_div(inner) {
         Some(runs_a_task) => {
-            let tasks = out.par_iter_mut().with_min_len(runs_a_task.max(1));
-            tasks.zip(x.par_chunks(inner)).try_for_each(|(o, run)| {
-                *o = f(run)?;
-                Ok::<(), OpError>(())
+            parallel::try_chunks(&mut out, 1, runs_a_task, &|i, out| {
+                for o in out {
+                    *o = f(&x[i * inner..][..inner])?;
+                }
+                Ok(())
             })?;
         }
         None if out.is_empty() => {}

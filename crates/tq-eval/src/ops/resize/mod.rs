@@ -9,9 +9,9 @@ mod axis;
 use super::{Context, Inputs, integers};
 use crate::OpError;
 use crate::number::{Number, with_number, with_storage};
+use crate::parallel;
 use crate::shape::{axis_indices, numel};
 use axis::{Axis, Taps};
-use rayon::prelude::*;
 use tq_graph::op::{Coordinates, ResizeAttrs, ResizeMode, fitted_lens, scaled_len};
 use tq_graph::{Element, Tensor};
 
@@ -148,8 +148,9 @@ fn along<T: Element, P: Sync>(
         let mut out = ctx.zeros::<T>(&now)?;
         let plan = plan(axis);
         let (block, source) = (axis.output * inner, axis.input * inner);
-        let blocks = out.par_chunks_mut(block).with_min_len(((1 << 12) / block).max(1));
-        blocks.zip(data.par_chunks(source)).for_each(|(out, x)| line(x, inner, &plan, out));
+        parallel::chunks(&mut out, block, (1 << 12) / block, &|i, out| {
+            line(&data[i * source..][..source], inner, &plan, out);
+        });
         data = out;
     }
     Ok(data)
