@@ -48,6 +48,13 @@ impl AlignedBuffer {
         bytemuck::cast_slice_mut(&mut bytemuck::cast_slice_mut::<Line, u8>(&mut self.lines)[..whole])
     }
 
+    /// Makes this a buffer of `bytes` zeros, in the memory it has where that is enough.
+    pub fn reset(&mut self, bytes: usize) {
+        self.lines.clear();
+        self.lines.resize(bytes.div_ceil(64), Line::zeroed());
+        self.bytes = bytes;
+    }
+
     /// Makes the buffer at least `bytes` long. Contents are unspecified.
     fn grow(&mut self, bytes: usize) {
         if self.bytes < bytes {

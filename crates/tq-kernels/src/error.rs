@@ -109,7 +109,7 @@ pub enum KernelError {
     /// A pooling window that holds no element of the input.
     #[error("window {position} along the {axis} holds no input element")]
     EmptyWindow {
-        /// `height` or `width`.
+        /// `height`, `width`, or `list` for windows that are lists of places.
         axis: &'static str,
         /// Index of the output position.
         position: usize,

@@ -36,6 +36,7 @@ pub mod conformance;
 pub mod convert;
 pub mod depthwise;
 pub mod error;
+pub mod gathered;
 pub mod gemm;
 pub mod isa;
 pub mod layout;
@@ -51,6 +52,7 @@ pub use binary::{BinaryDriver, BinaryOp, BinaryParams, Broadcast, QBinary};
 pub use convert::{ConvertDriver, QConvert};
 pub use depthwise::{DepthwiseDriver, DepthwiseRhs, PackedDepthwise, QDepthwise};
 pub use error::KernelError;
+pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
     Epilogue, GemmOut, Lhs, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsMatrix, TiledGemm,
 };

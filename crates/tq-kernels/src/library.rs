@@ -142,7 +142,10 @@ impl Kernels {
     pub fn choice(&self, kind: OperatorKind) -> Option<KernelChoice> {
         let library = self.library();
         let (own, kernel) = match kind {
-            OperatorKind::Linear | OperatorKind::Conv => (library.gemm().is_some(), self.gemm().name()),
+            OperatorKind::Linear
+            | OperatorKind::Conv
+            | OperatorKind::ConvTranspose
+            | OperatorKind::MatMul => (library.gemm().is_some(), self.gemm().name()),
             OperatorKind::DepthwiseConv => (library.depthwise().is_some(), self.depthwise().name()),
             OperatorKind::Add | OperatorKind::Sub | OperatorKind::Mul => {
                 (library.binary().is_some(), self.binary().name())

@@ -3,7 +3,7 @@
 use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{AffineU8, Requantize, RowKernel};
-use crate::{Result, Window2d};
+use crate::{GatheredAverage, GatheredWindows, KernelError, Result, Window2d};
 use std::fmt::Debug;
 use tq_qtypes::requantize::requantize_wide;
 
@@ -60,6 +60,30 @@ pub trait QPool: Send + Sync + Debug {
     /// # Errors
     /// As [`QPool::max`]; bad scales, zero points or clamp range.
     fn average(&self, window: &Window2d, params: &AverageParams, input: &[u8], out: &mut [u8]) -> Result<()>;
+
+    /// [`QPool::max`] over windows that are lists of places.
+    ///
+    /// # Errors
+    /// Lengths that disagree, places outside an image, a clamp range that is none, windows that hold no place.
+    fn gathered_max(
+        &self,
+        windows: &GatheredWindows,
+        params: &MaxParams,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<()>;
+
+    /// [`QPool::average`] over windows that are lists of places, each with a divisor of its own.
+    ///
+    /// # Errors
+    /// As [`QPool::gathered_max`]; bad scales or zero points, divisors that are zero.
+    fn gathered_average(
+        &self,
+        windows: &GatheredWindows,
+        params: &GatheredAverage,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<()>;
 }
 
 /// [`QPool`] over the inner loops of `R`.
@@ -91,18 +115,46 @@ fn place(window: &Window2d, position: usize) -> (usize, usize, usize) {
     (y, x, position / (window.out_w * window.out_h) * window.in_h)
 }
 
-/// Calls `f` with the codes of each tap in the image, all channels.
-fn for_each_tap<'a>(
-    window: &Window2d,
-    (y, x, image): (usize, usize, usize),
+/// The codes under a window, all channels of each element in the image.
+pub(crate) trait Taps {
+    fn for_each<'s>(&'s self, f: impl FnMut(&'s [u8]));
+}
+
+/// Those of one position of a [`Window2d`].
+struct WindowTaps<'a> {
+    window: &'a Window2d,
+    place: (usize, usize, usize),
     input: &'a [u8],
-    mut f: impl FnMut(&'a [u8]),
-) {
-    for ky in window.rows(y) {
-        let row = (image + window.in_row(y, ky)) * window.in_w;
-        for kx in window.columns(x) {
-            f(&input[(row + window.in_column(x, kx)) * window.channels..][..window.channels]);
+}
+
+impl Taps for WindowTaps<'_> {
+    fn for_each<'s>(&'s self, mut f: impl FnMut(&'s [u8])) {
+        let (window, (y, x, image)) = (self.window, self.place);
+        for ky in window.rows(y) {
+            let row = (image + window.in_row(y, ky)) * window.in_w;
+            for kx in window.columns(x) {
+                f(&self.input[(row + window.in_column(x, kx)) * window.channels..][..window.channels]);
+            }
         }
+    }
+}
+
+/// What becomes of the sums of a window.
+#[derive(Clone, Copy)]
+pub(crate) struct Averaging {
+    pub(crate) input: AffineU8,
+    pub(crate) out: AffineU8,
+    pub(crate) clamp: (i32, i32),
+}
+
+impl Averaging {
+    pub(crate) fn check(&self) -> Result<()> {
+        check_clamp(self.clamp)?;
+        for (what, side) in [("pool input", self.input), ("pool output", self.out)] {
+            check_scale(what, side.scale)?;
+            check_zero_point(what, side.zero_point, 0, 255)?;
+        }
+        Ok(())
     }
 }
 
@@ -114,29 +166,71 @@ impl<R: RowKernel> QPool for PoolDriver<R> {
     fn max(&self, window: &Window2d, params: &MaxParams, input: &[u8], out: &mut [u8]) -> Result<()> {
         check_clamp(params.clamp)?;
         let Some(cost) = check(window, input, out)? else { return Ok(()) };
-        let (min, max) = (params.clamp.0 as u8, params.clamp.1 as u8);
         for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
             for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
-                out.fill(min);
-                for_each_tap(window, place(window, first + i), input, |tap| self.0.max_row(out, tap));
-                if max < 255 {
-                    out.iter_mut().for_each(|code| *code = (*code).min(max));
-                }
+                self.max_of(&WindowTaps { window, place: place(window, first + i), input }, params, out);
             }
         });
         Ok(())
     }
 
     fn average(&self, window: &Window2d, params: &AverageParams, input: &[u8], out: &mut [u8]) -> Result<()> {
-        check_clamp(params.clamp)?;
-        for (what, side) in [("pool input", params.input), ("pool output", params.out)] {
-            check_scale(what, side.scale)?;
-            check_zero_point(what, side.zero_point, 0, 255)?;
-        }
+        let averaging = Averaging { input: params.input, out: params.out, clamp: params.clamp };
+        averaging.check()?;
         let Some(cost) = check(window, input, out)? else { return Ok(()) };
         for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
             for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
-                self.average_position(window, params, place(window, first + i), input, out);
+                let place = place(window, first + i);
+                let (y, x, _) = place;
+                let inside = window.rows(y).len() * window.columns(x).len();
+                let count = if params.count_include_pad {
+                    let (rows, columns) = window.padded_taps(y, x);
+                    rows * columns
+                } else {
+                    inside
+                };
+                self.average_of(&WindowTaps { window, place, input }, (inside, count), averaging, out);
+            }
+        });
+        Ok(())
+    }
+
+    fn gathered_max(
+        &self,
+        windows: &GatheredWindows,
+        params: &MaxParams,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        check_clamp(params.clamp)?;
+        let Some(cost) = windows.check(input, out)? else { return Ok(()) };
+        for_each_run(out, windows.channels, 1, task_count(cost, GRAIN), |first, out| {
+            for (i, out) in out.chunks_exact_mut(windows.channels).enumerate() {
+                self.max_of(&windows.taps_at(first + i, input), params, out);
+            }
+        });
+        Ok(())
+    }
+
+    fn gathered_average(
+        &self,
+        windows: &GatheredWindows,
+        params: &GatheredAverage,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let averaging = Averaging { input: params.input, out: params.out, clamp: params.clamp };
+        averaging.check()?;
+        check_len("pool divisors", windows.rows, params.divisors.len())?;
+        if params.divisors.contains(&0) {
+            return Err(KernelError::Zero { what: "pool divisor" });
+        }
+        let Some(cost) = windows.check(input, out)? else { return Ok(()) };
+        for_each_run(out, windows.channels, 1, task_count(cost, GRAIN), |first, out| {
+            for (i, out) in out.chunks_exact_mut(windows.channels).enumerate() {
+                let taps = windows.taps_at(first + i, input);
+                let count = params.divisors[(first + i) % windows.rows];
+                self.average_of(&taps, (taps.inside(), count), averaging, out);
             }
         });
         Ok(())
@@ -144,32 +238,35 @@ impl<R: RowKernel> QPool for PoolDriver<R> {
 }
 
 impl<R: RowKernel> PoolDriver<R> {
-    fn average_position(
+    fn max_of(&self, taps: &impl Taps, params: &MaxParams, out: &mut [u8]) {
+        let (min, max) = (params.clamp.0 as u8, params.clamp.1 as u8);
+        out.fill(min);
+        taps.for_each(|tap| self.0.max_row(out, tap));
+        if max < 255 {
+            out.iter_mut().for_each(|code| *code = (*code).min(max));
+        }
+    }
+
+    /// The average of `inside` codes, with `count` for divisor.
+    fn average_of(
         &self,
-        window: &Window2d,
-        params: &AverageParams,
-        place: (usize, usize, usize),
-        input: &[u8],
+        taps: &impl Taps,
+        (inside, count): (usize, usize),
+        averaging: Averaging,
         out: &mut [u8],
     ) {
-        let (y, x, _) = place;
-        let inside = window.rows(y).len() * window.columns(x).len();
-        let count = if params.count_include_pad {
-            let (rows, columns) = window.padded_taps(y, x);
-            rows * columns
-        } else {
-            inside
-        };
-        let multiplier = average_multiplier(params.input.scale, params.out.scale, count);
+        let Averaging { input, out: to, clamp } = averaging;
+        let multiplier = average_multiplier(input.scale, to.scale, count);
         // Padding is real zero, so only taps in the image are corrected for the zero point.
-        let correction = inside as i64 * i64::from(params.input.zero_point);
-        for start in (0..window.channels).step_by(BLOCK) {
-            let out = &mut out[start..window.channels.min(start + BLOCK)];
+        let correction = inside as i64 * i64::from(input.zero_point);
+        let channels = out.len();
+        for start in (0..channels).step_by(BLOCK) {
+            let out = &mut out[start..channels.min(start + BLOCK)];
             let mut narrow = [0i32; BLOCK];
             let narrow = &mut narrow[..out.len()];
             let mut sums = [0i64; BLOCK];
             let mut rows = 0;
-            for_each_tap(window, place, input, |tap| {
+            taps.for_each(|tap| {
                 self.0.sum_row(narrow, &tap[start..]);
                 rows += 1;
                 if rows == NARROW_ROWS {
@@ -177,7 +274,7 @@ impl<R: RowKernel> PoolDriver<R> {
                     rows = 0;
                 }
             });
-            let params = Requantize { zero_point: params.out.zero_point, clamp: params.clamp };
+            let params = Requantize { zero_point: to.zero_point, clamp };
             if inside < NARROW_ROWS {
                 let (offset, multiplier) = ([-correction as i32; BLOCK], [multiplier; BLOCK]);
                 let (n, offset) = (out.len(), &offset[..out.len()]);

@@ -136,7 +136,7 @@ impl Default for ScalarLibrary {
 #[must_use]
 pub fn support(kind: OperatorKind) -> OperatorSupport {
     let codes = vec![DType::U8, DType::I8];
-    let weighted = matches!(kind, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::DepthwiseConv);
+    let weighted = kind.has_weights();
     OperatorSupport {
         kind,
         activations: codes.clone(),
@@ -152,6 +152,8 @@ static CAPABILITIES: LazyLock<CapabilityTable> = LazyLock::new(|| {
         Op::Linear,
         Op::Conv,
         Op::DepthwiseConv,
+        Op::ConvTranspose,
+        Op::MatMul,
         Op::Add,
         Op::Sub,
         Op::Mul,

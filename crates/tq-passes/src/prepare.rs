@@ -2,7 +2,7 @@
 
 use crate::config::rules::Rules;
 use crate::explain::{NodePlan, node_plans, unused_rules};
-use crate::place::{Group, Plan, PlannedNode, Scheme, plan};
+use crate::place::{Group, Plan, PlannedNode, Scheme, plan, weight_input};
 use crate::{
     BackendConfig, Configuration, FusionReport, NodeReport, PassError, QConfigDict, fold_constants, fuse,
 };
@@ -124,7 +124,10 @@ fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
         let constants = match plan.nodes[id.0].scheme {
             // The bounds of a clamp may be infinite, and stay float.
             Scheme::Static if plan.is_static(id) && !matches!(node.op, Op::Clip) => &node.inputs[..],
-            Scheme::WeightOnly => node.inputs.get(1..2).unwrap_or_default(),
+            Scheme::WeightOnly => {
+                let at = weight_input(&node.op);
+                node.inputs.get(at..=at).unwrap_or_default()
+            }
             _ => continue,
         };
         for v in constants.iter().flatten() {

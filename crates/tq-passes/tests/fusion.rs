@@ -511,3 +511,42 @@ proptest! {
         fused(&n.graph, &data);
     }
 }
+
+/// Channels of a transposed convolution are counted by group, whichever side the map is on.
+#[test]
+fn maps_fold_into_transposed_convolutions() {
+    for groups in [1, 2] {
+        let attrs = tq_graph::op::ConvTransposeAttrs {
+            strides: vec![2; 2],
+            dilations: vec![1; 2],
+            padding: Padding::Explicit { begin: vec![1; 2], end: vec![0; 2] },
+            output_padding: vec![0; 2],
+            output_shape: None,
+            groups,
+        };
+        for with_bias in [false, true] {
+            let mut n = Net::new(31);
+            let x = n.input("x", &[4, 5, 4]);
+            let (w, b) = (n.random(&[4, 3, 3, 3]), n.random(&[3 * groups]));
+            let inputs: &[ValueId] = if with_bias { &[x, w, b] } else { &[x, w] };
+            let y = n.node("up", Op::ConvTranspose(attrs.clone()), inputs);
+            let y = n.batch_norm("norm", y, 3 * groups);
+            let y = n.relu("relu", y);
+            n.output(y);
+            let (after, report) = fused(&n.graph, &n.tensor(&[2, 4, 5, 4]));
+            let outcome = |name: &str| &report.entries.iter().find(|e| e.node == name).unwrap().outcome;
+            assert_eq!(outcome("norm"), &FusionOutcome::Fused { into: "up".into() });
+            assert_eq!(outcome("relu"), &FusionOutcome::Epilogue { of: "up".into() });
+            assert_eq!(after.nodes.len(), 2);
+        }
+        // Before it: a factor can go in, a shift cannot.
+        let mut n = Net::new(32);
+        let x = n.input("x", &[4, 5, 4]);
+        let y = n.batch_norm("norm", x, 4);
+        let w = n.random(&[4, 3, 3, 3]);
+        let y = n.node("up", Op::ConvTranspose(attrs), &[y, w]);
+        n.output(y);
+        let (after, _) = fused(&n.graph, &n.tensor(&[2, 4, 5, 4]));
+        assert_eq!(after.nodes.len(), 2);
+    }
+}

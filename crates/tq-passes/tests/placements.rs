@@ -5,7 +5,9 @@ mod common;
 
 use common::net::{Net, run64};
 use tq_graph::op::{
-    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, LogicOp, ReduceKind, ScatterReduction, UnaryOp, VariadicOp,
+    ArgAttrs, AspectPolicy, BinaryOp, BitwiseOp, CompareOp, ConvTransposeAttrs, Coordinates, LogicOp,
+    NearestRounding, Padding, PoolAttrs, ReduceKind, ResizeAttrs, ResizeMode, ScatterReduction, UnaryOp,
+    VariadicOp,
 };
 use tq_graph::qdq::QdqView;
 use tq_graph::{Op, Tensor, ValueId};
@@ -56,6 +58,17 @@ fn between(op: &Op, others: &[Tensor]) -> Placement {
     let on_codes = view.operators.iter().any(|o| graph.node(o.node).name == "op");
     assert_eq!(on_codes, placement.is_quantized(), "{op}: {placement}");
     placement
+}
+
+fn resize(mode: ResizeMode) -> ResizeAttrs {
+    ResizeAttrs {
+        mode,
+        coordinates: Coordinates::Asymmetric,
+        antialias: false,
+        exclude_outside: false,
+        axes: None,
+        policy: AspectPolicy::Stretch,
+    }
 }
 
 fn i64s(v: &[i64]) -> Tensor {
@@ -130,6 +143,10 @@ fn what_only_moves_elements_moves_codes() {
         (Op::DepthToSpace { block: 2, channel_first: true }, vec![]),
         (Op::SpaceToDepth { block: 2 }, vec![]),
         (Op::GatherElements { axis: 1 }, vec![Tensor::new(&[1, 2, 1, 1], vec![5i64, -1]).unwrap()]),
+        (
+            Op::Resize(resize(ResizeMode::Nearest(NearestRounding::Floor))),
+            vec![Tensor::vector(Vec::<f32>::new()), Tensor::vector(vec![1.0f32, 1.0, 2.0, 1.5])],
+        ),
         (Op::GatherND { batch_dims: 0 }, vec![Tensor::new(&[1, 2], vec![0i64, 3]).unwrap()]),
     ] {
         assert_eq!(between(&op, &others), movement, "{op}");
@@ -163,6 +180,9 @@ fn what_has_no_integer_form_says_so() {
         let expected = format!("float: {} has no integer form", op.name());
         assert_eq!(between(&op, &others).to_string(), expected);
     }
+    let linear = Op::Resize(resize(ResizeMode::Linear));
+    let others = [Tensor::vector(Vec::<f32>::new()), Tensor::vector(vec![1.0f32, 1.0, 2.0, 2.0])];
+    assert_eq!(between(&linear, &others).to_string(), "float: it mixes elements, in float");
     // What they give are positions or truth values.
     for (op, others) in [
         (Op::ArgMax(arg), vec![]),
@@ -205,4 +225,176 @@ fn masks_stay_what_they_are() {
     }
     assert_eq!(of("masked").to_string(), "float: Where has no integer form");
     assert!(of("conv").is_quantized() && of("last").is_quantized());
+}
+
+fn transposed(groups: usize) -> Op {
+    Op::ConvTranspose(ConvTransposeAttrs {
+        strides: vec![2; 2],
+        dilations: vec![1; 2],
+        padding: Padding::Explicit { begin: vec![1; 2], end: vec![0; 2] },
+        output_padding: vec![0; 2],
+        output_shape: None,
+        groups,
+    })
+}
+
+#[test]
+fn transposed_convolutions_and_pools_are_integer() {
+    let integer = |kind| Placement::Integer { kind, float_output: false };
+    let mut n = Net::new(8);
+    for groups in [1, 2, 8] {
+        let (w, b) = (n.tensor(&[8, 3, 3, 3]), n.tensor(&[3 * groups]));
+        assert_eq!(between(&transposed(groups), &[w, b]), integer(OperatorKind::ConvTranspose));
+    }
+    assert_eq!(between(&Op::GlobalMaxPool, &[]), integer(OperatorKind::MaxPool));
+    let attrs = PoolAttrs { ceil_mode: true, dilations: vec![2; 2], ..common::net::window(2, 0) };
+    assert_eq!(between(&Op::MaxPool { attrs, column_major: false }, &[]), integer(OperatorKind::MaxPool));
+}
+
+/// Scales of a transposed convolution serve the same channel of every group, its bias too, however large that is.
+#[test]
+fn grouped_transposed_convolutions_share_scales() {
+    let mut n = Net::new(9);
+    let x = n.input("x", &[4, 5, 5]);
+    let w = n.random(&[4, 3, 3, 3]);
+    let b = n.constant(Tensor::vector(vec![0.5f32, -1.0, 3e6, 1.0, 2.0, -4e6]));
+    let y = n.node("up", transposed(2), &[x, w, b]);
+    n.output(y);
+    let prepared = prepare_static(n.graph.clone(), QuantConfig::default()).unwrap();
+    let data = n.tensor(&[2, 4, 5, 5]);
+    prepared.forward(&data).unwrap();
+    let q = convert(prepared).unwrap();
+    let up = q.graph.nodes.iter().find(|n| n.name == "up").unwrap();
+    let view = QdqView::new(&q.graph);
+    let op = view.operators.iter().find(|o| q.graph.node(o.node).name == "up").unwrap();
+    assert_eq!(op.weights.as_ref().unwrap().params.scale.len(), 3);
+    assert_eq!(op.bias.as_ref().unwrap().len(), 6);
+    // The third channel of either group is too large for the scale that its weights alone ask for.
+    assert!(q.report.adjustments.iter().all(|a| a.channel == Some(2)) && !q.report.adjustments.is_empty());
+    assert_eq!(up.op.name(), "ConvTranspose");
+    let (float, got) = (run64(&n.graph, data.as_ref()), run64(&q.graph, data.as_ref()));
+    let largest = float[0].iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    for (a, b) in float[0].iter().zip(&got[0]) {
+        assert!((a - b).abs() <= largest / 100.0, "{a} became {b}");
+    }
+}
+
+/// One head of attention: both products run on codes, scaling and masking before the softmax stay in float, and what
+/// the softmax gives has parameters that no data decides.
+#[test]
+fn attention_multiplies_codes() {
+    let mut n = Net::new(10);
+    let x = n.input("x", &[6, 8]);
+    let mask = n.graph.add_input(
+        "mask",
+        tq_qtypes::DType::F32,
+        vec![tq_graph::Dim::symbol("N"), 1usize.into(), 6usize.into()],
+    );
+    let part = |n: &mut Net, name: &str| {
+        let w = n.random(&[8, 8]);
+        n.node(name, Op::MatMul, &[x, w])
+    };
+    let (q, k, v) = (part(&mut n, "q"), part(&mut n, "k"), part(&mut n, "v"));
+    let kt = n.node("kt", Op::Transpose { perm: Some(vec![0, 2, 1]) }, &[k]);
+    let scores = n.node("scores", Op::MatMul, &[q, kt]);
+    let eighth = n.scalar(0.125);
+    let scaled = n.binary("scaled", BinaryOp::Mul, scores, eighth);
+    let masked = n.binary("masked", BinaryOp::Add, scaled, mask);
+    let probabilities = n.node("softmax", Op::Softmax { axis: -1 }, &[masked]);
+    let mixed = n.node("mixed", Op::MatMul, &[probabilities, v]);
+    let w = n.random(&[8, 4]);
+    let y = n.node("out", Op::MatMul, &[mixed, w]);
+    n.output(y);
+    let prepared = prepare_static(n.graph.clone(), QuantConfig::default()).unwrap();
+    let hidden = Tensor::new(&[2, 1, 6], [0.0f32, 0.0, 0.0, 0.0, -1e9, -1e9].repeat(2)).unwrap();
+    let inputs = [n.tensor(&[2, 6, 8]), hidden];
+    prepared.forward(&inputs).unwrap();
+    let planned = prepared.placements();
+    let q = convert(prepared).unwrap();
+    assert_eq!(planned, q.report.nodes);
+    let of = |name: &str| q.report.nodes.iter().find(|n| n.node == name).unwrap().placement.to_string();
+    assert_eq!(of("scores"), "integer (matmul), float output");
+    assert_eq!(of("mixed"), "integer (matmul)");
+    for name in ["scaled", "masked"] {
+        assert!(of(name).contains("softmax"), "{}", of(name));
+    }
+    let scale = q.graph.values.iter().find(|v| v.name == "softmax_scale").unwrap();
+    assert_eq!(scale.constant.as_ref().unwrap().as_slice::<f32>().unwrap(), [1.0 / 256.0]);
+    let (float, got) = (run64(&n.graph, &inputs), run64(&q.graph, &inputs));
+    let largest = float[0].iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    for (a, b) in float[0].iter().zip(&got[0]) {
+        assert!((a - b).abs() <= largest / 20.0, "{a} became {b}");
+    }
+}
+
+/// Tables of embeddings become codes whatever becomes of activations, with a scale a row.
+#[test]
+fn tables_become_codes() {
+    let mut n = Net::new(11);
+    let ids =
+        n.graph.add_input("ids", tq_qtypes::DType::I64, vec![tq_graph::Dim::symbol("N"), 3usize.into()]);
+    let table = n.random(&[50, 16]);
+    let x = n.node("embedding", Op::Gather { axis: 0 }, &[table, ids]);
+    let w = n.random(&[16, 4]);
+    let y = n.node("out", Op::MatMul, &[x, w]);
+    n.output(y);
+    let ids = [Tensor::new(&[2, 3], vec![0i64, 7, 49, 12, 3, 30]).unwrap()];
+    for recipe in [tq_passes::Recipe::Int8, tq_passes::Recipe::W8, tq_passes::Recipe::W4] {
+        let prepared = prepare_static(n.graph.clone(), recipe).unwrap();
+        prepared.forward(&ids).unwrap();
+        let planned = prepared.placements();
+        let q = convert(prepared).unwrap();
+        assert_eq!(planned, q.report.nodes, "{recipe}");
+        let placement = q.report.nodes.iter().find(|n| n.node == "embedding").unwrap().placement.to_string();
+        assert!(placement.starts_with("float on dequantized codes: its weights are i"), "{placement}");
+        assert!(
+            q.graph
+                .values
+                .iter()
+                .filter_map(|v| v.constant.as_ref())
+                .all(|t| t.dims() != [50, 16] || t.dtype() != tq_qtypes::DType::F32)
+        );
+        let (float, got) = (run64(&n.graph, &ids), run64(&q.graph, &ids));
+        let largest = float[0].iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let allowed = if recipe == tq_passes::Recipe::W4 { 6.0 } else { 50.0 };
+        for (a, b) in float[0].iter().zip(&got[0]) {
+            assert!((a - b).abs() <= largest / allowed, "{recipe}: {a} became {b}");
+        }
+    }
+}
+
+/// The range of a sigmoid is known; a rule of its own for it says otherwise.
+#[test]
+fn known_ranges_need_no_data() {
+    let network = |op: Op| {
+        let mut n = Net::new(12);
+        let x = n.input("x", &[3, 4, 4]);
+        let y = n.conv("conv", x, [3, 4], 1, 0);
+        let y = n.node("known", op, &[y]);
+        let y = n.conv("last", y, [4, 4], 1, 0);
+        n.output(y);
+        n
+    };
+    let scale_of = |n: &mut Net, config: tq_passes::QConfigDict| {
+        let prepared = tq_passes::quantize_fx(n.graph.clone(), config, tq_passes::Backend::Fbgemm).unwrap();
+        prepared.forward(&n.tensor(&[2, 3, 4, 4])).unwrap();
+        let q = convert(prepared).unwrap().graph;
+        let constant =
+            |name: &str| q.values.iter().find(|v| v.name == name).unwrap().constant.clone().unwrap();
+        let zero = constant("known_zero_point").to_i64_vec().unwrap()[0];
+        (constant("known_scale").as_slice::<f32>().unwrap()[0], zero)
+    };
+    let all = || tq_passes::QConfigDict::from(tq_passes::QConfig::default());
+    let sigmoid = || Op::Unary(UnaryOp::Sigmoid);
+    for (op, expected) in [
+        (sigmoid(), (1.0 / 256.0, 0)),
+        (Op::Unary(UnaryOp::HardSigmoid { alpha: 0.2, beta: 0.5 }), (1.0 / 256.0, 0)),
+        (Op::Unary(UnaryOp::Tanh), (1.0 / 128.0, 128)),
+        (Op::Softmax { axis: 1 }, (1.0 / 256.0, 0)),
+    ] {
+        assert_eq!(scale_of(&mut network(op.clone()), all()), expected, "{op}");
+    }
+    let own = all().set_module_type::<tq_passes::module_type::Sigmoid>(Some(tq_passes::QConfig::default()));
+    assert_ne!(scale_of(&mut network(sigmoid()), own).0, 1.0 / 256.0);
+    assert_ne!(scale_of(&mut network(Op::Unary(UnaryOp::Elu { alpha: 1.0 })), all()).0, 1.0 / 256.0);
 }

@@ -17,6 +17,12 @@ pub enum OperatorKind {
     Conv,
     /// Convolution with one input channel a group.
     DepthwiseConv,
+    /// Transposed convolution of any rank with one or more groups.
+    ConvTranspose,
+    /// Matrix product of two quantized tensors.
+    MatMul,
+    /// Rows of a constant table, which alone is quantized.
+    Embedding,
     /// Elementwise sum of two quantized tensors.
     Add,
     /// Elementwise difference of two quantized tensors.
@@ -43,6 +49,9 @@ impl OperatorKind {
             OperatorKind::Linear => "linear",
             OperatorKind::Conv => "conv",
             OperatorKind::DepthwiseConv => "depthwise_conv",
+            OperatorKind::ConvTranspose => "conv_transpose",
+            OperatorKind::MatMul => "matmul",
+            OperatorKind::Embedding => "embedding",
             OperatorKind::Add => "add",
             OperatorKind::Sub => "sub",
             OperatorKind::Mul => "mul",
@@ -57,7 +66,14 @@ impl OperatorKind {
     /// True for operators with constant weights.
     #[must_use]
     pub const fn has_weights(self) -> bool {
-        matches!(self, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::DepthwiseConv)
+        matches!(
+            self,
+            OperatorKind::Linear
+                | OperatorKind::Conv
+                | OperatorKind::DepthwiseConv
+                | OperatorKind::ConvTranspose
+                | OperatorKind::Embedding
+        )
     }
 }
 

@@ -23,7 +23,7 @@ pub mod error;
 pub mod fake_quantize;
 pub mod float8;
 pub mod format;
-mod index;
+pub mod index;
 pub mod narrow_float;
 pub mod packing;
 pub mod qparams;

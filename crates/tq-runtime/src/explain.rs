@@ -127,6 +127,19 @@ impl fmt::Display for Explanation {
     }
 }
 
+/// True for operators whose float form adds up products in an order that depends on the processor.
+pub(crate) fn is_float_product(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Gemm { .. }
+            | Op::MatMul
+            | Op::Conv(_)
+            | Op::ConvTranspose(_)
+            | Op::Einsum(_)
+            | Op::Recurrent { .. }
+    )
+}
+
 /// What the graph alone tells, before shapes are known.
 pub(crate) fn of_graph(graph: &Graph) -> Vec<NodeReport> {
     let view = QdqView::new(graph);
@@ -141,7 +154,7 @@ pub(crate) fn of_graph(graph: &Graph) -> Vec<NodeReport> {
                 None => continue,
             },
         };
-        let float_product = matches!(node.op, Op::Gemm { .. } | Op::MatMul | Op::Conv(_));
+        let float_product = is_float_product(&node.op);
         nodes.push(NodeReport {
             node: node.name.clone(),
             op: node.op.name(),

@@ -2,6 +2,7 @@
 
 use crate::error::StepError;
 use crate::slots::{BufferId, Place};
+use crate::steps::matmul::ProductSpace;
 use std::fmt::Debug;
 use tq_graph::{Graph, Tensor, ValueId};
 use tq_kernels::Kernels;
@@ -30,6 +31,8 @@ pub(crate) struct Workspace {
     pub(crate) tensors: Vec<Option<Tensor>>,
     /// Real numbers of one step, between the kernel that makes them and their own order of axes.
     pub(crate) reals: Vec<f32>,
+    /// Right-hand sides of products of two activations.
+    pub(crate) product: ProductSpace,
 }
 
 /// A run in progress.

@@ -85,6 +85,24 @@ pub(crate) fn has_empty_window(axes: &[Axis]) -> bool {
     !axes.iter().all(Axis::has_no_empty_window)
 }
 
+/// For every window (row-major) the number of its elements on the input, or on the input and its padding.
+pub(crate) fn window_sizes(axes: &[Axis], count_padding: bool) -> Vec<usize> {
+    let mut sizes = vec![1usize];
+    for axis in axes {
+        let along = (0..axis.output).map(|o| {
+            let places = (0..axis.kernel).map(|k| o * axis.stride + k * axis.dilation);
+            let (first, end) = if count_padding {
+                (0, axis.begin + axis.input + axis.end)
+            } else {
+                (axis.begin, axis.begin + axis.input)
+            };
+            places.filter(|p| (first..end).contains(p)).count()
+        });
+        sizes = sizes.iter().flat_map(|n| along.clone().map(move |m| n * m)).collect();
+    }
+    sizes
+}
+
 /// For every window (row-major) and every element of it (row-major) the position in a channels-last input of
 /// `images` images of `channels` channels, or `pad` for padding. `None` when the list does not fit memory.
 pub(crate) fn offsets(axes: &[Axis], images: usize, channels: usize, pad: usize) -> Option<Vec<usize>> {

@@ -24,6 +24,7 @@ mod session;
 mod slots;
 mod steps;
 mod tap;
+mod transposed;
 mod weights;
 
 pub use error::{RuntimeError, StepError};

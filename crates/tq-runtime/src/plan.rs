@@ -189,7 +189,7 @@ impl Plan {
             slot.resize(size, 0);
             slots.push(slot);
         }
-        Ok(Workspace { slots, tensors: vec![None; self.parts.graph.values.len()], reals: Vec::new() })
+        Ok(Workspace { slots, tensors: vec![None; self.parts.graph.values.len()], ..Workspace::default() })
     }
 
     fn give_back(&self, workspace: Workspace) {

@@ -3,8 +3,10 @@
 use crate::codes::FLIP;
 use crate::error::StepError;
 use crate::layout::permute;
+use crate::transposed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tq_graph::op::ConvTransposeAttrs;
 use tq_graph::qdq::{QOperator, QdqView};
 use tq_graph::{Graph, Op, Tensor};
 use tq_kernels::{DepthwiseRhs, Kernels, PackedDepthwise, PackedRhs, RhsMatrix};
@@ -24,6 +26,8 @@ pub(crate) struct Packed {
 pub(crate) enum Form {
     /// One matrix a group.
     Matrices(Vec<PackedRhs>),
+    /// For each phase of a transposed convolution one matrix a group.
+    Phases(Vec<Vec<PackedRhs>>),
     /// One filter a channel.
     Depthwise(PackedDepthwise),
 }
@@ -32,6 +36,7 @@ impl Packed {
     fn bytes(&self) -> usize {
         match &self.form {
             Form::Matrices(groups) => groups.iter().map(PackedRhs::bytes).sum(),
+            Form::Phases(phases) => phases.iter().flatten().map(PackedRhs::bytes).sum(),
             Form::Depthwise(p) => size_of_val(p.weights()),
         }
     }
@@ -117,6 +122,7 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
             let form = matrices(kernels, &data, *channels, depth * taps, attrs.groups, &zero_point, bias)?;
             Ok(Packed { form, scale, channels: *channels })
         }
+        Op::ConvTranspose(attrs) => pack_transposed(kernels, (&codes, dims), attrs, &zero_point, scale, bias),
         node => {
             let [rows, columns] = *dims else { return Err(missing()) };
             let (data, n, k) = if matches!(node, Op::Gemm { trans_b: true, .. }) {
@@ -128,6 +134,52 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
             Ok(Packed { form, scale, channels: n })
         }
     }
+}
+
+/// Weights `[input channel][output channel of a group][tap]` as the matrices of every phase and group.
+fn pack_transposed(
+    kernels: &Kernels,
+    (codes, dims): (&[i8], &[usize]),
+    attrs: &ConvTransposeAttrs,
+    zero_point: &[i32],
+    scale: Vec<f32>,
+    bias: Option<&[i32]>,
+) -> Result<Packed, StepError> {
+    let wrong = || StepError::Shape(format!("weights of shape {dims:?} in {} groups", attrs.groups));
+    let [inputs, each, kernel @ ..] = dims else { return Err(wrong()) };
+    let taps: usize = kernel.iter().product();
+    if attrs.groups == 0 || !inputs.is_multiple_of(attrs.groups) || *inputs == 0 || *each == 0 {
+        return Err(wrong());
+    }
+    let depth = inputs / attrs.groups;
+    let phases = transposed::phases(kernel, attrs)
+        .ok_or_else(|| StepError::Shape(format!("strides of {:?}", attrs.strides)))?;
+    let pack = |phase: &transposed::Phase| {
+        let positions = phase.kernel_positions(kernel);
+        (0..attrs.groups)
+            .map(|g| {
+                let mut data = Vec::with_capacity(each * positions.len() * depth);
+                for n in 0..*each {
+                    for tap in &positions {
+                        data.extend((0..depth).map(|c| codes[((g * depth + c) * each + n) * taps + tap]));
+                    }
+                }
+                Ok(kernels.gemm().pack(&RhsMatrix {
+                    data: &data,
+                    n: *each,
+                    k: positions.len() * depth,
+                    zero_point,
+                    lhs_max: 255,
+                    bias: bias.and_then(|b| b.get(g * each..(g + 1) * each)),
+                })?)
+            })
+            .collect::<Result<Vec<_>, StepError>>()
+    };
+    let form = Form::Phases(phases.iter().map(pack).collect::<Result<_, _>>()?);
+    let channels = each * attrs.groups;
+    // Scales along axis 1 serve the channels of the same place in every group.
+    let scale = if scale.len() == 1 { scale } else { scale.iter().copied().cycle().take(channels).collect() };
+    Ok(Packed { form, scale, channels })
 }
 
 fn matrices(

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use tq_graph::op::{BinaryOp, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvTransposeAttrs, Padding, UnaryOp};
 use tq_graph::{Dim, Graph, Op, Tensor, ValueId};
 use tq_qtypes::DType;
 use tq_runtime::JudgeReport;
@@ -28,6 +28,19 @@ enum Layer {
         pad: usize,
         unsigned: bool,
     },
+    Transposed {
+        channels: usize,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+        cut: usize,
+        grouped: bool,
+    },
+    /// Of each plane with another one transposed.
+    MatMul {
+        back: usize,
+    },
+    GlobalMaxPool,
     MaxPool {
         kernel: usize,
         stride: usize,
@@ -68,6 +81,18 @@ fn layer() -> impl Strategy<Value = Layer> {
         ),
         (1usize..4, 1usize..3, 0usize..3, any::<bool>())
             .prop_map(|(kernel, stride, pad, unsigned)| Layer::Depthwise { kernel, stride, pad, unsigned }),
+        (1usize..9, 1usize..4, 1usize..4, 1usize..3, 0usize..2, any::<bool>()).prop_map(
+            |(channels, kernel, stride, dilation, cut, grouped)| Layer::Transposed {
+                channels,
+                kernel,
+                stride,
+                dilation,
+                cut,
+                grouped
+            }
+        ),
+        (0usize..4).prop_map(|back| Layer::MatMul { back }),
+        Just(Layer::GlobalMaxPool),
         (1usize..4, 1usize..3).prop_map(|(kernel, stride)| Layer::MaxPool { kernel, stride }),
         (1usize..4, any::<bool>()).prop_map(|(kernel, pad)| Layer::AveragePool { kernel, pad }),
         (0usize..4).prop_map(|which| Layer::Table { which }),
@@ -145,6 +170,41 @@ impl Net {
                 let y = self.b.node(Op::Conv(attrs), &[x, weights]);
                 let out = |n: usize| (n + 2 * pad - kernel) / stride + 1;
                 self.close(y, [c, out(h), out(w)]);
+            }
+            Layer::Transposed { channels, kernel, stride, dilation, cut, grouped } => {
+                let out = |n: usize| ((n - 1) * stride + (kernel - 1) * dilation + 1).checked_sub(2 * cut);
+                let (Some(oh @ 1..30), Some(ow @ 1..30)) = (out(h), out(w)) else { return };
+                let groups = if grouped && c % 2 == 0 { 2 } else { 1 };
+                let (s, z) = (0.01 / ((c * kernel) as f32).sqrt(), vec![0; channels]);
+                let scale = (0..channels).map(|_| s * (0.5 + self.numbers.real())).collect();
+                let dims = [c, channels, kernel, kernel];
+                let codes = Tensor::new(&dims, self.numbers.i8s(dims.iter().product())).unwrap();
+                let weights = self.b.weights(codes, scale, z, 1);
+                let attrs = ConvTransposeAttrs {
+                    strides: vec![stride; 2],
+                    dilations: vec![dilation; 2],
+                    padding: Padding::Explicit { begin: vec![cut; 2], end: vec![cut; 2] },
+                    output_padding: vec![0; 2],
+                    output_shape: None,
+                    groups,
+                };
+                let y = self.b.node(Op::ConvTranspose(attrs), &[x, weights]);
+                self.close(y, [channels * groups, oh, ow]);
+            }
+            Layer::MatMul { back } => {
+                let at = self.values.len() - 1 - back.min(self.values.len() - 1);
+                let (other, dims) = self.values[at];
+                if dims[0] == c && dims[2] == w {
+                    let turned = self.b.node(Op::Transpose { perm: Some(vec![0, 1, 3, 2]) }, &[other]);
+                    let p = self.params();
+                    let turned = self.b.qdq(turned, p);
+                    let y = self.b.node(Op::MatMul, &[x, turned]);
+                    self.close(y, [c, h, dims[1]]);
+                }
+            }
+            Layer::GlobalMaxPool => {
+                let y = self.b.node(Op::GlobalMaxPool, &[x]);
+                self.close(y, [c, 1, 1]);
             }
             Layer::MaxPool { kernel, stride } => {
                 if h < kernel || w < kernel {

@@ -115,6 +115,15 @@ pub struct ResizeAttrs {
     pub policy: AspectPolicy,
 }
 
+impl ResizeAttrs {
+    /// True where every element of the result is one of the input, unchanged.
+    #[must_use]
+    pub const fn only_picks(&self) -> bool {
+        matches!(self.mode, ResizeMode::Nearest(_))
+            && !matches!(self.coordinates, Coordinates::TfCropAndResize { .. })
+    }
+}
+
 /// The length of an axis of `len` elements after scaling: the product in f32, rounded down, as ONNX and ONNX
 /// Runtime compute it. `None` for scales that are not above 0 and finite, and for lengths that no tensor has.
 #[must_use]

@@ -5,14 +5,14 @@ use crate::op::{BinaryOp, ConvAttrs, PadMode, ReduceKind, UnaryOp};
 use crate::{Graph, Node, NodeId, Op, ValueId};
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, affine, requantize};
 
-type Match<T> = Result<T, FloatReason>;
+pub(super) type Match<T> = Result<T, FloatReason>;
 
 pub(super) struct Matcher<'g> {
-    graph: &'g Graph,
+    pub(super) graph: &'g Graph,
     consumers: Vec<Vec<NodeId>>,
     is_output: Vec<bool>,
     /// For every real value that a Dequantize node gives: the codes behind it.
-    dequantized: Vec<Option<Codes>>,
+    pub(super) dequantized: Vec<Option<Codes>>,
     /// For every Quantize node: the codes it gives.
     quantized: Vec<Option<Codes>>,
 }
@@ -73,7 +73,7 @@ impl<'g> Matcher<'g> {
     }
 
     /// Codes of a type and granularity that 8-bit kernels take as activations.
-    fn activation(&self, node: &Node, i: usize) -> Match<Codes> {
+    pub(super) fn activation(&self, node: &Node, i: usize) -> Match<Codes> {
         let v = node.input(i).ok_or_else(|| FloatReason::Attribute(format!("input {i} is absent")))?;
         let codes =
             self.dequantized[v.0].clone().ok_or_else(|| FloatReason::InputNotQuantized(self.name(v)))?;
@@ -92,7 +92,7 @@ impl<'g> Matcher<'g> {
     }
 
     /// Constant codes of rank `rank` with one scale, or one for each index of `channel_axis`.
-    fn weights(&self, node: &Node, i: usize, channel_axis: usize) -> Match<Codes> {
+    pub(super) fn weights(&self, node: &Node, i: usize, channel_axis: usize) -> Match<Codes> {
         let codes = node
             .input(i)
             .and_then(|v| self.dequantized[v.0].clone())
@@ -116,12 +116,20 @@ impl<'g> Matcher<'g> {
         }
     }
 
-    fn weight_dims(&self, weights: &Codes) -> &[usize] {
+    pub(super) fn weight_dims(&self, weights: &Codes) -> &[usize] {
         self.graph.constant(weights.value).map_or(&[], |t| t.dims())
     }
 
-    /// The bias in units of the accumulator: constant floats, or constant i32 codes at any scale.
-    fn bias(&self, node: &Node, i: usize, x: &Codes, w: &Codes, channels: usize) -> Match<Option<Vec<i32>>> {
+    /// The bias in units of the accumulator: constant floats, or constant i32 codes at any scale. `scale` is that of the
+    /// weights, one or one a channel.
+    pub(super) fn bias(
+        &self,
+        node: &Node,
+        i: usize,
+        x: &Codes,
+        scale: &[f32],
+        channels: usize,
+    ) -> Match<Option<Vec<i32>>> {
         let Some(v) = node.input(i) else { return Ok(None) };
         let not_constant = || FloatReason::InputNotQuantized(self.name(v));
         let dims = self.constant_dims(v).ok_or_else(not_constant)?;
@@ -140,14 +148,13 @@ impl<'g> Matcher<'g> {
             && tensor.len() == channels
             && matches!(codes.params.scale.len(), n if n == 1 || n == channels)
             && codes.params.zero_point.iter().all(|z| *z == 0)
-            && (0..channels)
-                .all(|c| per_channel(&codes.params.scale, c) == sx * per_channel(&w.params.scale, c))
+            && (0..channels).all(|c| per_channel(&codes.params.scale, c) == sx * per_channel(scale, c))
         {
             return tensor.as_slice::<i32>().map(|b| Some(b.to_vec())).map_err(|_| not_constant());
         }
         let real = self.constant_reals(v).ok_or_else(not_constant)?;
         let real = if let [one] = real[..] { vec![one; channels] } else { real };
-        let q = requantize::quantize_bias(&real, sx, &w.params.scale);
+        let q = requantize::quantize_bias(&real, sx, scale);
         match q.saturated.first() {
             Some(channel) => Err(FloatReason::BiasOverflow { channel: *channel }),
             None => Ok(Some(q.values)),
@@ -155,7 +162,7 @@ impl<'g> Matcher<'g> {
     }
 
     /// Shape of a constant, or of constant codes behind a Dequantize node.
-    fn constant_dims(&self, v: ValueId) -> Option<&[usize]> {
+    pub(super) fn constant_dims(&self, v: ValueId) -> Option<&[usize]> {
         let codes = || self.graph.constant(self.dequantized[v.0].as_ref()?.value);
         self.graph.constant(v).or_else(codes).map(|t| t.dims())
     }
@@ -243,7 +250,7 @@ impl<'g> Matcher<'g> {
                 op.absorbed.push(q);
                 op.outputs.push(QOutput::Codes(codes));
             }
-            Err(_) if matches!(op.kind, OperatorKind::Linear | OperatorKind::Conv) => {
+            Err(_) if matches!(op.kind, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::MatMul) => {
                 op.outputs.push(QOutput::Float(out));
             }
             Err(reason) => return Err(reason),
@@ -272,7 +279,7 @@ impl<'g> Matcher<'g> {
                 let x = self.activation(node, 0)?;
                 let w = self.weights(node, 1, 0)?;
                 let channels = self.weight_dims(&w).first().copied().unwrap_or(0);
-                let bias = self.bias(node, 2, &x, &w, channels)?;
+                let bias = self.bias(node, 2, &x, &w.params.scale, channels)?;
                 let kind = conv_kind(attrs, self.weight_dims(&w));
                 Ok(QOperator { weights: Some(w), bias, ..base(kind, vec![x]) })
             }
@@ -286,8 +293,16 @@ impl<'g> Matcher<'g> {
                 let channel_axis = if *trans_b { 0 } else { 1 };
                 let w = self.weights(node, 1, channel_axis)?;
                 let channels = self.weight_dims(&w).get(channel_axis).copied().unwrap_or(0);
-                let bias = self.bias(node, 2, &x, &w, channels)?;
+                let bias = self.bias(node, 2, &x, &w.params.scale, channels)?;
                 Ok(QOperator { weights: Some(w), bias, ..base(OperatorKind::Linear, vec![x]) })
+            }
+            Op::ConvTranspose(attrs) => {
+                let (x, w, bias) = self.conv_transpose(node, attrs)?;
+                Ok(QOperator { weights: Some(w), bias, ..base(OperatorKind::ConvTranspose, vec![x]) })
+            }
+            Op::MatMul if self.multiplies_codes(node) => {
+                let operands = vec![self.activation(node, 0)?, self.activation(node, 1)?];
+                Ok(base(OperatorKind::MatMul, operands))
             }
             Op::MatMul => {
                 let x = self.activation(node, 0)?;
@@ -306,7 +321,7 @@ impl<'g> Matcher<'g> {
             Op::MaxPool { .. } if node.output(1).is_some() => {
                 Err(FloatReason::Attribute("the indices of the maxima are asked for".into()))
             }
-            Op::MaxPool { .. } => one(OperatorKind::MaxPool),
+            Op::MaxPool { .. } | Op::GlobalMaxPool => one(OperatorKind::MaxPool),
             Op::AveragePool { .. } | Op::GlobalAveragePool => one(OperatorKind::AveragePool),
             Op::Reduce { kind: ReduceKind::Mean, noop_with_empty_axes, .. } => {
                 self.spatial_mean(node, *noop_with_empty_axes)?;
@@ -321,6 +336,7 @@ impl<'g> Matcher<'g> {
                 self.zero_padding(node, *mode)?;
                 one(OperatorKind::Movement)
             }
+            Op::Gather { .. } if self.picks_rows(node) => Err(FloatReason::Table),
             Op::Flatten { .. }
             | Op::Reshape { .. }
             | Op::Transpose { .. }
@@ -336,6 +352,7 @@ impl<'g> Matcher<'g> {
             | Op::DepthToSpace { .. }
             | Op::SpaceToDepth { .. }
             | Op::Identity => one(OperatorKind::Movement),
+            Op::Resize(attrs) if attrs.only_picks() => one(OperatorKind::Movement),
             Op::Dropout if node.output(1).is_none() => one(OperatorKind::Movement),
             op => Err(FloatReason::NoIntegerForm(op.name())),
         }

@@ -7,6 +7,7 @@
 
 mod matching;
 mod params;
+mod product;
 
 use crate::{Graph, Node, NodeId, ValueId};
 use std::fmt;
@@ -50,7 +51,7 @@ pub struct QOperator {
     pub kind: OperatorKind,
     /// Activations, in the node's order; constants of elementwise operators are among them.
     pub inputs: Vec<Codes>,
-    /// Constant weights of Conv and Linear.
+    /// Constant weights of Conv, ConvTranspose and Linear.
     pub weights: Option<Codes>,
     /// Bias in units of the accumulator, `input scale * weight scale`, one a channel.
     pub bias: Option<Vec<i32>>,
@@ -107,6 +108,8 @@ pub enum FloatReason {
     Granularity(String),
     /// An attribute or parameter that the integer form does not have.
     Attribute(String),
+    /// It picks rows of a table of codes and dequantizes what it has picked.
+    Table,
     /// A bias that does not fit 32 bits at the scale of the accumulator.
     BiasOverflow {
         /// First channel that overflows.
@@ -127,6 +130,7 @@ impl fmt::Display for FloatReason {
             }
             FloatReason::Granularity(v) => write!(f, "the scales of {v} do not suit the operator"),
             FloatReason::Attribute(what) => write!(f, "{what}"),
+            FloatReason::Table => write!(f, "rows of a table of codes are dequantized as they are picked"),
             FloatReason::BiasOverflow { channel } => {
                 write!(f, "the bias of channel {channel} does not fit 32 bits")
             }

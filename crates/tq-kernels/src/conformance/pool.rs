@@ -3,7 +3,9 @@
 use super::data::Pattern;
 use super::reference::{positions, taps};
 use super::{Check, Failure};
-use crate::{AffineU8, AverageParams, KernelError, MaxParams, QPool, Window2d};
+use crate::{
+    AffineU8, AverageParams, GatheredAverage, GatheredWindows, KernelError, MaxParams, PAD, QPool, Window2d,
+};
 use tq_qtypes::requantize::round_clamped;
 
 pub(super) fn check(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> {
@@ -26,6 +28,10 @@ pub(super) fn check(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> 
     let window = Window2d::new(2, (6, 6), 19, (3, 3), (2, 2), (1, 1), [0; 4])
         .map_err(|error| check.failure(&"setting up", error.to_string()))?;
     windows(pool, check, &Window2d { out_h: 3, out_w: 3, ..window })?;
+    for channels in [1, 7, 16, 33, 300] {
+        lists(pool, check, channels)?;
+    }
+    bad_lists(pool, check)?;
     bad_arguments(pool, check, window)
 }
 
@@ -98,4 +104,74 @@ fn bad_arguments(pool: &dyn QPool, check: &mut Check, window: Window2d) -> Resul
     let padded = Window2d { pads: [3, 0, 0, 0], ..window };
     let result = pool.max(&padded, &params, &input, &mut out);
     check.expect_error(&"empty window", result, |e| matches!(e, KernelError::EmptyWindow { .. }))
+}
+
+/// Lists of random places, some of them none, over two images.
+fn lists(pool: &dyn QPool, check: &mut Check, channels: usize) -> Result<(), Failure> {
+    let (images, places, rows, taps) = (2, 24, 10, 9);
+    let mut offsets = Vec::new();
+    for row in 0..rows {
+        for tap in 0..taps {
+            let place = usize::try_from(check.data.int(0, places as i32 - 1)).unwrap_or(0);
+            let none = tap > 0 && (tap + row) % 4 == 0;
+            offsets.push(if none { PAD } else { place * channels });
+        }
+    }
+    let image = places * channels;
+    let w = GatheredWindows { images, image, channels, rows, taps, offsets: &offsets };
+    let divisors: Vec<usize> = (0..rows).map(|r| 1 + r).collect();
+    for pattern in [Pattern::Random, Pattern::Ends] {
+        let input = check.data.lhs(pattern, images * image);
+        let data = &mut check.data;
+        let params = GatheredAverage {
+            divisors: &divisors,
+            input: AffineU8 { scale: data.scale(), zero_point: data.int(0, 255) },
+            out: AffineU8 { scale: data.scale(), zero_point: data.int(0, 255) },
+            clamp: data.clamp(),
+        };
+        let (lo, hi) = params.clamp;
+        let (mut largest, mut average) = (Vec::new(), Vec::new());
+        for n in 0..images {
+            for (row, &divisor) in divisors.iter().enumerate() {
+                for c in 0..channels {
+                    let places = offsets[row * taps..][..taps].iter().filter(|o| **o != PAD);
+                    let codes: Vec<u8> = places.map(|o| input[n * image + o + c]).collect();
+                    largest.push(codes.iter().max().copied().unwrap_or(0).clamp(lo as u8, hi as u8));
+                    let zero_point = i64::from(params.input.zero_point);
+                    let sum: i64 = codes.iter().map(|&code| i64::from(code) - zero_point).sum();
+                    let multiplier =
+                        f64::from(params.input.scale) / (f64::from(params.out.scale) * divisor as f64);
+                    let real = sum as f32 * multiplier as f32;
+                    average.push(round_clamped(real, params.out.zero_point, lo, hi) as u8);
+                }
+            }
+        }
+        let fill = vec![0xA5u8; largest.len()];
+        let clamp = MaxParams { clamp: params.clamp };
+        check.compare(&format_args!("max of lists, {channels} channels"), &fill, &largest, |out| {
+            pool.gathered_max(&w, &clamp, &input, out)
+        })?;
+        check.compare(&format_args!("average of lists, {params:?}"), &fill, &average, |out| {
+            pool.gathered_average(&w, &params, &input, out)
+        })?;
+    }
+    Ok(())
+}
+
+fn bad_lists(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> {
+    let w = GatheredWindows { images: 1, image: 6, channels: 2, rows: 2, taps: 1, offsets: &[0, 4] };
+    let (input, mut out) = ([1u8; 6], [0u8; 4]);
+    let params = MaxParams::default();
+    let outside = GatheredWindows { offsets: &[0, 5], ..w };
+    let result = pool.gathered_max(&outside, &params, &input, &mut out);
+    check.expect_error(&"a place outside", result, |e| matches!(e, KernelError::Offset { index: 1, .. }))?;
+    let empty = GatheredWindows { offsets: &[0, PAD], ..w };
+    let result = pool.gathered_max(&empty, &params, &input, &mut out);
+    check.expect_error(&"an empty list", result, |e| matches!(e, KernelError::EmptyWindow { .. }))?;
+    let result = pool.gathered_max(&w, &params, &input[1..], &mut out);
+    check.expect_error(&"short input of lists", result, |_| true)?;
+    let side = AffineU8 { scale: 1.0, zero_point: 0 };
+    let zero = GatheredAverage { divisors: &[1, 0], input: side, out: side, clamp: (0, 255) };
+    let result = pool.gathered_average(&w, &zero, &input, &mut out);
+    check.expect_error(&"a divisor of zero", result, |e| matches!(e, KernelError::Zero { .. }))
 }

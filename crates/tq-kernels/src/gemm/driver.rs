@@ -1,12 +1,11 @@
 //! The tiled driver: everything around a microkernel.
 
-use super::packed::check_rhs;
 use super::{
     AccumulatorStage, DequantizeStage, Epilogue, GemmOut, Lhs, MAX_NR, MAX_TILE, Microkernel, OutputStage,
     PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsMatrix, Stage, check_run,
 };
 use crate::Result;
-use crate::buffer::{AlignedBuffer, SCRATCH_BYTES, with_scratch};
+use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
 use crate::parallel::{for_each_run, task_count};
 use crate::row::Requantize;
@@ -44,20 +43,24 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
     }
 
     fn pack(&self, rhs: &RhsMatrix) -> Result<PackedRhs> {
-        check_rhs(rhs)?;
+        let mut packed = PackedRhs::default();
+        self.pack_into(rhs, &mut packed)?;
+        Ok(packed)
+    }
+
+    fn pack_into(&self, rhs: &RhsMatrix, packed: &mut PackedRhs) -> Result<()> {
         let k_padded = product("padded K", &[rhs.k.div_ceil(K::KU), K::KU])?;
         let bytes = product("packed rhs", &[rhs.n.div_ceil(K::NR), K::NR, k_padded])?;
-        let mut panels = AlignedBuffer::zeroed(bytes);
+        let panels = packed.renew(self.name(), rhs, bytes)?;
         if rhs.k > 0 {
-            let packed: &mut [i8] = panels.as_mut_slice();
             for (n, row) in rhs.data.chunks_exact(rhs.k).enumerate() {
-                let panel = &mut packed[n / K::NR * K::NR * k_padded..];
+                let panel = &mut panels[n / K::NR * K::NR * k_padded..];
                 for (group, weights) in row.chunks(K::KU).enumerate() {
                     panel[(group * K::NR + n % K::NR) * K::KU..][..weights.len()].copy_from_slice(weights);
                 }
             }
         }
-        PackedRhs::new(self.name(), rhs, panels)
+        Ok(())
     }
 
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {

@@ -195,6 +195,16 @@ pub trait QGemm: Send + Sync + Debug {
     /// Lengths that disagree; zero points outside -128..=127.
     fn pack(&self, rhs: &RhsMatrix) -> Result<PackedRhs>;
 
+    /// [`QGemm::pack`] into `packed`, whatever it held before: for a right-hand side that is another one in every run,
+    /// as that of a product of two activations. Kernels of this project use the memory that is there.
+    ///
+    /// # Errors
+    /// As [`QGemm::pack`]; `packed` is of no use then.
+    fn pack_into(&self, rhs: &RhsMatrix, packed: &mut PackedRhs) -> Result<()> {
+        *packed = self.pack(rhs)?;
+        Ok(())
+    }
+
     /// Multiplies. Allocates nothing once its thread's scratch exists ([`crate::buffer::warm_up`]).
     ///
     /// Equal results on every kernel, every input and any number of threads.

@@ -6,7 +6,7 @@ use crate::buffer::AlignedBuffer;
 use crate::error::{check_len, check_zero_point, product};
 
 /// Weights in the layout of one kernel, with what the epilogue needs to know about them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PackedRhs {
     kernel: &'static str,
     n: usize,
@@ -30,25 +30,44 @@ impl PackedRhs {
     /// [`crate::KernelError::Length`], [`crate::KernelError::SizeOverflow`] or
     /// [`crate::KernelError::ZeroPoint`].
     pub fn new(kernel: &'static str, rhs: &RhsMatrix, panels: AlignedBuffer) -> Result<Self> {
+        let mut packed = Self { panels, ..Self::default() };
+        packed.describe(kernel, rhs)?;
+        Ok(packed)
+    }
+
+    /// Makes this the weights `rhs` of the kernel named `kernel`, in the memory it has where that is enough, and gives
+    /// `bytes` zeros for their panels.
+    pub(super) fn renew(&mut self, kernel: &'static str, rhs: &RhsMatrix, bytes: usize) -> Result<&mut [i8]> {
+        self.describe(kernel, rhs)?;
+        self.panels.reset(bytes);
+        Ok(self.panels.as_mut_slice())
+    }
+
+    /// Everything but the panels.
+    fn describe(&mut self, kernel: &'static str, rhs: &RhsMatrix) -> Result<()> {
         check_rhs(rhs)?;
         let (n, k) = (rhs.n, rhs.k);
-        let bias = rhs.bias.map_or_else(|| vec![0; n], <[i32]>::to_vec);
-        let mut column_sums = Vec::with_capacity(n);
-        let mut wide = Vec::new();
-        for (c, &bias) in bias.iter().enumerate() {
+        (self.kernel, self.n, self.k, self.lhs_max) = (kernel, n, k, rhs.lhs_max);
+        self.bias.clear();
+        match rhs.bias {
+            Some(bias) => self.bias.extend_from_slice(bias),
+            None => self.bias.resize(n, 0),
+        }
+        self.column_sums.clear();
+        self.wide.clear();
+        for (c, &bias) in self.bias.iter().enumerate() {
             let zero_point = rhs.zero_point_of(c);
             let sums = ChannelSums::of(rhs.data[c * k..][..k].iter().map(|&w| i64::from(w)));
-            column_sums.push(sums.total() - k as i64 * i64::from(zero_point));
+            self.column_sums.push(sums.total() - k as i64 * i64::from(zero_point));
             if is_wide(sums, k, zero_point, bias) {
-                wide.push(c);
+                self.wide.push(c);
             }
         }
-        let zero_points = if rhs.zero_point.iter().all(|&z| z == 0) {
-            Vec::new()
-        } else {
-            (0..n).map(|c| rhs.zero_point_of(c)).collect()
-        };
-        Ok(Self { kernel, n, k, lhs_max: rhs.lhs_max, panels, column_sums, bias, zero_points, wide })
+        self.zero_points.clear();
+        if rhs.zero_point.iter().any(|&z| z != 0) {
+            self.zero_points.extend((0..n).map(|c| rhs.zero_point_of(c)));
+        }
+        Ok(())
     }
 
     /// Name of the kernel whose layout this is.
@@ -113,7 +132,7 @@ impl PackedRhs {
 }
 
 /// Checks lengths and zero points of weights to pack.
-pub(super) fn check_rhs(rhs: &RhsMatrix) -> Result<()> {
+fn check_rhs(rhs: &RhsMatrix) -> Result<()> {
     check_len("rhs weights", product("rhs weights", &[rhs.n, rhs.k])?, rhs.data.len())?;
     if rhs.zero_point.len() != 1 {
         check_len("rhs zero points", rhs.n, rhs.zero_point.len())?;

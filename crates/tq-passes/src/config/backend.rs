@@ -113,21 +113,21 @@ impl BackendConfig {
 fn rows() -> Vec<OperatorSupport> {
     use OperatorKind as K;
     let codes = vec![DType::U8, DType::I8, DType::U4, DType::I4, DType::U16, DType::I16];
-    let weighted = [K::Linear, K::Conv, K::DepthwiseConv].map(|kind| OperatorSupport {
+    let weighted = [K::Linear, K::Conv, K::DepthwiseConv, K::ConvTranspose, K::Embedding];
+    let weighted = weighted.map(|kind| OperatorSupport {
         kind,
         activations: codes.iter().copied().chain([DType::F32]).collect(),
         weights: codes.iter().copied().chain([DType::F16, DType::BF16, DType::F32]).collect(),
         per_channel_weights: true,
     });
     let plain =
-        [K::Add, K::Sub, K::Mul, K::Concat, K::MaxPool, K::AveragePool, K::Lookup, K::Movement].map(|kind| {
-            OperatorSupport {
-                kind,
-                activations: codes.clone(),
-                weights: Vec::new(),
-                per_channel_weights: false,
-            }
-        });
+        [K::MatMul, K::Add, K::Sub, K::Mul, K::Concat, K::MaxPool, K::AveragePool, K::Lookup, K::Movement];
+    let plain = plain.map(|kind| OperatorSupport {
+        kind,
+        activations: codes.clone(),
+        weights: Vec::new(),
+        per_channel_weights: false,
+    });
     weighted.into_iter().chain(plain).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::weights::{codes_tensor, half_tensor, param_tensors, quantize_linear};
 use crate::fuse::clamp::bounds_of;
 use crate::names::fresh;
-use crate::place::{PlannedNode, Scheme, activations};
+use crate::place::{PlannedNode, Scheme, activations, weight_input};
 use crate::prepare::constant_error;
 use crate::scheme::{Activation, Weights};
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
@@ -158,7 +158,12 @@ impl Builder<'_> {
                 inputs[slot] = Some(self.read_codes(v));
             }
             // The number beside other operators only shapes a table: an exponent must stay what it is.
-            if let Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) | Op::Concat { .. } = node.op {
+            let operands = match node.op {
+                Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) | Op::Concat { .. } => true,
+                Op::MatMul => !planned.has_weights,
+                _ => false,
+            };
+            if operands {
                 self.operands(node, planned, &mut inputs)?;
             }
         }
@@ -243,7 +248,7 @@ impl Builder<'_> {
             return Ok(());
         };
         self.adjustments.extend(q.adjustments);
-        inputs[1] = Some(match planned.scheme {
+        inputs[weight_input(&node.op)] = Some(match planned.scheme {
             // Never shared: ONNX Runtime's exact integer mode rewrites i8 weights and their zero points once for each
             // operator that reads them, and refuses a file in which two operators read the same tensor.
             Scheme::Static => self.new_codes(q.weights, &q.params, q.codes)?,
@@ -271,7 +276,8 @@ impl Builder<'_> {
         inputs: &mut [Option<ValueId>],
     ) -> Result<(), PassError> {
         let float = &self.prepared.graph;
-        let Some(w) = node.input(1) else { return Ok(()) };
+        let slot = weight_input(&node.op);
+        let Some(w) = node.input(slot) else { return Ok(()) };
         let Some(tensor) = float.constant(w) else { return Ok(()) };
         let wide = match self.halves.get(&(w, dtype)) {
             Some(v) => *v,
@@ -286,7 +292,7 @@ impl Builder<'_> {
                 wide
             }
         };
-        inputs[1] = Some(wide);
+        inputs[slot] = Some(wide);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! Codes and scales of weights and biases.
 
-use crate::place::weight_axes;
+use crate::place::{weight_axes, weight_input};
 use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError};
 use half::{bf16, f16};
-use tq_graph::{Graph, Node, Tensor, ValueId};
+use tq_graph::{Graph, Node, Op, Tensor, ValueId};
 use tq_observers::ObserverConfig;
 use tq_qtypes::requantize::quantize_bias;
 use tq_qtypes::{AffineParams, DType, Granularity, QTypeError, Rounding, affine};
@@ -31,7 +31,7 @@ pub(super) fn quantize_linear(
     observer: &ObserverConfig,
     input_scale: Option<f32>,
 ) -> Result<Option<LinearCodes>, PassError> {
-    let Some(w) = node.input(1) else { return Ok(None) };
+    let Some(w) = node.input(weight_input(&node.op)) else { return Ok(None) };
     let Some(tensor) = graph.constant(w) else { return Ok(None) };
     let name = &graph.value(w).name;
     let (data, dims) = (tensor.as_slice::<f32>()?, tensor.dims());
@@ -44,7 +44,12 @@ pub(super) fn quantize_linear(
     let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
     observer.observe(data, dims).map_err(observer_error)?;
     let mut params = observer.calculate_qparams().map_err(observer_error)?;
-    let channels = dims.get(channel_axis).copied().unwrap_or(1);
+    // Output channels of the same place in every group share the scale of a transposed convolution.
+    let groups = match &node.op {
+        Op::ConvTranspose(attrs) => attrs.groups,
+        _ => 1,
+    };
+    let channels = dims.get(channel_axis).copied().unwrap_or(1) * groups;
 
     let mut adjustments = Vec::new();
     let mut bias = None;
@@ -56,8 +61,12 @@ pub(super) fn quantize_linear(
         let reals = values.as_ref().map_or(&[][..], |(_, values)| values);
         fit_bias(node, reals, input_scale, &mut params, &mut adjustments)?;
         bias = values.map(|(b, values)| {
-            let q = quantize_bias(&values, input_scale, &params.scale);
-            let scale = params.scale.iter().map(|s| input_scale * s).collect();
+            let scale: Vec<f32> = match params.scale.as_slice() {
+                [one] => vec![*one],
+                all => all.iter().copied().cycle().take(channels).collect(),
+            };
+            let q = quantize_bias(&values, input_scale, &scale);
+            let scale = scale.iter().map(|s| input_scale * s).collect();
             (b, Tensor::vector(q.values), scale)
         });
     }
@@ -87,11 +96,12 @@ fn fit_bias(
     params: &mut AffineParams,
     adjustments: &mut Vec<BiasAdjustment>,
 ) -> Result<(), PassError> {
-    let shared = params.scale.len() == 1;
+    let (channels, shared) = (params.scale.len(), params.scale.len() == 1);
     let largest = bias.iter().fold(0.0f32, |m, b| m.max(b.abs()));
     for c in 0..params.scale.len() {
         let from = params.scale[c];
-        let b = f64::from(if shared { largest } else { bias.get(c).copied().unwrap_or(0.0).abs() });
+        let own = bias.iter().skip(c).step_by(channels).fold(0.0f32, |m, b| m.max(b.abs()));
+        let b = f64::from(if shared { largest } else { own });
         let fits = |s: f32| {
             let product = input_scale * s;
             product.is_normal() && b / f64::from(product) <= MAX_BIAS

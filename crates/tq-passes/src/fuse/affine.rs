@@ -92,6 +92,8 @@ pub(super) struct Linear {
     out_axis: usize,
     in_axis: usize,
     groups: usize,
+    /// Whether the first axis counts input channels of all groups, and the second output channels of one.
+    transposed: bool,
     /// One value an output channel; empty where there is no bias.
     bias: Vec<f32>,
     /// Factors of product and bias (Gemm's alpha and beta).
@@ -106,6 +108,7 @@ impl Linear {
         let name = &node.name;
         let (out_axis, in_axis, groups, alpha, beta) = match &node.op {
             Op::Conv(attrs) => (0, 1, attrs.groups, 1.0, 1.0),
+            Op::ConvTranspose(attrs) => (1, 0, attrs.groups, 1.0, 1.0),
             Op::Gemm { alpha, beta, trans_b, .. } => {
                 let (out, inp) = if *trans_b { (0, 1) } else { (1, 0) };
                 (out, inp, 1, f64::from(*alpha), f64::from(*beta))
@@ -116,11 +119,13 @@ impl Linear {
         let w = node.input(1).ok_or_else(|| format!("{name} has no weights"))?;
         let (weights, dims) =
             ed.constant_f32(w).ok_or_else(|| format!("the weights of {name} are not an f32 constant"))?;
-        let rank_fits = if matches!(node.op, Op::Conv(_)) { dims.len() >= 3 } else { dims.len() == 2 };
+        let convolves = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_));
+        let rank_fits = if convolves { dims.len() >= 3 } else { dims.len() == 2 };
         if weights.is_empty() || !rank_fits {
             return Err(format!("the weights of {name} have shape {dims:?}"));
         }
-        let channels = dims[out_axis];
+        let transposed = matches!(node.op, Op::ConvTranspose(_));
+        let channels = if transposed { dims[out_axis].saturating_mul(groups) } else { dims[out_axis] };
         let bias = match node.input(2) {
             None => Vec::new(),
             Some(b) => {
@@ -134,8 +139,9 @@ impl Linear {
                 }
             }
         };
-        if groups == 0 || channels % groups != 0 {
-            return Err(format!("{name} has {groups} groups for {channels} channels"));
+        // Which channels the groups divide is told by the first axis.
+        if groups == 0 || dims[0] % groups != 0 {
+            return Err(format!("{name} has {groups} groups for {} channels", dims[0]));
         }
         Ok(Self {
             weights: weights.to_vec(),
@@ -143,6 +149,7 @@ impl Linear {
             out_axis,
             in_axis,
             groups,
+            transposed,
             bias,
             alpha,
             beta,
@@ -150,11 +157,23 @@ impl Linear {
     }
 
     pub(super) fn channels(&self) -> usize {
-        self.dims[self.out_axis]
+        self.dims[self.out_axis] * if self.transposed { self.groups } else { 1 }
     }
 
     pub(super) fn in_channels(&self) -> usize {
-        self.dims[self.in_axis] * self.groups
+        self.dims[self.in_axis] * if self.transposed { 1 } else { self.groups }
+    }
+
+    /// The input and the output channel that weight `i` joins.
+    fn joins(&self, i: usize) -> (usize, usize) {
+        let (out, input) = (self.along(i, self.out_axis), self.along(i, self.in_axis));
+        if self.transposed {
+            let group = input / (self.in_channels() / self.groups);
+            (input, out + group * self.dims[self.out_axis])
+        } else {
+            let group = out / (self.channels() / self.groups);
+            (input + group * self.dims[self.in_axis], out)
+        }
     }
 
     pub(super) fn is_plain(&self) -> bool {
@@ -177,7 +196,7 @@ impl Linear {
     /// Weights and bias with `map` on the outputs; alpha and beta become 1.
     fn then(&self, map: &ChannelAffine) -> (Vec<f64>, Vec<f64>) {
         let weights = (self.weights.iter().enumerate())
-            .map(|(i, w)| f64::from(*w) * self.alpha * map.mul[self.along(i, self.out_axis)])
+            .map(|(i, w)| f64::from(*w) * self.alpha * map.mul[self.joins(i).1])
             .collect();
         let bias = (0..self.channels()).map(|c| self.bias_at(c) * map.mul[c] + map.add[c]).collect();
         (weights, bias)
@@ -186,11 +205,9 @@ impl Linear {
     /// Weights and bias with `map` on the inputs; alpha and beta become 1.
     fn after(&self, map: &ChannelAffine) -> (Vec<f64>, Vec<f64>) {
         let mut bias: Vec<f64> = (0..self.channels()).map(|c| self.bias_at(c)).collect();
-        let out_per_group = self.channels() / self.groups;
         let weights = (self.weights.iter().enumerate())
             .map(|(i, w)| {
-                let out = self.along(i, self.out_axis);
-                let input = self.along(i, self.in_axis) + (out / out_per_group) * self.dims[self.in_axis];
+                let (input, out) = self.joins(i);
                 let w = f64::from(*w) * self.alpha;
                 bias[out] += w * map.add[input];
                 w * map.mul[input]
@@ -280,7 +297,11 @@ pub(super) fn fold_before(ed: &mut Editor, at: At, host: At, map: &ChannelAffine
                 return Err(format!("{name}, which follows, pads with zeros that it would shift"));
             }
         }
-        Op::Gemm { trans_a: false, .. } => {}
+        // At the edges fewer weights meet a shift than elsewhere.
+        Op::ConvTranspose(_) if !map.adds_nothing() => {
+            return Err(format!("{name}, which follows, would spread its shift unevenly"));
+        }
+        Op::ConvTranspose(_) | Op::Gemm { trans_a: false, .. } => {}
         op => return Err(format!("{name}, which follows, is a {}", op.name())),
     }
     if ed.node(host).input(0) != Some(out) {

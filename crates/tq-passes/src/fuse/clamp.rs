@@ -30,7 +30,7 @@ pub(crate) fn is_clamp(op: &Op) -> bool {
 /// Checks that the result of a node is requantized, so that bounds on it cost nothing.
 fn takes_epilogue(graph: &Graph, node: &Node) -> Result<(), String> {
     match node.op {
-        Op::Conv(_) | Op::Gemm { .. } | Op::MatMul => Ok(()),
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm { .. } | Op::MatMul => Ok(()),
         Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) => {
             // With a number as operand it is a function of one code: a table, which a clamp follows as another one.
             let number = (0..2).any(|i| graph.const_input(node, i).is_some_and(|t| t.len() == 1));

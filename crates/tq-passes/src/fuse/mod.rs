@@ -186,7 +186,7 @@ impl Pass<'_> {
         self.kept.insert(self.ed.node(at).name.clone(), reason);
     }
 
-    /// Per-channel maps into the Conv, Gemm or MatMul before them.
+    /// Per-channel maps into the Conv, ConvTranspose, Gemm or MatMul before them.
     fn affine_maps(&mut self) {
         for at in self.ed.live() {
             if matches!(self.ed.node(at).op, Op::Gemm { .. }) && make_plain(&mut self.ed, at) {
@@ -222,7 +222,8 @@ impl Pass<'_> {
             ChannelAffine::of_batch_norm(ed, at)?
         } else {
             let rank = ed.rank(x).ok_or("unknown rank")?;
-            let axis = if matches!(ed.node(host).op, Op::Conv(_)) { 1 } else { rank.saturating_sub(1) };
+            let convolves = matches!(ed.node(host).op, Op::Conv(_) | Op::ConvTranspose(_));
+            let axis = if convolves { 1 } else { rank.saturating_sub(1) };
             let (read, map) =
                 ChannelAffine::of_binary(ed, at, linear.channels(), rank, axis).ok_or("no map a channel")?;
             if read != x {

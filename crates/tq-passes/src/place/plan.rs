@@ -1,7 +1,10 @@
 //! Deciding for every node how it is quantized.
 
-use super::role::{Role, activations, constant_weights, is_data_node, role, weight_axes, weighted_kind};
-use super::{Placement, group, predict};
+use super::role::{
+    Role, activations, constant_weights, is_data_node, is_embedding, role, weight_axes, weight_input,
+    weighted_kind,
+};
+use super::{Placement, fixed, group, predict, scores};
 use crate::config::rules::Verdict;
 use crate::fuse::clamp::{epilogue_host, is_clamp};
 use crate::scheme::{Activation, Weights};
@@ -63,7 +66,7 @@ impl Plan {
 }
 
 /// How a node is to be quantized if its neighbours allow.
-enum Intent {
+pub(super) enum Intent {
     /// On codes.
     Static(Role),
     /// Its weights alone, and how they are kept.
@@ -84,6 +87,9 @@ fn intent(
         return Intent::Float(format!("configuration: the {rule} leaves it in float"));
     };
     let decided = match Activation::of(&qconfig.activation) {
+        Activation::Codes(_) | Activation::Float if is_embedding(graph, node) => {
+            table(graph, node, rule, qconfig, backend)
+        }
         Activation::Codes(_) => static_role(graph, consumers, node).and_then(|role| {
             takes(backend, role.kind(), qconfig)?;
             Ok(Intent::Static(role))
@@ -92,6 +98,36 @@ fn intent(
         Activation::Float => weight_only(graph, node, rule, qconfig, backend),
     };
     decided.unwrap_or_else(Intent::Float)
+}
+
+/// Checks that the table of an embedding can be quantized, as it is whether activations are or not.
+fn table(
+    graph: &Graph,
+    node: &Node,
+    rule: &Rule,
+    qconfig: &QConfig,
+    backend: &BackendConfig,
+) -> Result<Intent, String> {
+    let weights = Weights::of(&qconfig.weight);
+    if weights == Weights::Float {
+        return Err(format!("configuration: the {rule} keeps weights in float"));
+    }
+    constant_weights(graph, node)?;
+    takes(backend, OperatorKind::Embedding, qconfig)?;
+    fits_half(graph, node, &weights)?;
+    Ok(Intent::WeightOnly(weights))
+}
+
+/// Checks that weights kept in f16 are not beyond it.
+fn fits_half(graph: &Graph, node: &Node, weights: &Weights) -> Result<(), String> {
+    let data = graph.const_input(node, weight_input(&node.op)).map(|t| t.as_slice::<f32>());
+    if let (Weights::Half(DType::F16), Some(Ok(data))) = (weights, data) {
+        let beyond = data.iter().filter(|w| w.is_finite() && w.abs() > LARGEST_F16).count();
+        if beyond > 0 {
+            return Err(format!("{beyond} of its weights exceed what f16 holds, {LARGEST_F16}"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a node has weights to be quantized alone.
@@ -110,14 +146,7 @@ fn weight_only(
     }
     constant_weights(graph, node)?;
     takes(backend, kind, qconfig)?;
-    if let (Weights::Half(DType::F16), Some(Ok(data))) =
-        (weights, graph.const_input(node, 1).map(|t| t.as_slice::<f32>()))
-    {
-        let beyond = data.iter().filter(|w| w.is_finite() && w.abs() > LARGEST_F16).count();
-        if beyond > 0 {
-            return Err(format!("{beyond} of its weights exceed what f16 holds, {LARGEST_F16}"));
-        }
-    }
+    fits_half(graph, node, &weights)?;
     Ok(Intent::WeightOnly(weights))
 }
 
@@ -129,7 +158,7 @@ const LARGEST_F16: f32 = 65_504.0;
 fn fitted(graph: &Graph, node: &Node, qconfig: &QConfig) -> (QConfig, Option<String>) {
     let mut qconfig = qconfig.clone();
     if let ObserverConfig::PerGroupMinMax { spec, eps } = &qconfig.weight
-        && weighted_kind(node).is_some()
+        && (weighted_kind(node).is_some() || is_embedding(graph, node))
         && let Ok(dims) = constant_weights(graph, node)
         && dims.get(weight_axes(&node.op)[1]) == Some(&1)
     {
@@ -217,12 +246,13 @@ fn wanted(graph: &Graph, intents: &[Intent]) -> Vec<bool> {
 /// Decides for every node where it runs, and which values share scales. There is one verdict a node.
 pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendConfig) -> Plan {
     let (producers, consumers) = (graph.producers(), graph.consumers());
-    let intents: Vec<Intent> = graph
+    let mut intents: Vec<Intent> = graph
         .nodes
         .iter()
         .zip(verdicts)
         .map(|(node, verdict)| intent(graph, &consumers, node, verdict, backend))
         .collect();
+    scores::leave_in_float(graph, &consumers, &mut intents);
     let wanted = wanted(graph, &intents);
     let mut nodes: Vec<PlannedNode> = Vec::with_capacity(graph.nodes.len());
     // Values that leave a node on codes as codes.
@@ -231,7 +261,7 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
     for (id, node) in graph.iter_nodes() {
         let placement = match &intents[id.0] {
             Intent::Static(Role::Compute(kind)) => {
-                let linear = *kind == OperatorKind::Linear;
+                let linear = matches!(kind, OperatorKind::Linear | OperatorKind::MatMul);
                 let float_output = linear && node.output(0).is_some_and(|v| !wanted[v.0]);
                 if float_output {
                     node.outputs.iter().flatten().for_each(|v| after_last_linear[v.0] = true);
@@ -302,6 +332,7 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
     let shares = |id: NodeId| matches!(intents[id.0], Intent::Static(Role::Sharing(_) | Role::Passing(_)));
     let mut plan = Plan { nodes, group_of: vec![None; graph.values.len()], groups: Vec::new() };
     group::group(graph, &producers, &shares, &coded, verdicts, &mut plan);
+    fixed::fix(graph, &producers, &consumers, &shares, verdicts, &mut plan);
     predict::predict(graph, &producers, &mut plan);
     plan
 }

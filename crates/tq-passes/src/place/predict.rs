@@ -67,7 +67,7 @@ fn mark(graph: &Graph, in_float: &mut [Option<String>], id: NodeId, reason: &str
 
 /// True for operators whose result may leave the integer kernel as float.
 fn leaves_float(kind: OperatorKind) -> bool {
-    matches!(kind, OperatorKind::Linear | OperatorKind::Conv)
+    matches!(kind, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::MatMul)
 }
 
 /// The placement of a node whose result is clamped in float and becomes codes only then.

@@ -27,7 +27,7 @@ impl Role {
 
 /// A linear layer or convolution's weights must be f32 constants: rank and number of elements are checked.
 fn weights(graph: &Graph, node: &Node, fits: impl Fn(&[usize]) -> bool) -> Result<Vec<usize>, String> {
-    let v = node.input(1).ok_or("it has no weights")?;
+    let v = node.input(weight_input(&node.op)).ok_or("it has no weights")?;
     let name = &graph.value(v).name;
     let Some(t) = graph.constant(v) else { return Err(format!("weights {name} are not constant")) };
     if t.dtype() != DType::F32 {
@@ -43,6 +43,7 @@ fn weights(graph: &Graph, node: &Node, fits: impl Fn(&[usize]) -> bool) -> Resul
 pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
     match node.op {
         Op::Conv(_) => Some(OperatorKind::Conv),
+        Op::ConvTranspose(_) => Some(OperatorKind::ConvTranspose),
         Op::Gemm { .. } | Op::MatMul => Some(OperatorKind::Linear),
         _ => None,
     }
@@ -51,15 +52,28 @@ pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
 /// The shape of weights that can be kept in another form, whatever becomes of the rest of the node.
 pub(super) fn constant_weights(graph: &Graph, node: &Node) -> Result<Vec<usize>, String> {
     weights(graph, node, |d| match node.op {
-        Op::Conv(_) => (3..=5).contains(&d.len()),
+        Op::Conv(_) | Op::ConvTranspose(_) => (3..=5).contains(&d.len()),
         _ => d.len() == 2,
     })
 }
 
-/// The axes of the weights of a Conv, Gemm or MatMul that count output channels and input features.
+/// True for a Gather that picks rows of a constant table of real numbers: an embedding.
+pub(super) fn is_embedding(graph: &Graph, node: &Node) -> bool {
+    let Op::Gather { axis: 0 | -2 } = node.op else { return false };
+    let table = graph.const_input(node, 0).is_some_and(|t| t.dtype() == DType::F32 && t.rank() == 2);
+    table && graph.const_input(node, 1).is_none()
+}
+
+/// The input that holds the weights of a node that has some.
+pub(crate) fn weight_input(op: &Op) -> usize {
+    usize::from(!matches!(op, Op::Gather { .. }))
+}
+
+/// The axes of the weights that count output channels and input features: for a table its rows and what is in them.
+/// Output channels of a transposed convolution are those of one group.
 pub(crate) fn weight_axes(op: &Op) -> [usize; 2] {
     match op {
-        Op::Conv(_) | Op::Gemm { trans_b: true, .. } => [0, 1],
+        Op::Conv(_) | Op::Gemm { trans_b: true, .. } | Op::Gather { .. } => [0, 1],
         _ => [1, 0],
     }
 }
@@ -82,7 +96,8 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
     use OperatorKind as K;
     let no_form = || Err(format!("{} has no integer form", node.op.name()));
     let data_is_constant = || node.input(0).is_none_or(|v| graph.constant(v).is_some());
-    let first_is_data = !matches!(node.op, Op::Binary(_) | Op::Concat { .. } | Op::Variadic(_) | Op::Where);
+    let first_is_data =
+        !matches!(node.op, Op::Binary(_) | Op::Concat { .. } | Op::Variadic(_) | Op::Where | Op::MatMul);
     if first_is_data && data_is_constant() {
         return Err("its data is constant".into());
     }
@@ -104,10 +119,23 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
             }
             Role::Compute(K::Linear)
         }
-        Op::MatMul => {
-            weights(graph, node, |d| d.len() == 2)?;
-            Role::Compute(K::Linear)
+        Op::ConvTranspose(attrs) => {
+            let dims = weights(graph, node, |d| (3..=5).contains(&d.len()))?;
+            let channels = dims[1].checked_mul(attrs.groups).ok_or("it has too many channels")?;
+            check_bias(graph, node, channels)?;
+            Role::Compute(K::ConvTranspose)
         }
+        Op::MatMul => match graph.const_input(node, 1).map(|t| t.rank()) {
+            Some(2) if data_is_constant() => return Err("its data is constant".into()),
+            Some(2) => {
+                weights(graph, node, |d| d.len() == 2)?;
+                Role::Compute(K::Linear)
+            }
+            _ => {
+                matrices(graph, node)?;
+                Role::Compute(K::MatMul)
+            }
+        },
         Op::Binary(op) => {
             let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return no_form() };
             if graph.constant(a).is_some() && graph.constant(b).is_some() {
@@ -125,6 +153,7 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
                 BinaryOp::Add => K::Add,
                 BinaryOp::Sub => K::Sub,
                 BinaryOp::Mul => K::Mul,
+                BinaryOp::PRelu => return Err("its slopes are more than one: no table serves all".into()),
                 _ => return no_form(),
             })
         }
@@ -142,7 +171,7 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         Op::MaxPool { .. } if node.output(1).is_some() => {
             return Err("the positions of the maxima are asked for".into());
         }
-        Op::MaxPool { .. } => Role::Sharing(K::MaxPool),
+        Op::MaxPool { .. } | Op::GlobalMaxPool => Role::Sharing(K::MaxPool),
         Op::AveragePool { .. } | Op::GlobalAveragePool => Role::Sharing(K::AveragePool),
         Op::Reduce { kind: ReduceKind::Mean, .. } => {
             spatial_mean(graph, node)?;
@@ -179,9 +208,31 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::Identity => Role::Passing(K::Movement),
+        Op::Resize(attrs) if attrs.only_picks() => Role::Passing(K::Movement),
+        Op::Resize(_) => return Err("it mixes elements, in float".into()),
         Op::Dropout if node.output(1).is_none() => Role::Passing(K::Movement),
         _ => return no_form(),
     })
+}
+
+/// Checks that both sides of a product are matrices, or stacks of them, and not both constant.
+fn matrices(graph: &Graph, node: &Node) -> Result<(), String> {
+    let sides = [node.input(0), node.input(1)];
+    if sides.iter().flatten().all(|v| graph.constant(*v).is_some()) {
+        return Err("its data is constant".into());
+    }
+    for v in sides.into_iter().flatten() {
+        let value = graph.value(v);
+        match value.shape.as_ref().map(Vec::len) {
+            None => return Err(format!("the rank of {} is not known", value.name)),
+            Some(0 | 1) => return Err(format!("{} is no matrix", value.name)),
+            Some(_) if graph.constant(v).is_some_and(|t| t.is_empty()) => {
+                return Err(format!("constant {} is empty", value.name));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a mean is over exactly the axes after the first two.
@@ -204,7 +255,7 @@ pub(crate) fn activations<'g>(
     node: &'g Node,
 ) -> impl Iterator<Item = (usize, ValueId)> + 'g {
     let count = match node.op {
-        Op::Binary(_) | Op::Concat { .. } => node.inputs.len(),
+        Op::Binary(_) | Op::Concat { .. } | Op::MatMul => node.inputs.len(),
         _ => 1,
     };
     (0..count.min(node.inputs.len()))

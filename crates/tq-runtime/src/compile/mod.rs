@@ -7,13 +7,16 @@
 mod elementwise;
 mod finish;
 mod forms;
+mod matmul;
 mod movement;
 mod pool;
+mod table;
+mod transposed;
 mod weighted;
 
 use crate::codes::Held;
 use crate::error::{RuntimeError, StepError};
-use crate::explain::{Execution, NodeReport};
+use crate::explain::{Execution, NodeReport, is_float_product};
 use crate::frame::Step;
 use crate::layout::Layout;
 use crate::plan::Plan;
@@ -207,6 +210,7 @@ impl<'s> Compiler<'s> {
                     let empty = self.dims[to.0].as_ref().is_some_and(|d| d.contains(&0));
                     self.roles[id.0] = match plain {
                         Some(_) if self.has_elements(to) => Role::OnDemand,
+                        _ if self.graph.constant(from).is_some() && self.is_table(to) => Role::Unread,
                         _ if empty || read[to.0] => Role::Float,
                         _ => Role::Unread,
                     };
@@ -229,9 +233,10 @@ impl<'s> Compiler<'s> {
             let wants = match op.kind {
                 OperatorKind::Conv
                 | OperatorKind::DepthwiseConv
+                | OperatorKind::ConvTranspose
                 | OperatorKind::MaxPool
                 | OperatorKind::AveragePool => true,
-                OperatorKind::Linear => false,
+                OperatorKind::Linear | OperatorKind::MatMul => false,
                 OperatorKind::Movement => {
                     out_wants && !matches!(self.graph.node(op.node).op, Op::Transpose { .. })
                 }
@@ -333,7 +338,9 @@ impl<'s> Compiler<'s> {
         }
         match op.kind {
             OperatorKind::Conv | OperatorKind::DepthwiseConv => self.conv(op),
+            OperatorKind::ConvTranspose => self.conv_transpose(op),
             OperatorKind::Linear => self.linear(op),
+            OperatorKind::MatMul => self.matmul(op),
             OperatorKind::Add | OperatorKind::Sub | OperatorKind::Mul => self.binary(op),
             OperatorKind::Concat => self.concat(op),
             OperatorKind::MaxPool => self.max_pool(op),
@@ -346,6 +353,9 @@ impl<'s> Compiler<'s> {
 
     /// Emits the evaluation of a node on tensors, or does it now where everything it reads is constant.
     fn evaluate(&mut self, id: NodeId, reason: Option<String>) -> Result<(), RuntimeError> {
+        if self.gather_rows(id)? {
+            return Ok(());
+        }
         let node: Node = self.graph.node(id).clone();
         for v in node.inputs.iter().flatten() {
             self.tensor(*v)?;
@@ -377,7 +387,7 @@ impl<'s> Compiler<'s> {
             kernel: None,
             reason,
             macs,
-            reproducible: !matches!(node.op, Op::Gemm { .. } | Op::MatMul | Op::Conv(_)),
+            reproducible: !is_float_product(&node.op),
             ..report
         });
         let outs: Vec<ValueId> = node.outputs.iter().flatten().copied().collect();
@@ -407,6 +417,11 @@ impl<'s> Compiler<'s> {
                 let dims = node.input(1).and_then(|v| self.dims[v.0].clone()).unwrap_or_default();
                 let k: u64 = dims.iter().skip(1).map(|d| *d as u64).product();
                 len(node.output(0)).map(|n| n.saturating_mul(k))
+            }
+            Op::ConvTranspose(_) => {
+                let dims = node.input(1).and_then(|v| self.dims[v.0].clone()).unwrap_or_default();
+                let k: u64 = dims.iter().skip(1).map(|d| *d as u64).product();
+                len(node.input(0)).map(|n| n.saturating_mul(k))
             }
             Op::MatMul => len(node.output(0)).zip(last(node.input(0))).map(|(n, k)| n.saturating_mul(k)),
             Op::Gemm { trans_a, .. } => {

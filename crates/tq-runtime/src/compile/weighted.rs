@@ -26,7 +26,7 @@ const UNROLLED_BYTES: usize = 4 << 20;
 const ROWS_AT_ONCE: usize = 512;
 
 impl Compiler<'_> {
-    fn packed(&self, op: &QOperator) -> Compiled<Arc<Packed>> {
+    pub(super) fn packed(&self, op: &QOperator) -> Compiled<Arc<Packed>> {
         match self.shared.weights.get(&self.shared.kernels, &self.graph, op) {
             Ok(packed) => Ok(packed),
             Err(e) => float(format!("its weights cannot be packed: {e}")),
@@ -219,6 +219,6 @@ impl Compiler<'_> {
 }
 
 /// The multiplier of each output channel.
-fn multipliers(x: Held, weights: &Packed, out: Held) -> Vec<f32> {
+pub(super) fn multipliers(x: Held, weights: &Packed, out: Held) -> Vec<f32> {
     weights.scale.iter().map(|sw| multiplier(x.scale, *sw, out.scale)).collect()
 }

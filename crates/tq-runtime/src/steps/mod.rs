@@ -5,5 +5,8 @@ pub(crate) mod concat;
 pub(crate) mod elementwise;
 pub(crate) mod eval;
 pub(crate) mod gemm;
+pub(crate) mod matmul;
 pub(crate) mod movement;
+pub(crate) mod table;
+pub(crate) mod transposed;
 pub(crate) mod window;

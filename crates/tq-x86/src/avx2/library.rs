@@ -130,6 +130,8 @@ impl Avx2Library {
             Op::Linear,
             Op::Conv,
             Op::DepthwiseConv,
+            Op::ConvTranspose,
+            Op::MatMul,
             Op::Add,
             Op::Sub,
             Op::Mul,
