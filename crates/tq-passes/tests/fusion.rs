@@ -533,7 +533,8 @@ fn maps_fold_into_transposed_convolutions() {
             let y = n.batch_norm("norm", y, 3 * groups);
             let y = n.relu("relu", y);
             n.output(y);
-            let (after, report) = fused(&n.graph, &n.tensor(&[2, 4, 5, 4]));
+            let data = n.tensor(&[2, 4, 5, 4]);
+            let (after, report) = fused(&n.graph, &data);
             let outcome = |name: &str| &report.entries.iter().find(|e| e.node == name).unwrap().outcome;
             assert_eq!(outcome("norm"), &FusionOutcome::Fused { into: "up".into() });
             assert_eq!(outcome("relu"), &FusionOutcome::Epilogue { of: "up".into() });
@@ -546,7 +547,52 @@ fn maps_fold_into_transposed_convolutions() {
         let w = n.random(&[4, 3, 3, 3]);
         let y = n.node("up", Op::ConvTranspose(attrs), &[y, w]);
         n.output(y);
-        let (after, _) = fused(&n.graph, &n.tensor(&[2, 4, 5, 4]));
+        let data = n.tensor(&[2, 4, 5, 4]);
+        let (after, _) = fused(&n.graph, &data);
         assert_eq!(after.nodes.len(), 2);
     }
+}
+
+/// `x * (1 + erf(x / sqrt(2))) * 0.5`, in the orders that exporters write.
+#[test]
+fn gelu_is_recognised() {
+    for form in 0..4 {
+        let mut n = Net::new(33);
+        let x = n.input("x", &[3, 8]);
+        let x = n.relu("before", x);
+        let scaled = if form % 2 == 0 {
+            let root = n.scalar(std::f32::consts::SQRT_2);
+            n.binary("scaled", BinaryOp::Div, x, root)
+        } else {
+            let root = n.scalar(std::f32::consts::FRAC_1_SQRT_2);
+            n.binary("scaled", BinaryOp::Mul, root, x)
+        };
+        let erf = n.node("erf", Op::Unary(UnaryOp::Erf), &[scaled]);
+        let (one, half) = (n.scalar(1.0), n.scalar(0.5));
+        let sum = n.binary("sum", BinaryOp::Add, erf, one);
+        let y = if form < 2 {
+            let product = n.binary("product", BinaryOp::Mul, x, sum);
+            n.binary("gelu", BinaryOp::Mul, product, half)
+        } else {
+            let halved = n.binary("halved", BinaryOp::Mul, half, x);
+            n.binary("gelu", BinaryOp::Mul, halved, sum)
+        };
+        n.output(y);
+        let data = n.tensor(&[2, 3, 8]);
+        let (after, _) = fused(&n.graph, &data);
+        assert_eq!(after.nodes.len(), 2, "form {form}");
+        assert_eq!(after.nodes[1].op, Op::Unary(UnaryOp::Gelu { tanh: false }));
+    }
+    // Another factor is another function.
+    let mut n = Net::new(34);
+    let x = n.input("x", &[8]);
+    let erf = n.node("erf", Op::Unary(UnaryOp::Erf), &[x]);
+    let (one, half) = (n.scalar(1.0), n.scalar(0.5));
+    let sum = n.binary("sum", BinaryOp::Add, erf, one);
+    let product = n.binary("product", BinaryOp::Mul, x, sum);
+    let y = n.binary("y", BinaryOp::Mul, product, half);
+    n.output(y);
+    let data = n.tensor(&[2, 8]);
+    let (after, _) = fused(&n.graph, &data);
+    assert_eq!(after.nodes.len(), 5);
 }

@@ -1,4 +1,4 @@
-//! Hard-swish and hard-sigmoid, which exporters write out as sums, clips and products.
+//! Hard-swish, hard-sigmoid and GELU, which exporters write out as sums, clips, error functions and products.
 
 use super::clamp::bounds_of;
 use super::edit::{At, Editor};
@@ -35,7 +35,9 @@ fn product(ed: &Editor, v: ValueId) -> Option<(f64, Vec<ValueId>)> {
 fn search(ed: &Editor, k: f64, factors: &[ValueId], opened: usize) -> Option<(UnaryOp, ValueId)> {
     let found = match factors {
         [h] => hard_sigmoid(ed, k, *h),
-        [a, b] => hard_swish(ed, k, *a, *b).or_else(|| hard_swish(ed, k, *b, *a)),
+        [a, b] => [(*a, *b), (*b, *a)]
+            .into_iter()
+            .find_map(|(x, h)| hard_swish(ed, k, x, h).or_else(|| gelu(ed, k, x, h))),
         _ => None,
     };
     if found.is_some() || opened == 0 {
@@ -102,4 +104,25 @@ fn hard_swish(ed: &Editor, k: f64, x: ValueId, h: ValueId) -> Option<(UnaryOp, V
         && near(f64::from(beta), 0.5)
         && near(k, 1.0);
     hit.then_some((UnaryOp::HardSwish, x))
+}
+
+/// `x * (1 + erf(x / sqrt(2))) / 2`.
+fn gelu(ed: &Editor, k: f64, x: ValueId, h: ValueId) -> Option<(UnaryOp, ValueId)> {
+    let add = ed.node(ed.producer(h)?);
+    if !matches!(add.op, Op::Binary(BinaryOp::Add)) || !near(k, 0.5) || !ed.is_f32(x) {
+        return None;
+    }
+    let (a, b) = (add.input(0)?, add.input(1)?);
+    let erf = match (ed.scalar(a, b), ed.scalar(b, a)) {
+        (None, Some(1.0)) => a,
+        (Some(1.0), None) => b,
+        _ => return None,
+    };
+    let erf = ed.node(ed.producer(erf)?);
+    if !matches!(erf.op, Op::Unary(UnaryOp::Erf)) {
+        return None;
+    }
+    let (c, inner) = product(ed, erf.input(0)?)?;
+    let hit = inner == [x] && near(c, std::f64::consts::FRAC_1_SQRT_2);
+    hit.then_some((UnaryOp::Gelu { tanh: false }, x))
 }

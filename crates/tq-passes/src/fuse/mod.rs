@@ -20,7 +20,8 @@ use tq_graph::{Graph, NodeId, Op, Tensor, infer};
 /// Fuses what can be fused without changing what the graph computes, up to float rounding.
 ///
 /// * Identity, Dropout, paddings of nothing and clips without bounds go; clamps after clamps become one.
-/// * `x * clip(x + 3, 0, 6) / 6` in its spellings becomes HardSwish, `clip(x + b, 0, c) / c` HardSigmoid.
+/// * `x * clip(x + 3, 0, 6) / 6` in its spellings becomes HardSwish, `clip(x + b, 0, c) / c` HardSigmoid,
+///   `x * (1 + erf(x / sqrt(2))) / 2` Gelu.
 /// * Padding with zeros goes into the convolutions and pools after it, where that is exact.
 /// * BatchNormalization, and Add, Sub, Mul, Div by a number or by one number a channel, go into the Conv, Gemm or
 ///   MatMul before them (a MatMul with a bias becomes a Gemm), in f64; a BatchNormalization before a convolution

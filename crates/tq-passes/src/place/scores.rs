@@ -1,16 +1,17 @@
-//! What leads to a softmax alone.
+//! What leads to a softmax or a normalization alone.
 //!
-//! A softmax computes in float. The scaling and masking before it would go to codes and back for nothing, and a mask of
-//! large negative numbers would take the whole range of the codes: all scores that matter would become one code.
+//! These compute in float. The scaling, masking and summing before them would go to codes and back for nothing, and a
+//! mask of large negative numbers would take the whole range of the codes: all scores that matter would become one code.
 
 use super::plan::Intent;
 use super::role::Role;
 use tq_graph::{Graph, Node, NodeId, Op};
 use tq_qtypes::OperatorKind;
 
-/// Elementwise operators whose results go to softmaxes alone, directly or through each other, stay in float.
+/// Elementwise operators whose results go to softmaxes and normalizations alone, directly or through each other, stay
+/// in float.
 pub(super) fn leave_in_float(graph: &Graph, consumers: &[Vec<NodeId>], intents: &mut [Intent]) {
-    // For every value whether all that is made of it goes to softmaxes.
+    // For every value whether all that is made of it goes to these.
     let mut scores = vec![false; graph.values.len()];
     let leads_there = |node: &Node, scores: &[bool]| {
         let mut outputs = node.outputs.iter().flatten().peekable();
@@ -21,7 +22,12 @@ pub(super) fn leave_in_float(graph: &Graph, consumers: &[Vec<NodeId>], intents: 
             let read_there = |reader: &NodeId| {
                 let reader = &graph.node(*reader);
                 match reader.op {
-                    Op::Softmax { .. } | Op::LogSoftmax { .. } => true,
+                    Op::Softmax { .. }
+                    | Op::LogSoftmax { .. }
+                    | Op::LayerNormalization { .. }
+                    | Op::InstanceNormalization { .. }
+                    | Op::GroupNormalization { .. }
+                    | Op::MeanVarianceNormalization { .. } => true,
                     Op::Where => leads_there(reader, &scores),
                     _ => intents_pass(&reader.op) && leads_there(reader, &scores),
                 }
@@ -36,8 +42,8 @@ pub(super) fn leave_in_float(graph: &Graph, consumers: &[Vec<NodeId>], intents: 
             ))
         );
         if elementwise && leads_there(node, &scores) {
-            intents[id.0] =
-                Intent::Float("its result goes to a softmax alone, which computes in float".into());
+            let why = "its result goes to a softmax or a normalization alone, which computes in float";
+            intents[id.0] = Intent::Float(why.into());
         }
     }
 }
