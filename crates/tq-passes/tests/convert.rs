@@ -364,7 +364,11 @@ fn what_stays_float_says_why() {
     assert!(reason("mean").contains("axes [1]"));
     assert!(reason("ratio").contains("Div has no integer form"));
     assert!(reason("pool").contains("positions of the maxima"));
-    assert!(reason("dynamic").contains("not constant"));
+    // Its operands are both activations: codes are multiplied with codes.
+    assert!(matches!(
+        placement(&q, "dynamic"),
+        Placement::Integer { kind: OperatorKind::MatMul, float_output: false }
+    ));
     assert!(reason("relu").contains("last linear layer"));
     assert!(reason("soft").contains("Softmax"));
     assert_eq!(placement(&q, "shape"), &Placement::Data);

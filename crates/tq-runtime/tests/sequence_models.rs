@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use tq_graph::{Element, Op, Tensor};
 use tq_passes::{QuantConfig, convert, prepare_static};
+use tq_qtypes::DType;
 use tq_runtime::{Execution, JudgeReport, judge};
 
 fn folder(model: &str) -> Option<PathBuf> {
@@ -64,7 +65,13 @@ fn hold(
     let listed: HashSet<&str> = explanation.nodes.iter().map(|n| n.node.as_str()).collect();
     for node in &quantized.graph.nodes {
         let border = matches!(node.op, Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. });
-        assert!(border || listed.contains(node.name.as_str()), "{name}: {} is not listed", node.name);
+        // Arithmetic on shapes is gone once these are known.
+        let real = node.output(0).is_some_and(|v| quantized.graph.value(v).dtype == Some(DType::F32));
+        assert!(
+            border || !real || listed.contains(node.name.as_str()),
+            "{name}: {} is not listed",
+            node.name
+        );
     }
     for n in explanation.floats() {
         assert!(n.reason.is_some(), "{name}: {} {} gives no reason", n.op, n.node);
@@ -98,9 +105,11 @@ fn a_recurrent_network_holds() {
     let Some(dir) = folder("silero_vad_lstm") else { return };
     let zeros = || Tensor::new(&[1, 1, 128], vec![0.0f32; 128]).unwrap();
     let batch = |part: &str, first| {
-        vec![rows::<f32>(dir.join(format!("{part}_frames_f32.npy")), first, 30), zeros(), zeros()]
+        let clip = rows::<f32>(dir.join(format!("{part}_frames_f32.npy")), first, 1);
+        let frames = clip.dims()[1..].to_vec();
+        vec![clip.reshape(&frames).unwrap(), zeros(), zeros()]
     };
-    let calibration: Vec<_> = (0..4).map(|i| batch("calib", 40 * i)).collect();
-    let evaluation: Vec<_> = (0..2).map(|i| batch("eval", 100 * i)).collect();
+    let calibration: Vec<_> = (0..4).map(|i| batch("calib", i)).collect();
+    let evaluation: Vec<_> = (0..2).map(|i| batch("eval", 5 * i)).collect();
     hold("silero_vad_lstm", dir.join("model.onnx"), &calibration, &evaluation, &["Conv"]);
 }
