@@ -1,6 +1,6 @@
 //! Moving averages of ranges.
 
-use crate::spec::{Serves, add_counts, check, params_of};
+use crate::spec::{Serves, add_counts, check, params_in};
 use crate::{Mode, ObserverError, Range};
 use tq_qtypes::affine::DEFAULT_EPS;
 use tq_qtypes::{AffineParams, QuantSpec};
@@ -32,7 +32,7 @@ impl Settings {
     }
 
     pub(crate) fn params(&self, seen: &Averages) -> Result<AffineParams, ObserverError> {
-        params_of(seen.average.iter().copied(), &self.spec, self.eps)
+        params_in(self.mode, seen.average.iter().copied(), &self.spec, self.eps)
     }
 }
 

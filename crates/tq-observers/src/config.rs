@@ -204,7 +204,7 @@ pub enum ObserverConfig {
     },
     /// A [`PlaceholderObserver`].
     Placeholder {
-        /// The type the tensor is kept in: f16, bf16 or f32.
+        /// The type the tensor is kept in, f16, bf16 or f32; or u8 or i8, for codes made at run time.
         #[serde(default = "default::dtype")]
         dtype: DType,
     },

@@ -6,7 +6,7 @@ use crate::observer::check_len;
 use crate::octaves::Octaves;
 use crate::pytorch_histogram::PyTorchHistogram;
 use crate::scan::scan;
-use crate::spec::{Serves, add_counts, check, full_range, params_of};
+use crate::spec::{Serves, add_counts, check, full_range, params_in};
 use crate::{Mode, Observer, ObserverConfig, ObserverError, ObserverState, Range};
 use tq_qtypes::affine::{DEFAULT_EPS, choose_qparams};
 use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QuantSpec};
@@ -198,7 +198,7 @@ impl Observer for HistogramObserver {
                 histogram.as_ref().map(|h| h.search(bits))
             }
         };
-        params_of(range.into_iter(), &self.spec, self.eps)
+        params_in(self.seen.mode(), range.into_iter(), &self.spec, self.eps)
     }
 
     fn range(&self) -> Option<Range> {

@@ -2,7 +2,7 @@
 
 use crate::observer::check_len;
 use crate::range::union;
-use crate::spec::{Serves, add_counts, check, full_range, params_of};
+use crate::spec::{Serves, add_counts, check, full_range, params_in};
 use crate::{Mode, Observer, ObserverConfig, ObserverError, ObserverState, Range, scan};
 use tq_qtypes::affine::DEFAULT_EPS;
 use tq_qtypes::{AffineParams, DType, Granularity, QuantSpec};
@@ -107,7 +107,7 @@ impl Observer for MinMaxObserver {
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {
-        params_of(self.range.into_iter(), &self.spec, self.eps)
+        params_in(self.mode, self.range.into_iter(), &self.spec, self.eps)
     }
 
     fn range(&self) -> Option<Range> {

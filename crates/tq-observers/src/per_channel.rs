@@ -3,7 +3,7 @@
 use crate::observer::check_len;
 use crate::range::union;
 use crate::scan::{Scan, scan, scan_columns};
-use crate::spec::{Serves, add_counts, check, full_range, params_of};
+use crate::spec::{Serves, add_counts, check, full_range, params_in};
 use crate::{Mode, Observer, ObserverConfig, ObserverError, ObserverState, Range};
 use tq_qtypes::affine::DEFAULT_EPS;
 use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QTypeError, QuantSpec};
@@ -112,6 +112,10 @@ pub(crate) fn batch_ranges(
     mode: Mode,
 ) -> Result<Vec<Range>, ObserverError> {
     check_len(data, dims)?;
+    // No elements are fine, whatever the shape: PyTorch passes them over too.
+    if data.is_empty() && mode == Mode::PyTorch {
+        return Ok(Vec::new());
+    }
     let channels = *dims.get(axis).ok_or(QTypeError::BadAxis { axis, rank: dims.len() })?;
     if known != 0 && known != channels {
         return Err(ObserverError::Channels { axis, expected: known, got: channels });
@@ -154,7 +158,7 @@ impl Observer for PerChannelMinMaxObserver {
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {
-        params_of(self.ranges.iter().copied(), &self.spec, self.eps)
+        params_in(self.mode, self.ranges.iter().copied(), &self.spec, self.eps)
     }
 
     fn range(&self) -> Option<Range> {

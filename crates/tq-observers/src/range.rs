@@ -2,6 +2,7 @@
 
 use crate::ObserverError;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Closed interval of real values.
 ///
@@ -15,6 +16,17 @@ pub struct Range {
     /// Largest value.
     #[serde(with = "any_float")]
     pub max: f32,
+}
+
+impl fmt::Display for Range {
+    /// `[min, max]`, with the precision asked for: `{:.3}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        fmt::Display::fmt(&self.min, f)?;
+        f.write_str(", ")?;
+        fmt::Display::fmt(&self.max, f)?;
+        f.write_str("]")
+    }
 }
 
 impl Range {
@@ -93,6 +105,15 @@ mod any_float {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_shown_with_the_precision_asked_for() {
+        let range = Range { min: -0.5, max: 2.0 };
+        assert_eq!(
+            (format!("{range}"), format!("{range:.3}")),
+            ("[-0.5, 2]".into(), "[-0.500, 2.000]".into())
+        );
+    }
 
     #[test]
     fn every_float_survives_json() {

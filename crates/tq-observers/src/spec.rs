@@ -1,6 +1,6 @@
 //! What every observer does with the request it serves.
 
-use crate::{ObserverError, Range};
+use crate::{Mode, ObserverError, Range};
 use tq_qtypes::affine::choose_qparams;
 use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QTypeError, QuantSpec};
 
@@ -66,6 +66,38 @@ pub(crate) fn params_of(
         scale,
         zero_point,
     })
+}
+
+/// [`params_of`] in a mode: PyTorch has other zero points for a few types, see [`pytorch_zero_point`].
+pub(crate) fn params_in(
+    mode: Mode,
+    ranges: impl ExactSizeIterator<Item = Range> + Clone,
+    spec: &QuantSpec,
+    eps: f32,
+) -> Result<AffineParams, ObserverError> {
+    let mut params = params_of(ranges.clone(), spec, eps)?;
+    if mode == Mode::PyTorch {
+        let all = params.zero_point.iter_mut().zip(&params.scale).zip(ranges);
+        all.for_each(|((zero, scale), range)| *zero = pytorch_zero_point(spec, *zero, *scale, range));
+    }
+    Ok(params)
+}
+
+/// PyTorch's zero point, where `native` is the one that fits.
+///
+/// * Symmetric codes of 4 unsigned bits have 0, not the middle, so that negative values are lost.
+/// * Affine codes of 32 bits subtract in 32 bits, where more than 2^31 steps below zero become -2^31 and the difference
+///   wraps around.
+fn pytorch_zero_point(spec: &QuantSpec, native: i32, scale: f32, range: Range) -> i32 {
+    match (spec.scheme, spec.dtype) {
+        (QScheme::Symmetric, DType::U2 | DType::U4) => 0,
+        (QScheme::Affine, DType::I32) => {
+            let steps = (range.min.min(0.0) / scale).round_ties_even();
+            // What x86 makes of numbers beyond 32 bits is the saturated cast's value: none is above zero.
+            spec.quant_min.wrapping_sub(steps as i32).clamp(spec.quant_min, spec.quant_max)
+        }
+        _ => native,
+    }
 }
 
 /// The sum of two numbers of values, which only a forged state can overflow.

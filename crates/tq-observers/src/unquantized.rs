@@ -5,9 +5,10 @@ use crate::spec::add_counts;
 use crate::{Observer, ObserverConfig, ObserverError, ObserverState, Range};
 use tq_qtypes::{AffineParams, DType, QuantSpec};
 
-/// Marks a tensor that is kept in a float type, and looks at nothing.
+/// Marks a tensor that is kept in a float type, or that gets its codes at run time, and looks at nothing.
 ///
-/// On weights f16 and bf16 mean half-precision storage with f32 arithmetic. Infinities are fine here: the masks of
+/// On weights f16 and bf16 mean half-precision storage with f32 arithmetic. On activations u8 and i8 mean dynamic
+/// quantization: scale and zero point are those of the values of every run. Infinities are fine here: the masks of
 /// attention are full of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaceholderObserver {
@@ -23,7 +24,8 @@ impl Default for PlaceholderObserver {
 }
 
 impl PlaceholderObserver {
-    /// Kept as `dtype`; one that is not f16, bf16 or f32 is an error when data comes or the configuration is built.
+    /// Kept as `dtype`; one that is not f16, bf16, f32, u8 or i8 is an error when data comes or the
+    /// configuration is built.
     #[must_use]
     pub const fn with_args(dtype: DType) -> Self {
         Self { dtype, count: 0 }
@@ -32,7 +34,7 @@ impl PlaceholderObserver {
     /// Kept as `dtype`.
     ///
     /// # Errors
-    /// [`ObserverError::Setting`] unless that is f16, bf16 or f32.
+    /// [`ObserverError::Setting`] unless that is f16, bf16, f32, u8 or i8.
     pub fn new(dtype: DType) -> Result<Self, ObserverError> {
         let observer = Self::with_args(dtype);
         observer.check()?;
@@ -46,7 +48,7 @@ impl PlaceholderObserver {
     }
 
     fn check(&self) -> Result<(), ObserverError> {
-        if matches!(self.dtype, DType::F16 | DType::BF16 | DType::F32) {
+        if matches!(self.dtype, DType::F16 | DType::BF16 | DType::F32 | DType::U8 | DType::I8) {
             return Ok(());
         }
         let (observer, value) = ("placeholder", self.dtype.to_string());
@@ -54,7 +56,7 @@ impl PlaceholderObserver {
             observer,
             setting: "dtype",
             value,
-            allowed: "it must be f16, bf16 or f32",
+            allowed: "it must be f16, bf16, f32, or u8 or i8 for codes made at run time",
         })
     }
 }
