@@ -44,7 +44,7 @@ pub struct NodeReport {
     pub execution: Execution,
     /// The kernel that runs it, where one is needed.
     pub kernel: Option<String>,
-    /// Why it runs in float, or what it is part of.
+    /// Why it runs in float, what it is part of, or why a scalar kernel stands in for the library's.
     pub reason: Option<String>,
     /// Multiplications.
     pub macs: u64,
@@ -106,7 +106,11 @@ impl fmt::Display for Explanation {
         let (a, b) = (width(&|n| n.node.len(), 4), width(&|n| n.op.len(), 2));
         writeln!(f, "{:a$}  {:b$}  {:7}  {:>12}  kernel or reason", "node", "op", "runs", "macs")?;
         for n in self.nodes.iter().filter(|n| n.execution != Execution::Fused) {
-            let note = n.kernel.as_deref().or(n.reason.as_deref()).unwrap_or("");
+            let note = match (&n.kernel, &n.reason) {
+                (Some(kernel), Some(reason)) => format!("{kernel} ({reason})"),
+                (Some(text), None) | (None, Some(text)) => text.clone(),
+                (None, None) => String::new(),
+            };
             let mark = if n.reproducible { "" } else { " (last bits depend on the processor)" };
             writeln!(
                 f,

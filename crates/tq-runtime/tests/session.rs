@@ -280,6 +280,14 @@ fn what_a_library_of_the_callers_own_lacks_the_scalar_kernels_run() {
     assert_eq!(session.run(&x).unwrap(), scalar(&g).run(&x).unwrap());
     assert_eq!(session.explain().library, "empty");
     assert_eq!(session.explain().kernels(), scalar(&g).explain().kernels());
+    let conv = session.explain().nodes.into_iter().find(|n| n.op == "Conv").unwrap();
+    let reason = conv.reason.unwrap();
+    assert!(
+        reason.contains("library empty has no kernel for") && reason.contains("library scalar"),
+        "{reason}"
+    );
+    let own = scalar(&g).explain().nodes;
+    assert!(own.iter().all(|n| n.kernel.is_none() || n.reason.is_none()), "{own:?}");
 }
 
 #[test]

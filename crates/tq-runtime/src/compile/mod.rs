@@ -277,7 +277,18 @@ impl<'s> Compiler<'s> {
         match self.integer(&op) {
             Ok(done) => {
                 let report = self.report(op.node, Execution::Integer);
-                self.reports.push(NodeReport { kernel: done.kernel, macs: done.macs, ..report });
+                let kernels = &self.shared.kernels;
+                // That a library lacks a family is no secret.
+                let reason = match kernels.choice(op.kind) {
+                    Some(choice) if choice.fallback && done.kernel.is_some() => Some(format!(
+                        "library {} has no kernel for {}: the one of library {} runs",
+                        kernels.library().name(),
+                        op.kind,
+                        choice.library
+                    )),
+                    _ => None,
+                };
+                self.reports.push(NodeReport { kernel: done.kernel, macs: done.macs, reason, ..report });
                 let mut absorbed = op.absorbed.clone();
                 absorbed.retain(|n| *n != op.node);
                 for n in absorbed {
