@@ -10,6 +10,7 @@
 //! * [`runtime`]: sessions on integer kernels, and the reference evaluator.
 //! * [`backends`]: which kernels there are, and those of one's own.
 //! * [`analysis`]: accuracy, output error, size and latency against the float model.
+//! * [`debug`]: what the observers of a prepared model have seen.
 //! * [`export`]: ONNX files with Quantize and Dequantize operators.
 //!
 //! # Static quantization
@@ -73,15 +74,18 @@ pub mod model {
 /// What is asked of quantization: configurations and observers, as plain data.
 pub mod qconfig {
     pub use tq_observers::{
-        MinMaxObserver, Observer, ObserverConfig, ObserverError, ObserverState, PerChannelMinMaxObserver,
-        Range,
+        EntropyObserver, FixedQParamsObserver, HistogramObserver, MinMaxObserver, Mode,
+        MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver, MseObserver, NoOpObserver,
+        Observer, ObserverConfig, ObserverError, ObserverState, PerChannelMinMaxObserver,
+        PerGroupMinMaxObserver, PercentileObserver, PlaceholderObserver, Range, RecordingObserver, Sampled,
     };
     pub use tq_passes::module_type::*;
     pub use tq_passes::{
-        Backend, BackendConfig, CodeRange, Configuration, GroupWiseQuantConfig, QConfig, QConfigDict,
-        QuantConfig, Recipe, Rule, bf16_qconfig, default_per_channel_weight_observer,
-        default_weight_observer, fp16_qconfig, int4_qconfig, int8_qconfig, quantize_fx, w4_qconfig,
-        w8_qconfig, w8a16_qconfig,
+        Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, QConfig,
+        QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
+        default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
+        get_default_qconfig_for, int4_qconfig, int8_qconfig, quantize_fx, w4_qconfig, w8_qconfig,
+        w8a16_qconfig,
     };
     pub use tq_qtypes::{
         AffineParams, CapabilityTable, DType, Granularity, OperatorKind, OperatorSupport, QScheme, QuantSpec,
@@ -117,9 +121,13 @@ pub mod runtime {
 
 /// Kernels: those of this processor, and those of one's own.
 pub mod backends {
-    pub use tq_kernels::{Isa, KernelError, KernelLibrary, Kernels, ScalarLibrary};
-    pub use tq_passes::Backend;
-    pub use tq_runtime::KernelChoice;
+    pub use tq_kernels::{
+        Isa, KernelError, KernelLibrary, Kernels, Lookup, QBinary, QConvert, QDepthwise, QGemm, QPool,
+        ScalarLibrary,
+    };
+    pub use tq_passes::{Backend, BackendConfig, CustomBackend};
+    pub use tq_qtypes::{CapabilityTable, OperatorKind, OperatorSupport};
+    pub use tq_runtime::{KernelChoice, SessionOptions};
 }
 
 /// How a quantized model compares with the float one.
@@ -131,6 +139,12 @@ pub mod analysis {
         take_rows,
     };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
+}
+
+/// Looking into a prepared model: what its observers have seen.
+pub mod debug {
+    pub use tq_observers::{Observer, ObserverState, Range};
+    pub use tq_passes::get_observer_dict;
 }
 
 /// Writing models for other runtimes.

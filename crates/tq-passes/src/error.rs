@@ -78,6 +78,16 @@ pub enum PassError {
         /// All there are.
         known: String,
     },
+    /// An operator of a backend of one's own that has no name here.
+    #[error("backend {backend}: there is no operator {name:?}{hint}")]
+    UnknownOperator {
+        /// Name of the backend.
+        backend: String,
+        /// The operator asked for.
+        name: String,
+        /// What may have been meant, or nothing.
+        hint: String,
+    },
     /// A file that is not what it should be.
     #[error("{format}: {message}")]
     File {

@@ -25,9 +25,10 @@ mod scheme;
 
 pub use calibration::CalibrationState;
 pub use config::{
-    Backend, BackendConfig, CodeRange, Configuration, GroupWiseQuantConfig, QConfig, QConfigDict,
-    QuantConfig, Recipe, Rule, bf16_qconfig, default_per_channel_weight_observer, default_weight_observer,
-    fp16_qconfig, int4_qconfig, int8_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
+    Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, QConfig,
+    QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
+    default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
+    get_default_qconfig_for, int4_qconfig, int8_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
 };
 pub use convert::{BiasAdjustment, ConvertReport, NodeReport, Quantized, convert};
 pub use error::PassError;
@@ -35,4 +36,4 @@ pub use explain::{NodePlan, explain};
 pub use fold::fold_constants;
 pub use fuse::{FusionEntry, FusionOutcome, FusionReport, fuse};
 pub use place::Placement;
-pub use prepare::{Prepared, prepare_static, quantize_fx};
+pub use prepare::{Prepared, get_observer_dict, prepare_static, quantize_fx};

@@ -175,6 +175,31 @@ pub(crate) fn constant_error(node: &str, tensor: &str, error: ObserverError) -> 
     }
 }
 
+/// The observers of a prepared model by the name of the tensor: [`Prepared::observers`] as PyTorch's users write it.
+///
+/// ```
+/// # use tq_graph::{Graph, Op, Tensor, op::UnaryOp};
+/// # use tq_passes::{QuantConfig, get_observer_dict, prepare_static};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut model = Graph::new("net");
+/// # let x = model.add_input("x", tq_qtypes::DType::F32, vec![1usize.into(), 2usize.into()]);
+/// # let w = model.add_constant("w", Tensor::new(&[2, 2], vec![1.0f32, 0.0, 0.0, 1.0])?);
+/// # let y = model.add_node("linear", Op::MatMul, &[x, w], "y");
+/// # model.outputs.push(y);
+/// let prepared = prepare_static(model, QuantConfig::default())?;
+/// prepared.forward(&[Tensor::new(&[1, 2], vec![-1.0f32, 2.0])?])?;
+/// for (name, observer) in get_observer_dict(&prepared) {
+///     let Some(range) = observer.range() else { continue };
+///     println!("{name}: range {range:.3}, {:?}", observer.calculate_qparams()?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn get_observer_dict(prepared: &Prepared) -> BTreeMap<String, Box<dyn Observer>> {
+    prepared.observers()
+}
+
 impl Prepared {
     /// Runs the float model on one batch, one tensor a graph input, and lets the observers see it.
     /// Returns the model's outputs.

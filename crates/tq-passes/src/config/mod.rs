@@ -8,6 +8,7 @@
 mod backend;
 mod check;
 mod configuration;
+mod custom_backend;
 mod dict;
 mod group_wise;
 pub(crate) mod module_path;
@@ -20,11 +21,13 @@ pub(crate) mod rules;
 
 pub use backend::{Backend, BackendConfig, CodeRange};
 pub use configuration::Configuration;
+pub use custom_backend::CustomBackend;
 pub use dict::QConfigDict;
 pub use group_wise::GroupWiseQuantConfig;
 pub use presets::{
-    bf16_qconfig, default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, int4_qconfig,
-    int8_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
+    bf16_qconfig, default_dynamic_qconfig, default_per_channel_weight_observer, default_weight_observer,
+    fp16_qconfig, get_default_qconfig, get_default_qconfig_for, int4_qconfig, int8_qconfig, w4_qconfig,
+    w8_qconfig, w8a16_qconfig,
 };
 pub use qconfig::QConfig;
 pub use quant_config::QuantConfig;

@@ -1,7 +1,7 @@
 //! Configurations by name: our own, and PyTorch's.
 
 use crate::names::{did_you_mean, most_like};
-use crate::{QConfig, Recipe};
+use crate::{Backend, QConfig, Recipe};
 use tq_observers::{Mode, ObserverConfig, PlaceholderObserver};
 use tq_qtypes::affine::DEFAULT_EPS;
 use tq_qtypes::{DType, Granularity, QuantSpec};
@@ -77,6 +77,44 @@ pub fn default_per_channel_weight_observer() -> ObserverConfig {
     channels(DType::I8, -128, 127, Mode::PyTorch)
 }
 
+/// PyTorch's default for x86, `get_default_qconfig("fbgemm")`, in compatibility mode: activations by
+/// [`HistogramObserver`](tq_observers::HistogramObserver) over half the range (u8, scale of codes 0..=127), weights i8
+/// -128..=127 with one scale a channel.
+///
+/// PyTorch halves the range because FBGEMM's products saturate without VNNI. The kernels of this project do not, and
+/// [`int8_qconfig`] keeps the eighth bit.
+#[must_use]
+pub fn get_default_qconfig() -> QConfig {
+    get_default_qconfig_for(Backend::Fbgemm)
+}
+
+/// PyTorch's `get_default_qconfig(backend)`, in compatibility mode: [`get_default_qconfig`] for `Fbgemm`; for `Qnnpack`
+/// histograms over the whole u8 range, and weights i8 -128..=127 with one scale a tensor.
+#[must_use]
+pub fn get_default_qconfig_for(backend: Backend) -> QConfig {
+    let (quant_max, weight) = match backend {
+        Backend::Fbgemm => (127, default_per_channel_weight_observer()),
+        Backend::Qnnpack => (255, default_weight_observer()),
+    };
+    let spec = QuantSpec { quant_max, ..QuantSpec::u8_affine() };
+    let activation =
+        ObserverConfig::Histogram { spec, eps: DEFAULT_EPS, bins: PYTORCH_BINS, mode: Mode::PyTorch };
+    QConfig { activation, weight }
+}
+
+/// `HistogramObserver`'s number of bins in PyTorch.
+const PYTORCH_BINS: usize = 2048;
+
+/// PyTorch's `default_dynamic_qconfig`: activations become u8 codes with the scale and zero point of every run, weights
+/// i8 -128..=127, symmetric, with one scale a tensor.
+#[must_use]
+pub fn default_dynamic_qconfig() -> QConfig {
+    QConfig {
+        activation: PlaceholderObserver::with_args(DType::U8).into(),
+        weight: default_weight_observer(),
+    }
+}
+
 /// Every preset by its name in files.
 fn all() -> impl Iterator<Item = (&'static str, QConfig)> {
     let others = [("int4", int4_qconfig()), ("bf16", bf16_qconfig())];
@@ -116,6 +154,11 @@ mod tests {
         for (name, qconfig) in all() {
             assert_eq!(name_of(Some(&qconfig)), Some(name));
             assert_eq!(by_name(name), Some(Some(qconfig)));
+        }
+        for qconfig in
+            [get_default_qconfig(), get_default_qconfig_for(Backend::Qnnpack), default_dynamic_qconfig()]
+        {
+            crate::QConfigDict::from(qconfig).validate().unwrap();
         }
         assert_eq!(int8_qconfig().weight, PerChannelMinMaxObserver::symmetric().into());
     }
