@@ -85,12 +85,13 @@ pub(crate) fn params_in(
 
 /// PyTorch's zero point, where `native` is the one that fits.
 ///
-/// * Symmetric codes of 4 unsigned bits have 0, not the middle, so that negative values are lost.
+/// * Symmetric codes have 0 but for those of 8 or 16 unsigned bits: with 4 unsigned bits negative values are lost.
 /// * Affine codes of 32 bits subtract in 32 bits, where more than 2^31 steps below zero become -2^31 and the difference
 ///   wraps around.
 fn pytorch_zero_point(spec: &QuantSpec, native: i32, scale: f32, range: Range) -> i32 {
     match (spec.scheme, spec.dtype) {
-        (QScheme::Symmetric, DType::U2 | DType::U4) => 0,
+        (QScheme::Symmetric, DType::U8 | DType::U16) => native,
+        (QScheme::Symmetric, _) => 0,
         (QScheme::Affine, DType::I32) => {
             let steps = (range.min.min(0.0) / scale).round_ties_even();
             // What x86 makes of numbers beyond 32 bits is the saturated cast's value: none is above zero.

@@ -77,7 +77,7 @@ fn settings_that_cannot_be_are_errors_when_built() {
         r#"{"observer":"moving_average_per_channel_min_max","averaging_constant":1.01}"#,
         r#"{"observer":"recording","capacity":0}"#,
         r#"{"observer":"recording","capacity":1000000000000}"#,
-        r#"{"observer":"placeholder","dtype":"i8"}"#,
+        r#"{"observer":"placeholder","dtype":"i32"}"#,
     ] {
         assert!(matches!(parsed(text).unwrap().build(), Err(ObserverError::Setting { .. })), "{text}");
     }
