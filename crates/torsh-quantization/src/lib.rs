@@ -49,6 +49,34 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Dynamic quantization
+//!
+//! Without calibration: activations of linear and recurrent layers get their parameters from the data of every run.
+//!
+//! ```
+//! use torsh_quantization::model::Op;
+//! use torsh_quantization::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut model = Graph::new("net");
+//! # let x = model.add_input("x", DType::F32, vec![2usize.into(), 4usize.into()]);
+//! # let w = model.add_constant("w", Tensor::new(&[4, 3], (0..12).map(|i| i as f32 / 12.0 - 0.4).collect())?);
+//! # let y = model.add_node("linear", Op::MatMul, &[x, w], "y");
+//! # model.outputs.push(y);
+//! let dynamic_quantized = quantize_dynamic(
+//!     model,
+//!     QConfigDict::new()
+//!         .set_module_type::<Linear>(default_dynamic_qconfig())
+//!         .set_module_type::<LSTM>(default_dynamic_qconfig()),
+//!     DType::I8,
+//! )?;
+//! let session = Session::new(&dynamic_quantized.graph, SessionOptions::default())?;
+//! let outputs = session.run(&[Tensor::new(&[2, 4], vec![0.1f32, -0.5, 2.0, 0.0, 1.0, -1.0, 0.3, 0.7])?])?;
+//! assert_eq!(outputs[0].dims(), [2, 3]);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 /// What static quantization needs.
@@ -57,7 +85,11 @@ pub mod prelude {
     pub use tq_graph::{Graph, Tensor};
     pub use tq_observers::{MinMaxObserver, Observer, PerChannelMinMaxObserver};
     pub use tq_onnx::import as load_model;
-    pub use tq_passes::{Backend, Prepared, QuantConfig, Quantized, convert, prepare_static};
+    pub use tq_passes::module_type::{GRU, LSTM, Linear, RNN};
+    pub use tq_passes::{
+        Backend, DynamicSpec, Prepared, QConfigDict, QuantConfig, Quantized, convert,
+        default_dynamic_qconfig, prepare_static, pytorch_dynamic_qconfig, quantize_dynamic,
+    };
     pub use tq_qtypes::DType;
     pub use tq_runtime::{Session, SessionOptions};
 }
@@ -84,8 +116,8 @@ pub mod qconfig {
         Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, QConfig,
         QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
         default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
-        get_default_qconfig_for, int4_qconfig, int8_qconfig, quantize_fx, w4_qconfig, w8_qconfig,
-        w8a16_qconfig,
+        get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, quantize_fx,
+        w4_qconfig, w8_qconfig, w8a16_qconfig,
     };
     pub use tq_qtypes::{
         AffineParams, CapabilityTable, DType, Granularity, OperatorKind, OperatorSupport, QScheme, QuantSpec,
@@ -104,9 +136,9 @@ pub mod qtypes {
 /// Quantization after training: fusion, calibration, conversion.
 pub mod ptq {
     pub use tq_passes::{
-        BiasAdjustment, CalibrationState, ConvertReport, FusionEntry, FusionOutcome, FusionReport, NodePlan,
-        NodeReport, PassError, Placement, Prepared, Quantized, convert, explain, fold_constants, fuse,
-        prepare_static, quantize_fx,
+        BiasAdjustment, CalibrationState, ConvertReport, DynamicSpec, FusionEntry, FusionOutcome,
+        FusionReport, NodePlan, NodeReport, PassError, Placement, Prepared, Quantized, convert, explain,
+        fold_constants, fuse, prepare_static, quantize_dynamic, quantize_fx,
     };
 }
 

@@ -23,6 +23,11 @@ pub use error::{EvalError, OpError};
 pub use evaluator::Evaluator;
 pub use ops::{DEFAULT_MAX_TENSOR_BYTES, eval_op};
 
+/// LSTM, GRU and RNN with matrix products of the caller's own, such as integer ones.
+pub mod recurrent {
+    pub use crate::ops::recurrent::{Operand, Part, Products, Target, recurrent_following, recurrent_with};
+}
+
 /// The arithmetic of float operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {

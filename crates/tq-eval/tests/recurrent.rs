@@ -213,6 +213,7 @@ fn random(seed: u64) -> (RecurrentKind, RecurrentAttrs, Sizes, Data) {
         activations,
         clip: flag(&mut source).then_some(0.4),
         batch_first: s.batch_first,
+        dynamic: None,
     };
     let (rows, state) = (directions * kind.gates() * s.hidden, directions * s.batch * s.hidden);
     let lens: Vec<i32> = (0..s.batch).map(|_| i32::try_from(source.below(s.steps + 1)).unwrap()).collect();
@@ -291,6 +292,7 @@ fn lstm(change: impl FnOnce(&mut RecurrentAttrs, &mut Vec<Option<Tensor>>)) -> R
         activations: kind.default_activations().to_vec(),
         clip: None,
         batch_first: false,
+        dynamic: None,
     };
     let filled = |dims: &[usize]| Some(Tensor::new(dims, vec![0.5f32; dims.iter().product()]).unwrap());
     let mut inputs =

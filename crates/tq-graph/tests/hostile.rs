@@ -230,6 +230,7 @@ impl Choices {
                     activations: kind.default_activations().repeat(self.pick(&[0, 1, 2])),
                     clip: None,
                     batch_first: self.below(2) == 0,
+                    dynamic: None,
                 };
                 Op::Recurrent { kind, attrs }
             }

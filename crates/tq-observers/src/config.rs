@@ -13,7 +13,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use tq_qtypes::affine::DEFAULT_EPS;
-use tq_qtypes::{DType, Granularity, QuantSpec};
+use tq_qtypes::{DType, DynamicFormula, Granularity, QuantSpec};
 
 /// What is taken for what a configuration does not say.
 mod default {
@@ -204,9 +204,12 @@ pub enum ObserverConfig {
     },
     /// A [`PlaceholderObserver`].
     Placeholder {
-        /// The type the tensor is kept in, f16, bf16 or f32; or u8 or i8, for codes made at run time.
+        /// The type the tensor is kept in: f16, bf16 or f32; u8 for codes that are made at run time.
         #[serde(default = "default::dtype")]
         dtype: DType,
+        /// How codes made at run time get their parameters.
+        #[serde(default)]
+        formula: DynamicFormula,
     },
     /// A [`NoOpObserver`].
     NoOp,
@@ -261,7 +264,10 @@ impl ObserverConfig {
             ObserverConfig::FixedQParams { spec, scale, zero_point } => {
                 Box::new(FixedQParamsObserver::new(spec, scale, zero_point)?)
             }
-            ObserverConfig::Placeholder { dtype } => Box::new(PlaceholderObserver::new(dtype)?),
+            ObserverConfig::Placeholder { dtype: DType::U8, formula } => {
+                Box::new(PlaceholderObserver::at_run_time(formula))
+            }
+            ObserverConfig::Placeholder { dtype, .. } => Box::new(PlaceholderObserver::new(dtype)?),
             ObserverConfig::NoOp => Box::new(NoOpObserver::new()),
             ObserverConfig::Recording { spec, eps, capacity } => {
                 Box::new(RecordingObserver::new(spec, eps, capacity)?)

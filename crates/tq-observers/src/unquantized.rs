@@ -3,16 +3,16 @@
 use crate::observer::check_len;
 use crate::spec::add_counts;
 use crate::{Observer, ObserverConfig, ObserverError, ObserverState, Range};
-use tq_qtypes::{AffineParams, DType, QuantSpec};
+use tq_qtypes::{AffineParams, DType, DynamicFormula, QuantSpec};
 
 /// Marks a tensor that is kept in a float type, or that gets its codes at run time, and looks at nothing.
 ///
-/// On weights f16 and bf16 mean half-precision storage with f32 arithmetic. On activations u8 and i8 mean dynamic
-/// quantization: scale and zero point are those of the values of every run. Infinities are fine here: the masks of
-/// attention are full of them.
+/// On weights f16 and bf16 mean half-precision storage with f32 arithmetic. On activations u8 means codes whose
+/// parameters follow from the data of every run. Infinities are fine here: the masks of attention are full of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaceholderObserver {
     dtype: DType,
+    formula: DynamicFormula,
     count: u64,
 }
 
@@ -24,17 +24,22 @@ impl Default for PlaceholderObserver {
 }
 
 impl PlaceholderObserver {
-    /// Kept as `dtype`; one that is not f16, bf16, f32, u8 or i8 is an error when data comes or the
-    /// configuration is built.
+    /// Kept as `dtype`; one that is not f16, bf16, f32 or u8 is an error when data comes or the configuration is built.
     #[must_use]
     pub const fn with_args(dtype: DType) -> Self {
-        Self { dtype, count: 0 }
+        Self { dtype, formula: DynamicFormula::Onnx, count: 0 }
+    }
+
+    /// Activations that become u8 codes at run time, with parameters by `formula`.
+    #[must_use]
+    pub const fn at_run_time(formula: DynamicFormula) -> Self {
+        Self { dtype: DType::U8, formula, count: 0 }
     }
 
     /// Kept as `dtype`.
     ///
     /// # Errors
-    /// [`ObserverError::Setting`] unless that is f16, bf16, f32, u8 or i8.
+    /// [`ObserverError::Setting`] unless that is f16, bf16, f32 or u8.
     pub fn new(dtype: DType) -> Result<Self, ObserverError> {
         let observer = Self::with_args(dtype);
         observer.check()?;
@@ -48,7 +53,7 @@ impl PlaceholderObserver {
     }
 
     fn check(&self) -> Result<(), ObserverError> {
-        if matches!(self.dtype, DType::F16 | DType::BF16 | DType::F32 | DType::U8 | DType::I8) {
+        if matches!(self.dtype, DType::F16 | DType::BF16 | DType::F32 | DType::U8) {
             return Ok(());
         }
         let (observer, value) = ("placeholder", self.dtype.to_string());
@@ -56,7 +61,7 @@ impl PlaceholderObserver {
             observer,
             setting: "dtype",
             value,
-            allowed: "it must be f16, bf16, f32, or u8 or i8 for codes made at run time",
+            allowed: "it must be f16, bf16, f32, or u8 for codes made at run time",
         })
     }
 }
@@ -134,7 +139,7 @@ observes_nothing!(
     "placeholder",
     Placeholder,
     PlaceholderObserver::check,
-    |o: &PlaceholderObserver| ObserverConfig::Placeholder { dtype: o.dtype }
+    |o: &PlaceholderObserver| ObserverConfig::Placeholder { dtype: o.dtype, formula: o.formula }
 );
 observes_nothing!(NoOpObserver, "no_op", NoOp, |_: &NoOpObserver| Ok::<(), ObserverError>(()), |_| {
     ObserverConfig::NoOp

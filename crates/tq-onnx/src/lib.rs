@@ -16,6 +16,7 @@ mod external;
 mod import;
 mod names;
 mod proto;
+mod run_time;
 mod tensor;
 #[cfg(test)]
 mod tests;

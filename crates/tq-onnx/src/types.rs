@@ -193,7 +193,7 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
                 codes(dtype)
             }
         }
-        Op::DynamicQuantizeLinear => when(dtype == DType::F32, 13),
+        Op::DynamicQuantizeLinear { .. } => when(dtype == DType::F32, 13),
         Op::MatMulInteger | Op::ConvInteger(_) | Op::QLinearConv(_) => {
             when(matches!(dtype, DType::I8 | DType::U8), 13)
         }

@@ -96,6 +96,9 @@ pub enum PassError {
         /// What is wrong with it, and where.
         message: String,
     },
+    /// A type of weights that dynamic quantization does not make.
+    #[error("dynamic quantization makes i8 or f16 weights, not {0}")]
+    DynamicType(DType),
     /// Codes of a type that no tensor of codes has.
     #[error("{0} is no type for codes")]
     Codes(DType),

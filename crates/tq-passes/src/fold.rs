@@ -48,7 +48,7 @@ pub fn fold_constants(graph: &mut Graph) -> Result<usize, PassError> {
 fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, PassError> {
     let stays = matches!(
         node.op,
-        Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear
+        Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear { .. }
     );
     if stays || node.inputs.iter().all(Option::is_none) {
         return Ok(None);

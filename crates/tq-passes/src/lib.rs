@@ -6,6 +6,7 @@
 //!   patterns into one operator; a [`FusionReport`] of what fused, what did not, and why.
 //! * [`prepare_static`], [`quantize_fx`]: decide what runs in integers and which tensors are observed; [`Prepared::forward`]
 //!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged.
+//! * [`quantize_dynamic`]: linear and recurrent layers whose activations are quantized at run time, without calibration.
 //! * [`convert()`]: the graph with Quantize and Dequantize pairs, and a [`ConvertReport`] in which nothing is left in
 //!   float without its reason.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod calibration;
 pub mod config;
 pub mod convert;
+pub mod dynamic;
 pub mod error;
 pub mod explain;
 pub mod fold;
@@ -28,9 +30,11 @@ pub use config::{
     Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, QConfig,
     QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
     default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
-    get_default_qconfig_for, int4_qconfig, int8_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
+    get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, w4_qconfig, w8_qconfig,
+    w8a16_qconfig,
 };
 pub use convert::{BiasAdjustment, ConvertReport, NodeReport, Quantized, convert};
+pub use dynamic::{DynamicSpec, quantize_dynamic};
 pub use error::PassError;
 pub use explain::{NodePlan, explain};
 pub use fold::fold_constants;

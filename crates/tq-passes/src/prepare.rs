@@ -2,7 +2,7 @@
 
 use crate::config::rules::Rules;
 use crate::explain::{NodePlan, node_plans, unused_rules};
-use crate::place::{Group, Plan, PlannedNode, Scheme, plan, weight_input};
+use crate::place::{Group, Plan, PlannedNode, Scheme, plan, weight_slots};
 use crate::{
     BackendConfig, Configuration, FusionReport, NodeReport, PassError, QConfigDict, fold_constants, fuse,
 };
@@ -110,12 +110,12 @@ fn is_quantized(op: &Op) -> bool {
         op,
         Op::QuantizeLinear { .. }
             | Op::DequantizeLinear { .. }
-            | Op::DynamicQuantizeLinear
+            | Op::DynamicQuantizeLinear { .. }
             | Op::MatMulInteger
             | Op::ConvInteger(_)
             | Op::QLinearMatMul
             | Op::QLinearConv(_)
-    )
+    ) || matches!(op, Op::Recurrent { attrs, .. } if attrs.dynamic.is_some())
 }
 
 /// Weights, biases and constant operands that become codes must be finite: better said now than after calibration.
@@ -124,9 +124,9 @@ fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
         let constants = match plan.nodes[id.0].scheme {
             // The bounds of a clamp may be infinite, and stay float.
             Scheme::Static if plan.is_static(id) && !matches!(node.op, Op::Clip) => &node.inputs[..],
-            Scheme::WeightOnly => {
-                let at = weight_input(&node.op);
-                node.inputs.get(at..=at).unwrap_or_default()
+            Scheme::WeightOnly | Scheme::Dynamic(_) => {
+                let slots = weight_slots(&node.op);
+                node.inputs.get(slots[0]..=slots[slots.len() - 1]).unwrap_or_default()
             }
             _ => continue,
         };

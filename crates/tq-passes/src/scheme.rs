@@ -1,7 +1,7 @@
 //! What observers ask of the values that they observe.
 
 use tq_observers::ObserverConfig;
-use tq_qtypes::{DType, Granularity, QScheme, QuantSpec};
+use tq_qtypes::{DType, DynamicFormula, Granularity, QScheme, QuantSpec};
 
 /// What an activation observer asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,7 +9,7 @@ pub(crate) enum Activation {
     /// Codes with parameters from calibration.
     Codes(QuantSpec),
     /// Codes with parameters from the data of every run.
-    AtRunTime(DType),
+    AtRunTime(DynamicFormula),
     /// No codes.
     Float,
 }
@@ -30,8 +30,8 @@ impl Activation {
     pub(crate) fn of(observer: &ObserverConfig) -> Self {
         match (observer.spec(), observer) {
             (Some(spec), _) => Activation::Codes(*spec),
-            (None, ObserverConfig::Placeholder { dtype }) if dtype.is_integer() => {
-                Activation::AtRunTime(*dtype)
+            (None, ObserverConfig::Placeholder { dtype: DType::U8, formula }) => {
+                Activation::AtRunTime(*formula)
             }
             (None, _) => Activation::Float,
         }
@@ -49,7 +49,7 @@ impl Activation {
     pub(crate) fn dtype(&self) -> DType {
         match self {
             Activation::Codes(spec) => spec.dtype,
-            Activation::AtRunTime(dtype) => *dtype,
+            Activation::AtRunTime(_) => DType::U8,
             Activation::Float => DType::F32,
         }
     }
@@ -58,7 +58,8 @@ impl Activation {
     pub(crate) fn words(&self) -> String {
         match self {
             Activation::Codes(spec) => words(spec),
-            Activation::AtRunTime(dtype) => format!("{dtype}, scale of every run"),
+            Activation::AtRunTime(DynamicFormula::Onnx) => "u8, scale of every run".into(),
+            Activation::AtRunTime(formula) => format!("u8, scale of every run ({})", formula.name()),
             Activation::Float => "float".into(),
         }
     }
@@ -69,7 +70,7 @@ impl Weights {
     pub(crate) fn of(observer: &ObserverConfig) -> Self {
         match (observer.spec(), observer) {
             (Some(spec), _) => Weights::Codes(*spec),
-            (None, ObserverConfig::Placeholder { dtype: dtype @ (DType::F16 | DType::BF16) }) => {
+            (None, ObserverConfig::Placeholder { dtype: dtype @ (DType::F16 | DType::BF16), .. }) => {
                 Weights::Half(*dtype)
             }
             (None, _) => Weights::Float,
@@ -105,6 +106,16 @@ impl Weights {
     /// True where channels or groups have scales of their own.
     pub(crate) fn has_channels(&self) -> bool {
         self.codes().is_some_and(|spec| spec.granularity != Granularity::PerTensor)
+    }
+
+    /// Why these weights do not go with activations that are quantized at run time, if they do not.
+    pub(crate) fn dynamic_refusal(&self) -> Option<String> {
+        match self {
+            Weights::Codes(spec) if !is_8_bit_activation(spec.dtype) => {
+                Some(format!("activations quantized at run time go with 8-bit weights, not {}", spec.dtype))
+            }
+            _ => self.refusal(),
+        }
     }
 
     /// Why no integer kernel takes these weights, if none does.

@@ -37,6 +37,8 @@ pub enum OperatorKind {
     AveragePool,
     /// A function of one code, as a table of all its values.
     Lookup,
+    /// LSTM, GRU, RNN, with data and states quantized at run time.
+    Recurrent,
     /// Moving codes without changing them: reshape, transpose, slice, pad and their like; clamps too.
     Movement,
 }
@@ -59,6 +61,7 @@ impl OperatorKind {
             OperatorKind::MaxPool => "max_pool",
             OperatorKind::AveragePool => "average_pool",
             OperatorKind::Lookup => "lookup",
+            OperatorKind::Recurrent => "recurrent",
             OperatorKind::Movement => "movement",
         }
     }
@@ -73,6 +76,7 @@ impl OperatorKind {
                 | OperatorKind::DepthwiseConv
                 | OperatorKind::ConvTranspose
                 | OperatorKind::Embedding
+                | OperatorKind::Recurrent
         )
     }
 }

@@ -1,6 +1,84 @@
 //! Parameters chosen while a network runs, from the range of the data at hand.
 
-use crate::{DType, QTypeError};
+use crate::affine::quantize_f32;
+use crate::{DType, QTypeError, Rounding};
+use serde::{Deserialize, Serialize};
+
+/// How scale and zero point of u8 codes follow from the range of the data at hand.
+///
+/// ```
+/// use tq_qtypes::dynamic::DynamicFormula;
+/// assert_eq!(DynamicFormula::Onnx.qparams(-1.0, 2.0)?, (0.011_764_706, 85));
+/// let pytorch = DynamicFormula::Fbgemm { reduce_range: true };
+/// assert_eq!(pytorch.qparams(-1.0, 2.0)?, (0.023_622_047, 42));
+/// # Ok::<(), tq_qtypes::QTypeError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DynamicFormula {
+    /// [`dynamic_qparams`], and codes by division: ONNX's DynamicQuantizeLinear.
+    #[default]
+    Onnx,
+    /// [`fbgemm_qparams`], and codes by multiplication with the reciprocal: PyTorch's dynamically quantized layers.
+    Fbgemm {
+        /// Whether the range is laid over the codes 0..=127, as PyTorch does on x86. Codes above it may occur all the
+        /// same: only the scale changes.
+        reduce_range: bool,
+    },
+}
+
+impl DynamicFormula {
+    const ALL: [DynamicFormula; 3] = [
+        DynamicFormula::Onnx,
+        DynamicFormula::Fbgemm { reduce_range: false },
+        DynamicFormula::Fbgemm { reduce_range: true },
+    ];
+
+    /// The name used in messages and files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            DynamicFormula::Onnx => "onnx",
+            DynamicFormula::Fbgemm { reduce_range: false } => "fbgemm",
+            DynamicFormula::Fbgemm { reduce_range: true } => "fbgemm-reduce-range",
+        }
+    }
+
+    /// The formula of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// Scale and zero point for data within `min..=max`.
+    ///
+    /// # Errors
+    /// FBGEMM's takes finite ranges only: [`QTypeError::BadFloatRange`].
+    pub fn qparams(self, min: f32, max: f32) -> Result<(f32, i32), QTypeError> {
+        match self {
+            DynamicFormula::Onnx => Ok(dynamic_qparams(min, max)),
+            DynamicFormula::Fbgemm { reduce_range } => {
+                fbgemm_qparams(min, max, 0, if reduce_range { 127 } else { 255 })
+            }
+        }
+    }
+
+    /// How the quotient by the scale is computed.
+    #[must_use]
+    pub const fn rounding(self) -> Rounding {
+        match self {
+            DynamicFormula::Onnx => Rounding::Divide,
+            DynamicFormula::Fbgemm { .. } => Rounding::Reciprocal,
+        }
+    }
+
+    /// The code of `x`, 0..=255; 0 for what is no number.
+    #[must_use]
+    pub fn code(self, x: f32, scale: f32, zero_point: i32) -> u8 {
+        // Clamped to the codes of u8.
+        quantize_f32(x, scale, zero_point, 0, 255, self.rounding()) as u8
+    }
+}
 
 /// Scale and zero point of ONNX DynamicQuantizeLinear for the range `min..=max`: u8, range widened to zero,
 /// `s = (max - min) / 255`, `z = saturate(round_half_even(-min / s))`; an all-zero range gives `(1, 0)`.
@@ -80,6 +158,22 @@ mod tests {
         assert_eq!(fbgemm_qparams(-1.0, 2.0, 0, 255), Ok((0.011_764_706, 85)));
         assert_eq!(fbgemm_qparams(-1.0, 2.0, 0, 127), Ok((0.023_622_047, 42)));
         assert_eq!(fbgemm_qparams(0.0, 0.0, 0, 255), Ok((0.1, 0)));
+    }
+
+    #[test]
+    fn formulas_are_known_by_their_names_and_codes_go_beyond_a_reduced_range() {
+        for formula in DynamicFormula::ALL {
+            assert_eq!(DynamicFormula::by_name(formula.name()), Some(formula));
+        }
+        assert_eq!(DynamicFormula::by_name("pytorch"), None);
+        let reduced = DynamicFormula::Fbgemm { reduce_range: true };
+        assert_eq!([reduced.code(200.0, 1.0, 0), reduced.code(f32::NAN, 1.0, 7)], [200, 0]);
+        // A reciprocal that rounds the other way: 0.1's is 10.
+        assert_eq!(
+            DynamicFormula::Onnx.code(0.25, 0.1, 0),
+            quantize_f32(0.25, 0.1, 0, 0, 255, Rounding::Divide) as u8
+        );
+        assert!(reduced.qparams(0.0, f32::INFINITY).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub use block_float::{BlockFloatParams, BlockFormat};
 pub use capability::{CapabilityTable, OperatorKind, OperatorSupport};
 pub use codebook::{Codebook, CodebookParams};
 pub use dtype::DType;
+pub use dynamic::DynamicFormula;
 pub use error::QTypeError;
 pub use format::QuantFormat;
 pub use narrow_float::FloatParams;

@@ -19,6 +19,10 @@ pub const REQUIRED_EQUAL: f64 = 0.999;
 /// The most that a code may be off.
 pub const ALLOWED_OFF: u32 = 1;
 
+/// Results of a recurrent operator, each step judged from the state that the operator itself had, are compared as codes
+/// from minus this to this over their range: within a step a tie may fall the other way.
+const RECURRENT_CODES: f64 = 127.0;
+
 /// What the judge found of one operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorVerdict {
@@ -150,7 +154,8 @@ fn difference(a: f64, b: f64) -> f64 {
 }
 
 fn verdict(tap: &Tap<'_>, producers: &[Option<NodeId>]) -> Result<OperatorVerdict, StepError> {
-    let expected = reference::evaluate(tap.graph, producers, tap.operator, &tap.inputs, Precision::F64)?;
+    let expected =
+        reference::evaluate(tap.graph, producers, tap.operator, &tap.inputs, &tap.outputs, Precision::F64)?;
     let mut verdict = OperatorVerdict {
         node: tap.graph.node(tap.operator.node).name.clone(),
         kind: tap.operator.kind,
@@ -169,6 +174,18 @@ fn verdict(tap: &Tap<'_>, producers: &[Option<NodeId>]) -> Result<OperatorVerdic
                     verdict.codes += 1;
                     verdict.equal += u64::from(a == b);
                     verdict.max_off = verdict.max_off.max(u32::try_from(a.abs_diff(*b)).unwrap_or(u32::MAX));
+                }
+            }
+            _ if tap.operator.kind == OperatorKind::Recurrent => {
+                let (got, expected) =
+                    (got.to_f64_vec().unwrap_or_default(), expected.to_f64_vec().unwrap_or_default());
+                let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs())).max(f64::MIN_POSITIVE);
+                for (a, b) in got.iter().zip(&expected) {
+                    let code = |v: f64| (v / largest * RECURRENT_CODES).round_ties_even();
+                    let off = difference(code(*a), code(*b));
+                    verdict.codes += 1;
+                    verdict.equal += u64::from(off == 0.0);
+                    verdict.max_off = verdict.max_off.max(off as u32);
                 }
             }
             _ => {

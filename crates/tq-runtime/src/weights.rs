@@ -6,8 +6,8 @@ use crate::layout::permute;
 use crate::transposed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tq_graph::op::ConvTransposeAttrs;
-use tq_graph::qdq::{QOperator, QdqView};
+use tq_graph::op::{ConvTransposeAttrs, RecurrentKind};
+use tq_graph::qdq::{Codes, QOperator, QdqView};
 use tq_graph::{Graph, Op, Tensor};
 use tq_kernels::{DepthwiseRhs, Kernels, PackedDepthwise, PackedRhs, RhsMatrix};
 use tq_qtypes::{DType, OperatorKind};
@@ -30,6 +30,21 @@ pub(crate) enum Form {
     Phases(Vec<Vec<PackedRhs>>),
     /// One filter a channel.
     Depthwise(PackedDepthwise),
+    /// Those of a recurrent layer.
+    Recurrent(RecurrentPacked),
+}
+
+/// Weights of a recurrent layer, direction by direction.
+#[derive(Debug)]
+pub(crate) struct RecurrentPacked {
+    /// Rows a direction: gates times hidden elements.
+    pub(crate) rows: usize,
+    pub(crate) input: Vec<PackedRhs>,
+    /// All rows at once; of a GRU those of its gates, then those of its candidate.
+    pub(crate) recurrence: Vec<Vec<PackedRhs>>,
+    /// One scale, or one for each row of all directions.
+    pub(crate) input_scale: Vec<f32>,
+    pub(crate) recurrence_scale: Vec<f32>,
 }
 
 impl Packed {
@@ -38,6 +53,17 @@ impl Packed {
             Form::Matrices(groups) => groups.iter().map(PackedRhs::bytes).sum(),
             Form::Phases(phases) => phases.iter().flatten().map(PackedRhs::bytes).sum(),
             Form::Depthwise(p) => size_of_val(p.weights()),
+            Form::Recurrent(r) => {
+                r.input.iter().chain(r.recurrence.iter().flatten()).map(PackedRhs::bytes).sum()
+            }
+        }
+    }
+
+    /// Weights a channel; 0 where they are no single matrix.
+    pub(crate) fn depth(&self) -> usize {
+        match &self.form {
+            Form::Matrices(groups) if groups.len() == 1 => groups[0].k(),
+            _ => 0,
         }
     }
 }
@@ -123,6 +149,7 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
             Ok(Packed { form, scale, channels: *channels })
         }
         Op::ConvTranspose(attrs) => pack_transposed(kernels, (&codes, dims), attrs, &zero_point, scale, bias),
+        Op::Recurrent { kind, attrs } => recurrent(kernels, graph, op, *kind, attrs.direction.count()),
         node => {
             let [rows, columns] = *dims else { return Err(missing()) };
             let (data, n, k) = if matches!(node, Op::Gemm { trans_b: true, .. }) {
@@ -209,6 +236,63 @@ fn matrices(
         })
         .collect::<Result<Vec<_>, StepError>>()?;
     Ok(Form::Matrices(packed))
+}
+
+fn recurrent(
+    kernels: &Kernels,
+    graph: &Graph,
+    op: &QOperator,
+    kind: RecurrentKind,
+    directions: usize,
+) -> Result<Packed, StepError> {
+    let missing = || StepError::Shape("weights that are not constant".into());
+    let both = op.weights.as_ref().zip(op.recurrence.as_ref()).ok_or_else(missing)?;
+    // Rows of all directions, packed in pieces that begin and end at these shares of a direction's rows.
+    let packed = |codes: &Codes, cuts: &[usize]| -> Result<(Vec<Vec<PackedRhs>>, usize), StepError> {
+        let tensor = graph.constant(codes.value).ok_or_else(missing)?;
+        let k = tensor.dims().last().copied().unwrap_or(0);
+        let (data, shift) = signed_codes(tensor)?;
+        let zero_point: Vec<i32> = codes.params.zero_point.iter().map(|z| z - shift).collect();
+        let all = data.len().checked_div(k).unwrap_or(0);
+        let rows = all.checked_div(directions).unwrap_or(0);
+        let shares = *cuts.last().unwrap_or(&1);
+        if rows == 0 || rows * directions != all || !rows.is_multiple_of(shares) {
+            return Err(StepError::Shape(format!("{all} rows of weights in {directions} directions")));
+        }
+        let piece = |first: usize, last: usize| {
+            Ok(kernels.gemm().pack(&RhsMatrix {
+                data: data.get(first * k..last * k).unwrap_or_default(),
+                n: last - first,
+                k,
+                zero_point: match zero_point.len() {
+                    1 => &zero_point,
+                    _ => zero_point.get(first..last).unwrap_or_default(),
+                },
+                lhs_max: 255,
+                bias: None,
+            })?)
+        };
+        let of_direction = |d: usize| {
+            cuts.windows(2)
+                .map(|c| piece(d * rows + c[0] * rows / shares, d * rows + c[1] * rows / shares))
+                .collect()
+        };
+        Ok(((0..directions).map(of_direction).collect::<Result<_, StepError>>()?, rows))
+    };
+    let (input, rows) = packed(both.0, &[0, 1])?;
+    let cuts: &[usize] = if matches!(kind, RecurrentKind::Gru { .. }) { &[0, 2, 3] } else { &[0, 1] };
+    let (recurrence, _) = packed(both.1, cuts)?;
+    Ok(Packed {
+        form: Form::Recurrent(RecurrentPacked {
+            rows,
+            input: input.into_iter().flatten().collect(),
+            recurrence,
+            input_scale: both.0.params.scale.clone(),
+            recurrence_scale: both.1.params.scale.clone(),
+        }),
+        scale: Vec::new(),
+        channels: rows,
+    })
 }
 
 /// The codes as i8, and what was taken from each to make them so.

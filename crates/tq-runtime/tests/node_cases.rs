@@ -86,8 +86,10 @@ fn as_they_are_they_run_like_the_reference() {
 /// `None` where there is no float to quantize.
 fn quantized(graph: &Graph, inputs: &[Tensor]) -> Option<(Graph, Vec<Tensor>)> {
     let [node] = graph.nodes.as_slice() else { return None };
-    if matches!(node.op, Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear)
-    {
+    if matches!(
+        node.op,
+        Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear { .. }
+    ) {
         return None;
     }
     let mut g = graph.clone();

@@ -17,6 +17,10 @@ pub(crate) struct PlanArgs {
     /// Configuration by one word.
     #[arg(long, value_name = "NAME", value_parser = recipe())]
     pub(crate) recipe: Option<Recipe>,
+    /// Quantize activations at run time, without calibration: the recipe int8-dynamic; with --config, for what the
+    /// file has no rule for.
+    #[arg(long, conflicts_with = "recipe")]
+    pub(crate) dynamic: bool,
     /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
@@ -35,8 +39,16 @@ pub(crate) struct PlanArgs {
 impl PlanArgs {
     /// All of it in one configuration.
     pub(crate) fn configuration(&self) -> Result<Configuration> {
-        let mut out = match (&self.config, self.recipe) {
-            (Some(file), _) => Configuration::from_file(file)?,
+        let recipe = self.recipe.or(self.dynamic.then_some(Recipe::Int8Dynamic));
+        let mut out = match (&self.config, recipe) {
+            (Some(file), Some(recipe)) => {
+                let mut out = Configuration::from_file(file)?;
+                if out.dict.global().is_none() {
+                    out.dict = out.dict.set_global(recipe.qconfig());
+                }
+                out
+            }
+            (Some(file), None) => Configuration::from_file(file)?,
             (None, Some(recipe)) => {
                 let backend = self.backend.unwrap_or_default().backend();
                 Configuration { backend: backend.into(), ..recipe.into() }

@@ -20,7 +20,7 @@ mod pad;
 mod pool;
 mod pow;
 mod quant;
-mod recurrent;
+pub(crate) mod recurrent;
 mod reduce;
 mod repeat;
 mod resize;
@@ -323,7 +323,7 @@ fn dispatch(ctx: &Context, op: &Op, x: Inputs, n_outputs: usize) -> Result<Vec<T
         Op::DequantizeLinear { axis, block_size } => {
             one(quant::dequantize(ctx, x, quant::Attributes { axis: *axis, block_size: *block_size }))
         }
-        Op::DynamicQuantizeLinear => quant::dynamic_quantize(ctx, x.need(0)?),
+        Op::DynamicQuantizeLinear { formula } => quant::dynamic_quantize(ctx, x.need(0)?, *formula),
         Op::MatMulInteger => one(integer::matmul_integer(ctx, x)),
         Op::ConvInteger(attrs) => one(integer::conv_integer(ctx, x, attrs)),
         Op::QLinearMatMul => one(integer::qlinear_matmul(ctx, x)),

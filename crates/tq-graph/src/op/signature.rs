@@ -79,7 +79,7 @@ impl Op {
             Op::Hardmax { .. } => "Hardmax",
             Op::QuantizeLinear { .. } => "QuantizeLinear",
             Op::DequantizeLinear { .. } => "DequantizeLinear",
-            Op::DynamicQuantizeLinear => "DynamicQuantizeLinear",
+            Op::DynamicQuantizeLinear { .. } => "DynamicQuantizeLinear",
             Op::MatMulInteger => "MatMulInteger",
             Op::ConvInteger(_) => "ConvInteger",
             Op::QLinearMatMul => "QLinearMatMul",
@@ -143,7 +143,7 @@ impl Op {
             | Op::Hardmax { .. }
             | Op::ArgMax(_)
             | Op::ArgMin(_)
-            | Op::DynamicQuantizeLinear => (1, 1),
+            | Op::DynamicQuantizeLinear { .. } => (1, 1),
             Op::Clip => (1, 3),
             Op::BatchNormalization { .. } => (5, 5),
             Op::Reduce { .. } | Op::Squeeze | Op::Split { .. } | Op::Trilu { .. } => (1, 2),
@@ -169,7 +169,7 @@ impl Op {
             Op::Split { .. } => (1, usize::MAX),
             Op::LayerNormalization { .. } | Op::Recurrent { kind: RecurrentKind::Lstm { .. }, .. } => (1, 3),
             Op::Recurrent { .. } => (1, 2),
-            Op::DynamicQuantizeLinear => (3, 3),
+            Op::DynamicQuantizeLinear { .. } => (3, 3),
             _ => (1, 1),
         }
     }

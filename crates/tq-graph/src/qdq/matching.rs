@@ -3,14 +3,16 @@
 use super::{Codes, FloatNode, FloatReason, QOperator, QOutput, QdqView, params};
 use crate::op::{BinaryOp, ConvAttrs, PadMode, ReduceKind, UnaryOp};
 use crate::{Graph, Node, NodeId, Op, ValueId};
+use std::collections::HashMap;
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, affine, requantize};
 
 pub(super) type Match<T> = Result<T, FloatReason>;
 
 pub(super) struct Matcher<'g> {
     pub(super) graph: &'g Graph,
-    consumers: Vec<Vec<NodeId>>,
-    is_output: Vec<bool>,
+    pub(super) consumers: Vec<Vec<NodeId>>,
+    pub(super) producers: Vec<Option<NodeId>>,
+    pub(super) is_output: Vec<bool>,
     /// For every real value that a Dequantize node gives: the codes behind it.
     pub(super) dequantized: Vec<Option<Codes>>,
     /// For every Quantize node: the codes it gives.
@@ -39,14 +41,34 @@ impl<'g> Matcher<'g> {
                 _ => {}
             }
         }
-        Self { graph, consumers: graph.consumers(), is_output, dequantized, quantized }
+        Self {
+            graph,
+            consumers: graph.consumers(),
+            producers: graph.producers(),
+            is_output,
+            dequantized,
+            quantized,
+        }
     }
 
     pub(super) fn view(&self) -> QdqView {
         let mut view = QdqView { operators: Vec::new(), floats: Vec::new() };
         let mut taken = vec![false; self.graph.nodes.len()];
+        // Parts of these may stand before the node at their heart.
+        let mut products: HashMap<NodeId, QOperator> = HashMap::new();
+        for (id, node) in self.graph.iter_nodes().filter(|(_, n)| n.op == Op::MatMulInteger) {
+            if let Ok(op) = self.run_time_product(id, node) {
+                op.absorbed.iter().for_each(|n| taken[n.0] = true);
+                products.insert(id, op);
+            }
+        }
         for (id, node) in self.graph.iter_nodes() {
-            if taken[id.0] || matches!(node.op, Op::DequantizeLinear { .. }) {
+            if let Some(op) = products.remove(&id) {
+                view.operators.push(op);
+                continue;
+            }
+            let is_border = matches!(node.op, Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear { .. });
+            if taken[id.0] || is_border {
                 continue;
             }
             if matches!(node.op, Op::QuantizeLinear { .. }) {
@@ -68,7 +90,7 @@ impl<'g> Matcher<'g> {
         view
     }
 
-    fn name(&self, v: ValueId) -> String {
+    pub(super) fn name(&self, v: ValueId) -> String {
         self.graph.value(v).name.clone()
     }
 
@@ -84,7 +106,7 @@ impl<'g> Matcher<'g> {
         Ok(codes)
     }
 
-    fn check_8_bit(&self, codes: &Codes) -> Match<()> {
+    pub(super) fn check_8_bit(&self, codes: &Codes) -> Match<()> {
         match codes.params.dtype {
             DType::U8 | DType::I8 => Ok(()),
             dtype => Err(FloatReason::Type { value: self.name(codes.value), dtype }),
@@ -219,6 +241,11 @@ impl<'g> Matcher<'g> {
     }
 
     fn operator(&self, id: NodeId, node: &Node) -> Match<QOperator> {
+        match &node.op {
+            Op::Recurrent { attrs, .. } => return self.recurrent(id, node, attrs),
+            Op::MatMulInteger => return self.run_time_product(id, node),
+            _ => {}
+        }
         let out = node.output(0).ok_or_else(|| FloatReason::OutputNotQuantized(node.name.clone()))?;
         let mut op = self.core(id, node)?;
         op.absorbed.push(id);
@@ -260,16 +287,7 @@ impl<'g> Matcher<'g> {
 
     /// Kind, inputs, weights and bias of a node; outputs are still to be matched.
     fn core(&self, id: NodeId, node: &Node) -> Match<QOperator> {
-        let base = |kind, inputs| QOperator {
-            node: id,
-            kind,
-            inputs,
-            weights: None,
-            bias: None,
-            bounds: None,
-            outputs: Vec::new(),
-            absorbed: Vec::new(),
-        };
+        let base = |kind, inputs| QOperator { inputs, ..QOperator::new(id, kind) };
         let one = |kind| Ok(base(kind, vec![self.activation(node, 0)?]));
         if !self.is_real(node) {
             return Err(FloatReason::NotReal);
@@ -419,14 +437,10 @@ impl<'g> Matcher<'g> {
         let to = self.quantized[id.0].clone().filter(|c| is_plain_8_bit(&c.params))?;
         let from = self.dequantized[node.input(0)?.0].clone().filter(|c| is_plain_8_bit(&c.params))?;
         Some(QOperator {
-            node: id,
-            kind: OperatorKind::Lookup,
             inputs: vec![from],
-            weights: None,
-            bias: None,
-            bounds: None,
             outputs: vec![QOutput::Codes(to)],
             absorbed: vec![id],
+            ..QOperator::new(id, OperatorKind::Lookup)
         })
     }
 }

@@ -8,10 +8,11 @@
 mod matching;
 mod params;
 mod product;
+mod run_time;
 
 use crate::{Graph, Node, NodeId, ValueId};
 use std::fmt;
-use tq_qtypes::{AffineParams, DType, OperatorKind};
+use tq_qtypes::{AffineParams, DType, DynamicFormula, OperatorKind};
 
 /// A graph as quantized operators and float nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,18 @@ pub enum QOutput {
     Float(ValueId),
 }
 
+/// Activations that get their parameters from the data of every run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunTime {
+    /// The real value that becomes codes.
+    pub real: ValueId,
+    /// How its parameters follow from its range.
+    pub formula: DynamicFormula,
+    /// The values that the operator reads: codes, scale and zero point of a product; data, and where they are not
+    /// constant biases, lengths and states, of a recurrent operator, which makes the codes itself.
+    pub reads: Vec<ValueId>,
+}
+
 /// One operator that can run on codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QOperator {
@@ -51,10 +64,16 @@ pub struct QOperator {
     pub kind: OperatorKind,
     /// Activations, in the node's order; constants of elementwise operators are among them.
     pub inputs: Vec<Codes>,
-    /// Constant weights of Conv, ConvTranspose and Linear.
+    /// Constant weights of Conv, ConvTranspose and Linear; the input weights of Recurrent.
     pub weights: Option<Codes>,
+    /// Constant weights that a Recurrent multiplies its states with.
+    pub recurrence: Option<Codes>,
     /// Bias in units of the accumulator, `input scale * weight scale`, one a channel.
     pub bias: Option<Vec<i32>>,
+    /// Bias in real numbers, one a channel, of products whose activations are quantized at run time.
+    pub real_bias: Option<Vec<f32>>,
+    /// Set where activations are quantized at run time; `inputs` is empty then.
+    pub run_time: Option<RunTime>,
     /// Bounds in real numbers that an absorbed Relu or Clip puts on the result.
     pub bounds: Option<(f32, f32)>,
     /// Results, in the node's order.
@@ -64,6 +83,29 @@ pub struct QOperator {
 }
 
 impl QOperator {
+    /// An operator of which nothing else is known yet.
+    fn new(node: NodeId, kind: OperatorKind) -> Self {
+        Self {
+            node,
+            kind,
+            inputs: Vec::new(),
+            weights: None,
+            recurrence: None,
+            bias: None,
+            real_bias: None,
+            run_time: None,
+            bounds: None,
+            outputs: Vec::new(),
+            absorbed: Vec::new(),
+        }
+    }
+
+    /// The values that the operator reads, weights and constants of its own left out.
+    pub fn reads(&self) -> impl Iterator<Item = ValueId> + '_ {
+        let of_run = self.run_time.iter().flat_map(|r| r.reads.iter().copied());
+        self.inputs.iter().map(|c| c.value).chain(of_run)
+    }
+
     /// The codes of output `i`, if it leaves as codes.
     #[must_use]
     pub fn output_codes(&self, i: usize) -> Option<&Codes> {

@@ -6,7 +6,7 @@ use crate::op::{
     RecurrentKind, ResizeAttrs, ResizeMode, ScatterReduction, UnaryOp,
 };
 use std::fmt;
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 /// Writes `name(key=value, ...)`, or the name alone when there is no attribute.
 struct Attributes<'a, 'b> {
@@ -88,6 +88,7 @@ impl Attributes<'_, '_> {
         }
         a.clip.map_or(Ok(()), |clip| self.put("clip", clip))?;
         self.flag("batch_first", a.batch_first)?;
+        a.dynamic.map_or(Ok(()), |formula| self.put("dynamic", formula.name()))?;
         match kind {
             RecurrentKind::Lstm { input_forget } => self.flag("input_forget", input_forget),
             RecurrentKind::Gru { linear_before_reset } => {
@@ -257,6 +258,10 @@ impl Attributes<'_, '_> {
                 }
                 if *saturate { Ok(()) } else { self.put("saturate", false) }
             }
+            Op::DynamicQuantizeLinear { formula } => match formula {
+                DynamicFormula::Onnx => Ok(()),
+                formula => self.put("formula", formula.name()),
+            },
             Op::DequantizeLinear { axis, block_size } => {
                 self.put("axis", axis)?;
                 if *block_size > 0 { self.put("block_size", block_size) } else { Ok(()) }
@@ -285,7 +290,6 @@ impl Attributes<'_, '_> {
             | Op::Range
             | Op::Identity
             | Op::Dropout
-            | Op::DynamicQuantizeLinear
             | Op::MatMulInteger
             | Op::QLinearMatMul => Ok(()),
         }

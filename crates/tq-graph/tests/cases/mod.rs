@@ -125,7 +125,7 @@ impl Attributes<'_> {
             "ConstantOfShape" => Op::ConstantOfShape { value: Tensor::vector(vec![self.int("value", 0)]) },
             "QuantizeLinear" => Op::QuantizeLinear { axis, block_size, output_dtype: None, saturate: true },
             "DequantizeLinear" => Op::DequantizeLinear { axis, block_size },
-            "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
+            "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear { formula: Default::default() },
             _ => elementwise::op(name, self)
                 .or_else(|| index::op(name, self))
                 .unwrap_or_else(|| panic!("operator {name}")),
@@ -152,7 +152,7 @@ pub(crate) fn parse(line: &str) -> Case {
     let outputs = match (&op, &want) {
         (Op::Split { .. }, _) => attributes.list("n")[0],
         (_, Some(want)) => want.split(' ').count(),
-        (Op::DynamicQuantizeLinear, None) => 3,
+        (Op::DynamicQuantizeLinear { .. }, None) => 3,
         (Op::TopK { .. }, None) => 2,
         _ => 1,
     };

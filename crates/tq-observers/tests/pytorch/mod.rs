@@ -181,7 +181,6 @@ fn is_a_known_fault(observer: &dyn Observer) -> bool {
         && match spec.scheme {
             QScheme::Symmetric => !matches!(spec.dtype, DType::U8 | DType::U16),
             QScheme::Affine => spec.dtype == DType::I32,
-            _ => false,
         }
 }
 

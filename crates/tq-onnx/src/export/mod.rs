@@ -14,7 +14,7 @@ use crate::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto,
     TypeProto, ValueInfoProto, type_proto,
 };
-use crate::{MAX_OPSET, MIN_OPSET, OnnxError, tensor};
+use crate::{MAX_OPSET, MIN_OPSET, OnnxError, run_time, tensor};
 use prost::Message as _;
 use std::collections::BTreeSet;
 use tq_graph::{Dim, Graph, Tensor, ValueId, infer};
@@ -136,6 +136,8 @@ impl<'a> Writer<'a> {
         }
         let inputs = graph.inputs.iter().map(|v| self.value_info(*v)).collect::<Result<_, _>>()?;
         let outputs = graph.outputs.iter().map(|v| self.value_info(*v)).collect::<Result<_, _>>()?;
+        let mut metadata = graph.metadata.clone();
+        metadata.extend(run_time::entries(graph));
         let entry = |(k, v): (&String, &String)| StringStringEntryProto {
             key: Some(k.clone()),
             value: Some(v.clone()),
@@ -154,7 +156,7 @@ impl<'a> Writer<'a> {
                 output: outputs,
                 ..GraphProto::default()
             }),
-            metadata_props: graph.metadata.iter().map(entry).collect(),
+            metadata_props: metadata.iter().map(entry).collect(),
             ..ModelProto::default()
         })
     }

@@ -12,7 +12,7 @@ use tq_graph::op::{
     UnaryOp,
 };
 use tq_graph::{Graph, GraphError, Node, Tensor, dim};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 pub(super) fn lack<T>(what: impl Into<String>, needs: i64) -> Result<T, Error> {
     Err(Error::Lack(Lack { what: what.into(), needs }))
@@ -294,6 +294,10 @@ impl Writer<'_> {
                     list.push(int("saturate", 0));
                 }
                 list
+            }
+            Op::DynamicQuantizeLinear { formula } if *formula != DynamicFormula::Onnx => {
+                let formula = formula.name();
+                return lack(format!("quantization at run time by the formula {formula:?}"), types::NEVER);
             }
             Op::DequantizeLinear { axis, block_size } => quantization(*axis, *block_size, opset)?,
             _ => Vec::new(),

@@ -16,7 +16,7 @@ use crate::external::Folder;
 use crate::proto::{ModelProto, TensorProto};
 use crate::tensor::Problem;
 use crate::wire::Message;
-use crate::{MIN_OPSET, OnnxError, tensor, types, wire};
+use crate::{MIN_OPSET, OnnxError, run_time, tensor, types, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use std::fs::File;
@@ -109,6 +109,7 @@ fn from_bytes(bytes: Bytes, folder: Folder) -> Result<Graph, OnnxError> {
     check_types(&graph, opset)?;
     hard_swish::fold(&mut graph);
     infer::simplify_shapes(&mut graph)?;
+    run_time::restore(&mut graph)?;
     graph.validate()?;
     Ok(graph)
 }

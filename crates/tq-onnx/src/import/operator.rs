@@ -12,7 +12,7 @@ use crate::versions;
 use std::collections::HashMap;
 use tq_graph::op::{EinsumEquation, Op, PadMode};
 use tq_graph::{Tensor, dim};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 /// What a node of the file becomes.
 pub(super) struct Converted {
@@ -160,7 +160,7 @@ pub(super) fn convert<'a>(
             axis: attributes.int("axis", 1)?,
             block_size: block_size(&attributes, opset)?,
         },
-        "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
+        "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear { formula: DynamicFormula::Onnx },
         "MatMulInteger" => Op::MatMulInteger,
         "QLinearMatMul" => Op::QLinearMatMul,
         name => {

@@ -35,6 +35,7 @@ pub(super) fn recurrent(attributes: &Attributes, node: &NodeProto, around: &Surr
         direction,
         clip,
         batch_first: around.opset >= 14 && attributes.flag("layout", false)?,
+        dynamic: None,
     };
     Ok(Op::Recurrent { kind, attrs })
 }

@@ -217,6 +217,7 @@ fn recurrent_networks() {
         activations: vec![Activation::Tanh],
         clip: None,
         batch_first: false,
+        dynamic: None,
     };
     let rnn = |attrs: RecurrentAttrs| Ok(Op::Recurrent { kind: RecurrentKind::Rnn, attrs });
     assert_eq!(read(13, "RNN", 1, vec![]), rnn(plain.clone()));

@@ -114,6 +114,7 @@ fn recurrent_networks() {
         activations: kind.default_activations().repeat(direction.count()),
         clip: None,
         batch_first: false,
+        dynamic: None,
     };
     for kind in [
         RecurrentKind::Lstm { input_forget: false },

@@ -233,7 +233,13 @@ fn quantized_graphs_at_the_operator_sets_that_have_their_types() {
 fn integer_operators() {
     let mut g = Graph::new("integers");
     let x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), 4usize.into()]);
-    let dql = push(&mut g, "dql", Op::DynamicQuantizeLinear, vec![Some(x)], &["q", "s", "z"]);
+    let dql = push(
+        &mut g,
+        "dql",
+        Op::DynamicQuantizeLinear { formula: Default::default() },
+        vec![Some(x)],
+        &["q", "s", "z"],
+    );
     let w = g.add_constant("w", Tensor::new(&[4, 2], vec![1i8; 8]).unwrap());
     let y = push(&mut g, "mmi", Op::MatMulInteger, vec![Some(dql[0]), Some(w), Some(dql[2])], &["y"])[0];
     let (sw, zw) = (g.add_constant("sw", Tensor::scalar(0.5f32)), g.add_constant("zw", Tensor::scalar(0i8)));

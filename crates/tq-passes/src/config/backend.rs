@@ -113,7 +113,7 @@ impl BackendConfig {
 fn rows() -> Vec<OperatorSupport> {
     use OperatorKind as K;
     let codes = vec![DType::U8, DType::I8, DType::U4, DType::I4, DType::U16, DType::I16];
-    let weighted = [K::Linear, K::Conv, K::DepthwiseConv, K::ConvTranspose, K::Embedding];
+    let weighted = [K::Linear, K::Conv, K::DepthwiseConv, K::ConvTranspose, K::Embedding, K::Recurrent];
     let weighted = weighted.map(|kind| OperatorSupport {
         kind,
         activations: codes.iter().copied().chain([DType::F32]).collect(),

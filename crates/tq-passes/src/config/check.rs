@@ -51,6 +51,9 @@ fn check(rule: &Rule, qconfig: &QConfig) -> Result<(), PassError> {
             return fail("activation", message);
         }
     }
+    if let ObserverConfig::Placeholder { dtype: DType::U8, .. } = qconfig.weight {
+        return fail("weight", "weights are constant: nothing about them is found at run time".into());
+    }
     if let Weights::Codes(spec) = Weights::of(&qconfig.weight) {
         if !is_code(spec.dtype) {
             let message =

@@ -4,7 +4,7 @@ use crate::names::{did_you_mean, most_like};
 use crate::{Backend, QConfig, Recipe};
 use tq_observers::{Mode, ObserverConfig, PlaceholderObserver};
 use tq_qtypes::affine::DEFAULT_EPS;
-use tq_qtypes::{DType, Granularity, QuantSpec};
+use tq_qtypes::{DType, DynamicFormula, Granularity, QuantSpec};
 
 /// The name of leaving a node in float.
 pub(super) const FLOAT: &str = "float";
@@ -34,6 +34,23 @@ pub fn w8a16_qconfig() -> QConfig {
 #[must_use]
 pub fn w8_qconfig() -> QConfig {
     QConfig::new().activation(PlaceholderObserver::default())
+}
+
+/// Activations quantized at run time (u8, ONNX's DynamicQuantizeLinear) and 8-bit weights (i8, codes -127..=127, one
+/// scale a channel). Needs no calibration; linear and recurrent layers take it.
+///
+/// [`pytorch_dynamic_qconfig`] does what PyTorch's configuration of the same name does.
+#[must_use]
+pub fn default_dynamic_qconfig() -> QConfig {
+    QConfig::new().activation(PlaceholderObserver::at_run_time(DynamicFormula::Onnx))
+}
+
+/// What `torch.ao.quantization.quantize_dynamic` does on x86: FBGEMM's formula with a reduced range for activations,
+/// weights with codes -128..=127 and one scale. ONNX has no words for the formula in a linear layer.
+#[must_use]
+pub fn pytorch_dynamic_qconfig() -> QConfig {
+    let formula = DynamicFormula::Fbgemm { reduce_range: true };
+    QConfig::new().activation(PlaceholderObserver::at_run_time(formula)).weight(default_weight_observer())
 }
 
 /// 4-bit weights (i4, codes -7..=7) with one scale for every 32 input features of a channel; activations stay float.
@@ -105,19 +122,13 @@ pub fn get_default_qconfig_for(backend: Backend) -> QConfig {
 /// `HistogramObserver`'s number of bins in PyTorch.
 const PYTORCH_BINS: usize = 2048;
 
-/// PyTorch's `default_dynamic_qconfig`: activations become u8 codes with the scale and zero point of every run, weights
-/// i8 -128..=127, symmetric, with one scale a tensor.
-#[must_use]
-pub fn default_dynamic_qconfig() -> QConfig {
-    QConfig {
-        activation: PlaceholderObserver::with_args(DType::U8).into(),
-        weight: default_weight_observer(),
-    }
-}
-
 /// Every preset by its name in files.
 fn all() -> impl Iterator<Item = (&'static str, QConfig)> {
-    let others = [("int4", int4_qconfig()), ("bf16", bf16_qconfig())];
+    let others = [
+        ("int4", int4_qconfig()),
+        ("bf16", bf16_qconfig()),
+        ("int8-dynamic-pytorch", pytorch_dynamic_qconfig()),
+    ];
     Recipe::ALL.iter().map(|r| (r.name(), r.qconfig())).chain(others)
 }
 

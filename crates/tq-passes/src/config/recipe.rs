@@ -22,6 +22,8 @@ use std::str::FromStr;
 pub enum Recipe {
     /// 8-bit activations and weights, calibrated.
     Int8,
+    /// 8-bit weights, activations quantized at run time, in linear and recurrent layers.
+    Int8Dynamic,
     /// 16-bit activations and 8-bit weights, calibrated.
     W8a16,
     /// 8-bit weights alone.
@@ -34,13 +36,15 @@ pub enum Recipe {
 
 impl Recipe {
     /// Every recipe.
-    pub const ALL: &'static [Recipe] = &[Recipe::Int8, Recipe::W8a16, Recipe::W8, Recipe::W4, Recipe::Fp16];
+    pub const ALL: &'static [Recipe] =
+        &[Recipe::Int8, Recipe::Int8Dynamic, Recipe::W8a16, Recipe::W8, Recipe::W4, Recipe::Fp16];
 
     /// The word.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Recipe::Int8 => "int8",
+            Recipe::Int8Dynamic => "int8-dynamic",
             Recipe::W8a16 => "w8a16",
             Recipe::W8 => "w8",
             Recipe::W4 => "w4",
@@ -59,6 +63,9 @@ impl Recipe {
     pub const fn description(self) -> &'static str {
         match self {
             Recipe::Int8 => "8-bit activations and weights, one weight scale a channel; runs in integers",
+            Recipe::Int8Dynamic => {
+                "8-bit weights, activations quantized at run time, in linear and recurrent layers; no calibration"
+            }
             Recipe::W8a16 => {
                 "16-bit activations, 8-bit weights; computes in float between explicit quantization steps"
             }
@@ -73,6 +80,7 @@ impl Recipe {
     pub fn qconfig(self) -> QConfig {
         match self {
             Recipe::Int8 => presets::int8_qconfig(),
+            Recipe::Int8Dynamic => presets::default_dynamic_qconfig(),
             Recipe::W8a16 => presets::w8a16_qconfig(),
             Recipe::W8 => presets::w8_qconfig(),
             Recipe::W4 => presets::w4_qconfig(),

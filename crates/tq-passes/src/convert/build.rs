@@ -3,7 +3,7 @@
 use super::weights::{codes_tensor, half_tensor, param_tensors, quantize_linear};
 use crate::fuse::clamp::bounds_of;
 use crate::names::fresh;
-use crate::place::{PlannedNode, Scheme, activations, weight_input};
+use crate::place::{PlannedNode, Scheme, activations, weight_input, weight_slots};
 use crate::prepare::constant_error;
 use crate::scheme::{Activation, Weights};
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
@@ -12,7 +12,7 @@ use tq_graph::op::BinaryOp;
 use tq_graph::{Graph, Node, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
-use tq_qtypes::{AffineParams, DType, Granularity, Rounding, affine};
+use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, Rounding, affine};
 
 /// The QDQ graph (not yet compacted or inferred), and the weights that became coarser.
 pub(super) fn quantized_graph(
@@ -27,6 +27,7 @@ pub(super) fn quantized_graph(
         graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
         codes: HashMap::new(),
         halves: HashMap::new(),
+        run_time: HashMap::new(),
         dequantized: vec![None; float.values.len()],
         raw: (0..float.values.len()).map(ValueId).collect(),
         adjustments: Vec::new(),
@@ -61,41 +62,43 @@ impl Names {
 /// Constant codes made before: of which value, with which parameters (scale bits, zero points, type, granularity), and where.
 type CodesKey = (ValueId, Vec<u32>, Vec<i32>, DType, Granularity);
 
-struct Builder<'p> {
-    prepared: &'p Prepared,
+pub(super) struct Builder<'p> {
+    pub(super) prepared: &'p Prepared,
     params: &'p [AffineParams],
     names: Names,
-    graph: Graph,
+    pub(super) graph: Graph,
     /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
     codes: HashMap<CodesKey, ValueId>,
     /// The f32 value of constants kept in half precision.
     halves: HashMap<(ValueId, DType), ValueId>,
+    /// Codes, scale and zero point of values that are quantized at run time, once for all that read them.
+    pub(super) run_time: HashMap<(ValueId, DynamicFormula), [ValueId; 3]>,
     /// For every value of the float graph the real value that stands for its codes.
     dequantized: Vec<Option<ValueId>>,
     /// For every value of the float graph the one that its producer writes.
-    raw: Vec<ValueId>,
+    pub(super) raw: Vec<ValueId>,
     adjustments: Vec<BiasAdjustment>,
 }
 
 impl Builder<'_> {
-    fn add_node(&mut self, name: String, op: Op, inputs: &[ValueId], output: ValueId) {
+    pub(super) fn add_node(&mut self, name: String, op: Op, inputs: &[ValueId], output: ValueId) {
         let name = fresh(&name, &mut self.names.nodes);
         let inputs = inputs.iter().map(|v| Some(*v)).collect();
         self.graph.nodes.push(Node { name, op, inputs, outputs: vec![Some(output)] });
     }
 
-    fn add_value(&mut self, name: String, dtype: DType) -> ValueId {
+    pub(super) fn add_value(&mut self, name: String, dtype: DType) -> ValueId {
         let name = fresh(&name, &mut self.names.values);
         self.graph.add_value(name, Some(dtype), None)
     }
 
-    fn add_constant(&mut self, name: String, tensor: Tensor) -> ValueId {
+    pub(super) fn add_constant(&mut self, name: String, tensor: Tensor) -> ValueId {
         let name = fresh(&name, &mut self.names.values);
         self.graph.add_constant(name, tensor)
     }
 
     /// The constants `x_scale` and `x_zero_point` of a tensor of shape `dims`.
-    fn add_params(
+    pub(super) fn add_params(
         &mut self,
         base: &str,
         dims: &[usize],
@@ -138,7 +141,7 @@ impl Builder<'_> {
     }
 
     /// What a node that runs in float reads for `v`: the float value wherever it really exists.
-    fn read_float(&self, v: ValueId) -> ValueId {
+    pub(super) fn read_float(&self, v: ValueId) -> ValueId {
         self.dequantized[v.0].filter(|_| !self.exists_in_float(v)).unwrap_or(v)
     }
 
@@ -152,6 +155,11 @@ impl Builder<'_> {
         let float = &prepared.graph;
         let planned = &prepared.plan.nodes[i];
         let on_codes = planned.scheme == Scheme::Static;
+        if let Scheme::Dynamic(formula) = planned.scheme
+            && !matches!(node.op, Op::Recurrent { .. })
+        {
+            return self.run_time_product(node, planned, formula);
+        }
         let mut inputs = node.inputs.clone();
         if on_codes {
             for (slot, v) in activations(float, node) {
@@ -184,7 +192,11 @@ impl Builder<'_> {
             }
         }
         let outputs = node.outputs.iter().map(|o| o.map(|v| self.raw[v.0])).collect();
-        self.graph.nodes.push(Node { name: node.name.clone(), op: node.op.clone(), inputs, outputs });
+        let mut op = node.op.clone();
+        if let (Op::Recurrent { attrs, .. }, Scheme::Dynamic(formula)) = (&mut op, planned.scheme) {
+            attrs.dynamic = Some(formula);
+        }
+        self.graph.nodes.push(Node { name: node.name.clone(), op, inputs, outputs });
         let written: Vec<ValueId> = node.outputs.iter().flatten().map(|v| self.raw[v.0]).collect();
         for v in written {
             self.pair(v)?;
@@ -193,7 +205,7 @@ impl Builder<'_> {
     }
 
     /// Puts a Quantize and Dequantize pair behind `v`, if `v` is to be codes.
-    fn pair(&mut self, v: ValueId) -> Result<(), PassError> {
+    pub(super) fn pair(&mut self, v: ValueId) -> Result<(), PassError> {
         let prepared = self.prepared;
         let Some(group) = prepared.plan.group_of[v.0] else { return Ok(()) };
         let params = &self.params[group];
@@ -236,6 +248,9 @@ impl Builder<'_> {
         match Weights::of(&qconfig.weight) {
             Weights::Float => return Ok(()),
             Weights::Half(dtype) => return self.half_weights(node, dtype, inputs),
+            Weights::Codes(_) if matches!(node.op, Op::Recurrent { .. }) => {
+                return self.recurrent_weights(node, &qconfig.weight, inputs);
+            }
             Weights::Codes(_) => {}
         }
         let group = node.input(0).and_then(|v| prepared.plan.group_of[v.0]);
@@ -276,23 +291,24 @@ impl Builder<'_> {
         inputs: &mut [Option<ValueId>],
     ) -> Result<(), PassError> {
         let float = &self.prepared.graph;
-        let slot = weight_input(&node.op);
-        let Some(w) = node.input(slot) else { return Ok(()) };
-        let Some(tensor) = float.constant(w) else { return Ok(()) };
-        let wide = match self.halves.get(&(w, dtype)) {
-            Some(v) => *v,
-            None => {
-                let name = float.value(w).name.clone();
-                let half = half_tensor(tensor.as_slice::<f32>()?, tensor.dims(), dtype)?;
-                let half = self.add_constant(format!("{name}_{dtype}"), half);
-                let wide = self.add_value(format!("{name}_f32"), DType::F32);
-                let cast = Op::Cast { to: DType::F32, saturate: true };
-                self.add_node(format!("{name}_Cast"), cast, &[half], wide);
-                self.halves.insert((w, dtype), wide);
-                wide
-            }
-        };
-        inputs[slot] = Some(wide);
+        for slot in weight_slots(&node.op) {
+            let Some(w) = node.input(*slot) else { continue };
+            let Some(tensor) = float.constant(w) else { continue };
+            let wide = match self.halves.get(&(w, dtype)) {
+                Some(v) => *v,
+                None => {
+                    let name = float.value(w).name.clone();
+                    let half = half_tensor(tensor.as_slice::<f32>()?, tensor.dims(), dtype)?;
+                    let half = self.add_constant(format!("{name}_{dtype}"), half);
+                    let wide = self.add_value(format!("{name}_f32"), DType::F32);
+                    let cast = Op::Cast { to: DType::F32, saturate: true };
+                    self.add_node(format!("{name}_Cast"), cast, &[half], wide);
+                    self.halves.insert((w, dtype), wide);
+                    wide
+                }
+            };
+            inputs[*slot] = Some(wide);
+        }
         Ok(())
     }
 
@@ -347,7 +363,12 @@ impl Builder<'_> {
     }
 
     /// The real value behind constant codes of `v`, with scale and zero point of its own.
-    fn new_codes(&mut self, v: ValueId, params: &AffineParams, codes: Tensor) -> Result<ValueId, PassError> {
+    pub(super) fn new_codes(
+        &mut self,
+        v: ValueId,
+        params: &AffineParams,
+        codes: Tensor,
+    ) -> Result<ValueId, PassError> {
         let name = self.prepared.graph.value(v).name.clone();
         let (axis, block_size) = match params.granularity {
             Granularity::PerTensor => (1, 0),

@@ -1,6 +1,7 @@
 //! From a calibrated model to a graph with Quantize and Dequantize pairs.
 
 mod build;
+mod run_time;
 mod weights;
 
 use crate::place::Group;

@@ -5,7 +5,7 @@ use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError};
 use half::{bf16, f16};
 use tq_graph::{Graph, Node, Op, Tensor, ValueId};
-use tq_observers::ObserverConfig;
+use tq_observers::{Mode, ObserverConfig};
 use tq_qtypes::requantize::quantize_bias;
 use tq_qtypes::{AffineParams, DType, Granularity, QTypeError, Rounding, affine};
 
@@ -40,6 +40,7 @@ pub(super) fn quantize_linear(
         Some(Granularity::PerGroup { .. }) => group_axis,
         _ => channel_axis,
     };
+    let rounding = rounding_of(observer);
     let observer_error = |e| constant_error(&node.name, name, e);
     let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
     observer.observe(data, dims).map_err(observer_error)?;
@@ -70,10 +71,23 @@ pub(super) fn quantize_linear(
             (b, Tensor::vector(q.values), scale)
         });
     }
-    let codes = affine::quantize(data, dims, &params, Rounding::Divide)
+    let codes = affine::quantize(data, dims, &params, rounding)
         .map_err(|e| PassError::Observer { tensor: name.clone(), source: e.into() })?;
     let codes = codes_tensor(dims, &codes, &params)?;
     Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments }))
+}
+
+/// PyTorch multiplies by the reciprocal of the scale. With its scale, the largest weight over 127.5, that weight is a tie,
+/// so the difference is a whole code of every tensor or channel.
+pub(super) fn rounding_of(observer: &ObserverConfig) -> Rounding {
+    match observer {
+        ObserverConfig::MinMax { mode: Mode::PyTorch, .. }
+        | ObserverConfig::PerChannelMinMax { mode: Mode::PyTorch, .. }
+        | ObserverConfig::MovingAverageMinMax { mode: Mode::PyTorch, .. }
+        | ObserverConfig::MovingAveragePerChannelMinMax { mode: Mode::PyTorch, .. }
+        | ObserverConfig::Histogram { mode: Mode::PyTorch, .. } => Rounding::Reciprocal,
+        _ => Rounding::Divide,
+    }
 }
 
 /// The bias, one value a channel.

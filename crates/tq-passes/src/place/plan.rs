@@ -1,8 +1,8 @@
 //! Deciding for every node how it is quantized.
 
 use super::role::{
-    Role, activations, constant_weights, is_data_node, is_embedding, role, weight_axes, weight_input,
-    weighted_kind,
+    Role, activations, constant_weights, is_data_node, is_embedding, role, run_time, weight_axes,
+    weight_slots, weighted_kind,
 };
 use super::{Placement, fixed, group, predict, scores};
 use crate::config::rules::Verdict;
@@ -11,13 +11,15 @@ use crate::scheme::{Activation, Weights};
 use crate::{BackendConfig, CodeRange, QConfig, Rule};
 use tq_graph::{Graph, Node, NodeId, ValueId};
 use tq_observers::{Mode, ObserverConfig};
-use tq_qtypes::{DType, Granularity, OperatorKind, QScheme, QuantSpec};
+use tq_qtypes::{DType, DynamicFormula, Granularity, OperatorKind, QScheme, QuantSpec};
 
 /// How a node is written in the QDQ graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// Reads and writes codes with parameters from calibration.
     Static,
+    /// Reads float, which it quantizes itself, and writes float; its weights are codes.
+    Dynamic(DynamicFormula),
     /// Reads and writes float; its weights are codes or half precision.
     WeightOnly,
     /// As in the float graph.
@@ -69,6 +71,8 @@ impl Plan {
 pub(super) enum Intent {
     /// On codes.
     Static(Role),
+    /// On codes that it makes of its data, by this formula, in every run.
+    Dynamic(OperatorKind, DynamicFormula),
     /// Its weights alone, and how they are kept.
     WeightOnly(Weights),
     /// Not at all, and why.
@@ -87,14 +91,12 @@ fn intent(
         return Intent::Float(format!("configuration: the {rule} leaves it in float"));
     };
     let decided = match Activation::of(&qconfig.activation) {
-        Activation::Codes(_) | Activation::Float if is_embedding(graph, node) => {
-            table(graph, node, rule, qconfig, backend)
-        }
+        _ if is_embedding(graph, node) => table(graph, node, rule, qconfig, backend),
         Activation::Codes(_) => static_role(graph, consumers, node).and_then(|role| {
             takes(backend, role.kind(), qconfig)?;
             Ok(Intent::Static(role))
         }),
-        Activation::AtRunTime(_) => Err("no operator takes activations quantized at run time".into()),
+        Activation::AtRunTime(formula) => dynamic(graph, node, rule, qconfig, backend, formula),
         Activation::Float => weight_only(graph, node, rule, qconfig, backend),
     };
     decided.unwrap_or_else(Intent::Float)
@@ -120,14 +122,37 @@ fn table(
 
 /// Checks that weights kept in f16 are not beyond it.
 fn fits_half(graph: &Graph, node: &Node, weights: &Weights) -> Result<(), String> {
-    let data = graph.const_input(node, weight_input(&node.op)).map(|t| t.as_slice::<f32>());
-    if let (Weights::Half(DType::F16), Some(Ok(data))) = (weights, data) {
-        let beyond = data.iter().filter(|w| w.is_finite() && w.abs() > LARGEST_F16).count();
-        if beyond > 0 {
-            return Err(format!("{beyond} of its weights exceed what f16 holds, {LARGEST_F16}"));
+    for slot in weight_slots(&node.op) {
+        let data = graph.const_input(node, *slot).map(|t| t.as_slice::<f32>());
+        if let (Weights::Half(DType::F16), Some(Ok(data))) = (weights, data) {
+            let beyond = data.iter().filter(|w| w.is_finite() && w.abs() > LARGEST_F16).count();
+            if beyond > 0 {
+                return Err(format!("{beyond} of its weights exceed what f16 holds, {LARGEST_F16}"));
+            }
         }
     }
     Ok(())
+}
+
+/// Checks that a node can quantize its data at run time.
+fn dynamic(
+    graph: &Graph,
+    node: &Node,
+    rule: &Rule,
+    qconfig: &QConfig,
+    backend: &BackendConfig,
+    formula: DynamicFormula,
+) -> Result<Intent, String> {
+    let kind = weighted_kind(node).filter(|k| matches!(k, OperatorKind::Linear | OperatorKind::Recurrent)).ok_or_else(|| {
+        let name = node.op.name();
+        format!("the {rule} quantizes activations at run time, which linear and recurrent layers take, {name} does not")
+    })?;
+    run_time(graph, node)?;
+    if let Some(refusal) = Weights::of(&qconfig.weight).dynamic_refusal() {
+        return Err(refusal);
+    }
+    takes(backend, kind, qconfig)?;
+    Ok(Intent::Dynamic(kind, formula))
 }
 
 /// Checks that a node has weights to be quantized alone.
@@ -146,6 +171,11 @@ fn weight_only(
     }
     constant_weights(graph, node)?;
     takes(backend, kind, qconfig)?;
+    if let (OperatorKind::Recurrent, Some(Granularity::PerGroup { .. })) =
+        (kind, weights.codes().map(|spec| spec.granularity))
+    {
+        return Err("weights of recurrent layers are not cut into groups".into());
+    }
     fits_half(graph, node, &weights)?;
     Ok(Intent::WeightOnly(weights))
 }
@@ -158,7 +188,8 @@ const LARGEST_F16: f32 = 65_504.0;
 fn fitted(graph: &Graph, node: &Node, qconfig: &QConfig) -> (QConfig, Option<String>) {
     let mut qconfig = qconfig.clone();
     if let ObserverConfig::PerGroupMinMax { spec, eps } = &qconfig.weight
-        && (weighted_kind(node).is_some() || is_embedding(graph, node))
+        && (weighted_kind(node).is_some_and(|kind| kind != OperatorKind::Recurrent)
+            || is_embedding(graph, node))
         && let Ok(dims) = constant_weights(graph, node)
         && dims.get(weight_axes(&node.op)[1]) == Some(&1)
     {
@@ -234,7 +265,7 @@ fn wanted(graph: &Graph, intents: &[Intent]) -> Vec<bool> {
         let wants = match intents[id.0] {
             Intent::Static(Role::Compute(_) | Role::Sharing(_)) => true,
             Intent::Static(Role::Passing(_)) => node.outputs.iter().flatten().any(|v| wanted[v.0]),
-            Intent::WeightOnly(_) | Intent::Float(_) => false,
+            Intent::Dynamic(..) | Intent::WeightOnly(_) | Intent::Float(_) => false,
         };
         if wants {
             activations(graph, node).for_each(|(_, v)| wanted[v.0] = true);
@@ -291,6 +322,7 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
                     _ => Placement::Float { reason: "only float operators are around it".into() },
                 }
             }
+            Intent::Dynamic(kind, _) => Placement::Integer { kind: *kind, float_output: true },
             Intent::WeightOnly(weights) => Placement::Dequantized {
                 reason: format!("its weights are {}, its activations stay float", weights.words()),
             },
@@ -309,6 +341,7 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
         }
         let scheme = match &intents[id.0] {
             Intent::Static(_) if placement.is_quantized() => Scheme::Static,
+            Intent::Dynamic(_, formula) => Scheme::Dynamic(*formula),
             Intent::WeightOnly(_) => Scheme::WeightOnly,
             _ => Scheme::Float,
         };
@@ -318,7 +351,7 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
         };
         let has_weights = match &intents[id.0] {
             Intent::Static(role) => role.kind().has_weights(),
-            Intent::WeightOnly(_) => true,
+            Intent::Dynamic(..) | Intent::WeightOnly(_) => true,
             Intent::Float(_) => false,
         };
         nodes.push(PlannedNode {

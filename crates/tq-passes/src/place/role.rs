@@ -27,7 +27,16 @@ impl Role {
 
 /// A linear layer or convolution's weights must be f32 constants: rank and number of elements are checked.
 fn weights(graph: &Graph, node: &Node, fits: impl Fn(&[usize]) -> bool) -> Result<Vec<usize>, String> {
-    let v = node.input(weight_input(&node.op)).ok_or("it has no weights")?;
+    weights_at(graph, node, weight_input(&node.op), fits)
+}
+
+fn weights_at(
+    graph: &Graph,
+    node: &Node,
+    slot: usize,
+    fits: impl Fn(&[usize]) -> bool,
+) -> Result<Vec<usize>, String> {
+    let v = node.input(slot).ok_or("it has no weights")?;
     let name = &graph.value(v).name;
     let Some(t) = graph.constant(v) else { return Err(format!("weights {name} are not constant")) };
     if t.dtype() != DType::F32 {
@@ -45,16 +54,51 @@ pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
         Op::Conv(_) => Some(OperatorKind::Conv),
         Op::ConvTranspose(_) => Some(OperatorKind::ConvTranspose),
         Op::Gemm { .. } | Op::MatMul => Some(OperatorKind::Linear),
+        Op::Recurrent { .. } => Some(OperatorKind::Recurrent),
         _ => None,
+    }
+}
+
+/// The inputs of an operator with weights that are weights.
+pub(crate) fn weight_slots(op: &Op) -> &'static [usize] {
+    match op {
+        Op::Recurrent { .. } => &[1, 2],
+        Op::Gather { .. } => &[0],
+        _ => &[1],
     }
 }
 
 /// The shape of weights that can be kept in another form, whatever becomes of the rest of the node.
 pub(super) fn constant_weights(graph: &Graph, node: &Node) -> Result<Vec<usize>, String> {
-    weights(graph, node, |d| match node.op {
+    let fits = |d: &[usize]| match node.op {
         Op::Conv(_) | Op::ConvTranspose(_) => (3..=5).contains(&d.len()),
+        Op::Recurrent { .. } => d.len() == 3,
         _ => d.len() == 2,
-    })
+    };
+    if let Op::Recurrent { .. } = node.op {
+        weights_at(graph, node, 2, fits)?;
+    }
+    weights(graph, node, fits)
+}
+
+/// Checks that the activations of a linear or recurrent layer can be quantized at run time, whatever the configuration
+/// says of its weights.
+pub(super) fn run_time(graph: &Graph, node: &Node) -> Result<(), String> {
+    constant_weights(graph, node)?;
+    let x = node.input(0).ok_or("it has no data")?;
+    if graph.constant(x).is_some() {
+        return Err("its data is constant".into());
+    }
+    if graph.value(x).dtype != Some(DType::F32) {
+        return Err(format!("{} is not f32", graph.value(x).name));
+    }
+    match node.op {
+        Op::Gemm { trans_a: true, .. } => Err("its data is transposed".into()),
+        Op::Gemm { alpha, beta, .. } if alpha != 1.0 || (beta != 1.0 && node.input(2).is_some()) => {
+            Err(format!("factors alpha {alpha} and beta {beta} could not be folded"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// True for a Gather that picks rows of a constant table of real numbers: an embedding.
@@ -66,7 +110,7 @@ pub(super) fn is_embedding(graph: &Graph, node: &Node) -> bool {
 
 /// The input that holds the weights of a node that has some.
 pub(crate) fn weight_input(op: &Op) -> usize {
-    usize::from(!matches!(op, Op::Gather { .. }))
+    weight_slots(op)[0]
 }
 
 /// The axes of the weights that count output channels and input features: for a table its rows and what is in them.
@@ -211,6 +255,12 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         Op::Resize(attrs) if attrs.only_picks() => Role::Passing(K::Movement),
         Op::Resize(_) => return Err("it mixes elements, in float".into()),
         Op::Dropout if node.output(1).is_none() => Role::Passing(K::Movement),
+        Op::Recurrent { .. } => {
+            let name = node.op.name();
+            return Err(format!(
+                "{name} takes activations quantized at run time only, as int8-dynamic has them"
+            ));
+        }
         _ => return no_form(),
     })
 }

@@ -14,7 +14,10 @@ use tq_graph::qdq::{Codes, QOperator, QOutput};
 impl Compiler<'_> {
     /// Remembers where the codes of an operator that has just been compiled are.
     pub(super) fn tap(&mut self, index: usize, op: &QOperator) {
-        let inputs = op.inputs.iter().map(|c| self.source(c)).collect::<Option<Vec<_>>>();
+        let inputs = match &op.run_time {
+            None => op.inputs.iter().map(|c| self.source(c)).collect::<Option<Vec<_>>>(),
+            Some(run_time) => run_time.reads.iter().map(|v| self.run_time_source(*v)).collect(),
+        };
         let outputs = op
             .outputs
             .iter()
@@ -28,10 +31,21 @@ impl Compiler<'_> {
         }
     }
 
+    /// Where a value is that an operator with activations quantized at run time reads.
+    fn run_time_source(&self, v: ValueId) -> Option<Source> {
+        if self.forms[v.0].iter().any(Option::is_some) {
+            return self.codes_source(v, false);
+        }
+        self.ready[v.0].then_some(Source::Tensor(v))
+    }
+
     fn source(&self, codes: &Codes) -> Option<Source> {
-        let signed = Held::of(&codes.params)?.signed;
-        let dims = self.dims[codes.value.0].clone()?;
-        let (from, layout) = match self.forms[codes.value.0] {
+        self.codes_source(codes.value, Held::of(&codes.params)?.signed)
+    }
+
+    fn codes_source(&self, v: ValueId, signed: bool) -> Option<Source> {
+        let dims = self.dims[v.0].clone()?;
+        let (from, layout) = match self.forms[v.0] {
             // The form that was made last is the one that the operator has just read or written.
             [Some(a), Some(b)] if b.0 > a.0 => (b, Layout::Last),
             [Some(a), _] => (a, Layout::First),
@@ -105,6 +119,14 @@ impl Compiler<'_> {
             }
             for v in &step.tensor_reads {
                 last[v.0] = last[v.0].map(|_| i);
+            }
+        }
+        // A tap looks after the step, when what that step was the last to read would be gone.
+        for tap in &self.taps {
+            for source in tap.inputs.iter().chain(&tap.outputs) {
+                if let Source::Tensor(v) = source {
+                    last[v.0] = last[v.0].map(|l| l.max(tap.after));
+                }
             }
         }
         for v in &self.graph.outputs {

@@ -10,6 +10,7 @@ mod forms;
 mod matmul;
 mod movement;
 mod pool;
+mod run_time;
 mod table;
 mod transposed;
 mod weighted;
@@ -67,6 +68,8 @@ enum Role {
     Float,
     /// A Quantize or Dequantize node with plain 8-bit parameters: done when somebody asks for its result.
     OnDemand,
+    /// A DynamicQuantizeLinear node.
+    RunTime,
     /// A Dequantize node of other parameters that nobody reads as a tensor.
     Unread,
 }
@@ -164,6 +167,7 @@ impl<'s> Compiler<'s> {
             view,
         };
         compiler.assign_roles();
+        compiler.assign_run_time_roles();
         compiler.prefer_layouts();
         Ok(compiler)
     }
@@ -258,6 +262,7 @@ impl<'s> Compiler<'s> {
                     let reason = self.reason_of(id);
                     self.evaluate(id, reason)?;
                 }
+                Role::RunTime => self.dynamic_quantize(id)?,
                 Role::Absorbed | Role::OnDemand | Role::Unread => {}
             }
         }
@@ -346,6 +351,22 @@ impl<'s> Compiler<'s> {
                 Some(d) if d.contains(&0) => return float("an empty result"),
                 Some(_) => {}
             }
+        }
+        if let Some(run_time) = &op.run_time {
+            match self.dims[run_time.real.0].as_deref() {
+                None => {
+                    return float(format!(
+                        "the shape of {} is only known at run time",
+                        self.name(run_time.real)
+                    ));
+                }
+                Some(d) if d.contains(&0) => return float("an empty input"),
+                Some(_) => {}
+            }
+            return match op.kind {
+                OperatorKind::Recurrent => self.recurrent(op, run_time),
+                _ => self.run_time_linear(op, run_time),
+            };
         }
         match op.kind {
             OperatorKind::Conv | OperatorKind::DepthwiseConv => self.conv(op),

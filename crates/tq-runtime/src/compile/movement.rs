@@ -126,7 +126,8 @@ impl Compiler<'_> {
             Tensor::vector((0..=255u8).collect())
         };
         // In f64, as the judge does it: a table is made once, so it may as well be exact.
-        let outs = match reference::evaluate(&self.graph, &self.producers, op, &[codes], Precision::F64) {
+        let outs = match reference::evaluate(&self.graph, &self.producers, op, &[codes], &[], Precision::F64)
+        {
             Ok(outs) => outs,
             Err(e) => return float(format!("no table can be made: {e}")),
         };

@@ -7,6 +7,8 @@ pub(crate) mod eval;
 pub(crate) mod gemm;
 pub(crate) mod matmul;
 pub(crate) mod movement;
+pub(crate) mod recurrent;
+pub(crate) mod run_time;
 pub(crate) mod table;
 pub(crate) mod transposed;
 pub(crate) mod window;

@@ -1,10 +1,9 @@
 //! One step of the networks.
 
 use super::activation::activate;
+use super::products::{Operand, Part, Products, Target, range_of};
 use crate::OpError;
 use crate::number::Real;
-use crate::ops::matmul::{Product, accumulate_parallel, matrix, matrix_mut};
-use ndarray::Axis;
 use tq_graph::op::{Activation, RecurrentKind};
 
 /// What a step needs besides data and states.
@@ -13,7 +12,10 @@ pub(super) struct Cell<'a, T> {
     pub(super) hidden: usize,
     pub(super) functions: Vec<Activation>,
     pub(super) clip: Option<T>,
-    pub(super) r: &'a [T],
+    /// Products with the recurrence weights of this direction, and whether they want to know the range of the states.
+    pub(super) products: &'a dyn Products<T>,
+    pub(super) direction: usize,
+    pub(super) ranges: bool,
     /// Biases of the recurrence.
     pub(super) bias: Option<&'a [T]>,
     /// Weights of the cell state in the gates i, o, f.
@@ -28,7 +30,7 @@ pub(super) struct Scratch<T> {
     state: Vec<T>,
 }
 
-impl<T: Real + Product> Cell<'_, T> {
+impl<T: Real> Cell<'_, T> {
     pub(super) fn scratch(&self, samples: usize) -> Scratch<T> {
         let states = match self.kind {
             RecurrentKind::Gru { .. } => samples * self.hidden,
@@ -56,17 +58,25 @@ impl<T: Real + Product> Cell<'_, T> {
         }
     }
 
-    /// Adds the products of all states with the recurrence weights.
-    fn recur(&self, gates: &mut [T], h: &[T]) -> Result<(), OpError> {
-        let rows = self.r.len() / self.hidden;
-        let n = h.len() / self.hidden;
-        let r = matrix(self.r, rows, self.hidden)?.reversed_axes();
-        accumulate_parallel(matrix(h, n, self.hidden)?, r, matrix_mut(gates, n, rows)?);
-        Ok(())
+    /// Adds the products of states, one a sample, with a part of the recurrence weights.
+    fn recur(
+        &self,
+        part: Part,
+        states: &[T],
+        active: &impl Fn(usize) -> bool,
+        out: Target<'_, T>,
+    ) -> Result<(), OpError> {
+        let range = if self.ranges {
+            let rows = states.chunks(self.hidden).enumerate().filter(|(i, _)| active(*i));
+            range_of(rows.map(|(_, row)| row))
+        } else {
+            (0.0, 0.0)
+        };
+        self.products.recur(self.direction, part, Operand { data: states, range }, out)
     }
 
     fn rnn(&self, gates: &mut [T], h: &mut [T], active: impl Fn(usize) -> bool) -> Result<(), OpError> {
-        self.recur(gates, h)?;
+        self.recur(Part::All, h, &active, Target { data: gates, pitch: self.hidden, first: 0 })?;
         for (i, (gate, h)) in gates.chunks_mut(self.hidden).zip(h.chunks_mut(self.hidden)).enumerate() {
             if active(i) {
                 activate(self.functions[0], self.clip, gate);
@@ -85,8 +95,8 @@ impl<T: Real + Product> Cell<'_, T> {
         input_forget: bool,
         active: impl Fn(usize) -> bool,
     ) -> Result<(), OpError> {
-        self.recur(gates, h)?;
         let hidden = self.hidden;
+        self.recur(Part::All, h, &active, Target { data: gates, pitch: 4 * hidden, first: 0 })?;
         let [f, g, last] = self.functions[..] else {
             return Err(OpError::Attribute(format!("{} activations for an LSTM", self.functions.len())));
         };
@@ -135,13 +145,10 @@ impl<T: Real + Product> Cell<'_, T> {
         active: impl Fn(usize) -> bool,
     ) -> Result<(), OpError> {
         let hidden = self.hidden;
-        let n = h.len() / hidden;
         let [f, g] = self.functions[..] else {
             return Err(OpError::Attribute(format!("{} activations for a GRU", self.functions.len())));
         };
-        let (of_gates, of_candidate) = matrix(self.r, 3 * hidden, hidden)?.split_at(Axis(0), 2 * hidden);
-        let (both, _) = matrix_mut(gates, n, 3 * hidden)?.split_at(Axis(1), 2 * hidden);
-        accumulate_parallel(matrix(h, n, hidden)?, of_gates.reversed_axes(), both);
+        self.recur(Part::Gates, h, &active, Target { data: gates, pitch: 3 * hidden, first: 0 })?;
         let states = &mut scratch.states;
         for (gates, (state, h)) in
             gates.chunks_mut(3 * hidden).zip(states.chunks_mut(hidden).zip(h.chunks(hidden)))
@@ -157,12 +164,11 @@ impl<T: Real + Product> Cell<'_, T> {
                 state.iter_mut().zip(reset.iter().zip(h)).for_each(|(s, (r, h))| *s = *r * *h);
             }
         }
-        let of_candidate = of_candidate.reversed_axes();
         if linear_before_reset {
-            accumulate_parallel(matrix(h, n, hidden)?, of_candidate, matrix_mut(states, n, hidden)?);
+            self.recur(Part::Candidate, h, &active, Target { data: states, pitch: hidden, first: 0 })?;
         } else {
-            let (_, last) = matrix_mut(gates, n, 3 * hidden)?.split_at(Axis(1), 2 * hidden);
-            accumulate_parallel(matrix(states, n, hidden)?, of_candidate, last);
+            let out = Target { data: gates, pitch: 3 * hidden, first: 2 * hidden };
+            self.recur(Part::Candidate, states, &active, out)?;
         }
         for (i, (gates, (state, h))) in
             gates.chunks_mut(3 * hidden).zip(states.chunks(hidden).zip(h.chunks_mut(hidden))).enumerate()

@@ -7,12 +7,14 @@
 
 mod activation;
 mod cell;
+mod products;
 mod sequence;
 
-use super::matmul::Product;
-use super::{Context, Inputs, same_dtype};
-use crate::OpError;
+use super::{Context, DEFAULT_MAX_TENSOR_BYTES, Inputs, promoted, same_dtype};
 use crate::number::{Real, with_real};
+use crate::{OpError, Precision};
+use products::{Matrices, range_of};
+pub use products::{Operand, Part, Products, Target};
 use rayon::prelude::*;
 use sequence::{Block, Network};
 use tq_graph::Tensor;
@@ -123,15 +125,82 @@ pub(crate) fn recurrent(
     let x = inputs.need(0)?;
     let shape = Shape::new(x, kind, attrs)?;
     let Shape { directions, input, hidden, rows, .. } = shape;
+    for (i, name, dims) in [(1, "w", [directions, rows, input]), (2, "r", [directions, rows, hidden])] {
+        let t = inputs.need(i)?;
+        same_dtype(x, t, name)?;
+        expect(t, name, &dims)?;
+    }
+    with_real!(x.dtype(), T => {
+        let (w, r) = (inputs.need(1)?.as_slice::<T>()?, inputs.need(2)?.as_slice::<T>()?);
+        let products = Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic };
+        evaluated(ctx, inputs, kind, attrs, n_outputs, &products, None)
+    })
+}
+
+/// The operator in f64, where every step begins from the hidden state that another evaluation had: `y` is its result.
+///
+/// An operator that quantizes its state amplifies differences: a tie that falls the other way is a whole code in all that
+/// follows. Step by step two evaluations can be compared. The final hidden states are those of `y`.
+///
+/// # Errors
+/// Those of the operator, and [`OpError::Shape`] where `y` is not its result.
+pub fn recurrent_following(
+    inputs: &[Option<&Tensor>],
+    kind: RecurrentKind,
+    attrs: &RecurrentAttrs,
+    n_outputs: usize,
+    y: &Tensor,
+) -> Result<Vec<Tensor>, OpError> {
+    let ctx = Context { precision: Precision::F64, max_tensor_bytes: DEFAULT_MAX_TENSOR_BYTES };
+    let wide = |t: &Tensor| if t.dtype().is_float() { promoted(&ctx, t) } else { Ok(t.clone()) };
+    let inputs = inputs.iter().map(|t| t.map(wide).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+    let inputs = Inputs(&inputs);
+    let shape = Shape::new(inputs.need(0)?, kind, attrs)?;
+    expect(y, "y", &shape.sequence())?;
+    let y = wide(y)?;
+    let Shape { directions, input, hidden, rows, .. } = shape;
+    for (i, name, dims) in [(1, "w", [directions, rows, input]), (2, "r", [directions, rows, hidden])] {
+        expect(inputs.need(i)?, name, &dims)?;
+    }
+    let (w, r) = (inputs.need(1)?.as_slice::<f64>()?, inputs.need(2)?.as_slice::<f64>()?);
+    let products = Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic };
+    evaluated(&ctx, inputs, kind, attrs, n_outputs, &products, Some(y.as_slice::<f64>()?))
+}
+
+/// The operator on f32 data with matrix products of the caller's own; the weights among `inputs` are not looked at.
+///
+/// # Errors
+/// Those of the operator for inputs that do not fit it, and those of `products`.
+pub fn recurrent_with(
+    inputs: &[Option<&Tensor>],
+    kind: RecurrentKind,
+    attrs: &RecurrentAttrs,
+    n_outputs: usize,
+    products: &dyn Products<f32>,
+) -> Result<Vec<Tensor>, OpError> {
+    let ctx = Context { precision: Precision::F32, max_tensor_bytes: DEFAULT_MAX_TENSOR_BYTES };
+    evaluated(&ctx, Inputs(inputs), kind, attrs, n_outputs, products, None)
+}
+
+fn evaluated<T: Real>(
+    ctx: &Context,
+    inputs: Inputs,
+    kind: RecurrentKind,
+    attrs: &RecurrentAttrs,
+    n_outputs: usize,
+    products: &dyn Products<T>,
+    follow: Option<&[T]>,
+) -> Result<Vec<Tensor>, OpError> {
+    let x = inputs.need(0)?;
+    let shape = Shape::new(x, kind, attrs)?;
+    let Shape { directions, hidden, rows, .. } = shape;
     let state = shape.state();
-    let expected: [(usize, &'static str, &[usize]); 7] = [
-        (1, "w", &[directions, rows, input]),
-        (2, "r", &[directions, rows, hidden]),
+    let expected: [(usize, &'static str, &[usize]); 4] = [
         (3, "b", &[directions, 2 * rows]),
         (5, "initial_h", &state),
         (6, "initial_c", &state),
         (7, "p", &[directions, hidden.saturating_mul(3)]),
-        (0, "x", x.dims()),
     ];
     for (i, name, dims) in expected {
         if let Some(t) = inputs.get(i) {
@@ -140,40 +209,45 @@ pub(crate) fn recurrent(
         }
     }
     let lens = lengths(inputs.get(4), &shape)?;
-    with_real!(x.dtype(), T => {
-        let optional = |i: usize| inputs.get(i).map(|t| t.as_slice::<T>()).transpose();
-        let network = Network {
-            kind,
-            attrs,
-            shape,
-            x: x.as_slice::<T>()?,
-            w: inputs.need(1)?.as_slice()?,
-            r: inputs.need(2)?.as_slice()?,
-            b: optional(3)?,
-            h: optional(5)?,
-            c: optional(6)?,
-            p: optional(7)?,
-            lens: lens.as_deref(),
-            clip: attrs.clip.map(T::of_f32),
-        };
-        run(ctx, &network, n_outputs)
-    })
+    let optional = |i: usize| inputs.get(i).map(|t| t.as_slice::<T>()).transpose();
+    let mut network = Network {
+        kind,
+        attrs,
+        shape,
+        x: x.as_slice::<T>()?,
+        products,
+        range: None,
+        b: optional(3)?,
+        h: optional(5)?,
+        c: optional(6)?,
+        p: optional(7)?,
+        lens: lens.as_deref(),
+        follow,
+        clip: attrs.clip.map(T::of_f32),
+    };
+    network.range = attrs.dynamic.map(|_| data_range(&network));
+    run(ctx, &network, n_outputs)
 }
 
-fn run<T: Real + Product>(
-    ctx: &Context,
-    network: &Network<'_, T>,
-    n_outputs: usize,
-) -> Result<Vec<Tensor>, OpError> {
+/// The range of the data that the sequences have: what stands after the end of one does not count.
+fn data_range<T: Real>(network: &Network<'_, T>) -> (f32, f32) {
+    let Shape { batch, input, .. } = network.shape;
+    let rows = (0..batch).flat_map(|sample| (0..network.len(sample)).map(move |step| (step, sample)));
+    range_of(rows.map(|(step, sample)| &network.x[network.shape.input_at(step, sample) * input..][..input]))
+}
+
+fn run<T: Real>(ctx: &Context, network: &Network<'_, T>, n_outputs: usize) -> Result<Vec<Tensor>, OpError> {
     let shape = &network.shape;
     let hidden = shape.hidden;
     let mut y = ctx.zeros::<T>(&shape.sequence())?;
     let mut states = [ctx.zeros::<T>(&shape.state())?, ctx.zeros::<T>(&shape.state())?];
+    // States that are quantized share their parameters: then all samples are one block.
+    let samples = if network.range.is_some() { shape.batch.max(1) } else { SAMPLES };
     let blocks: Vec<(usize, usize)> = (0..shape.directions)
-        .flat_map(|d| (0..shape.batch).step_by(SAMPLES).map(move |first| (d, first)))
+        .flat_map(|d| (0..shape.batch).step_by(samples).map(move |first| (d, first)))
         .collect();
     let finished = blocks.into_par_iter().map(|(direction, first)| {
-        let samples = first..shape.batch.min(first + SAMPLES);
+        let samples = first..shape.batch.min(first + samples);
         let reverse = direction == 1 || network.attrs.direction == Direction::Reverse;
         network.run(ctx, direction, samples, reverse)
     });

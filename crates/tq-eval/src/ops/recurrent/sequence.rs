@@ -2,10 +2,10 @@
 
 use super::Shape;
 use super::cell::Cell;
+use super::products::{Operand, Products};
 use crate::OpError;
 use crate::number::Real;
 use crate::ops::Context;
-use crate::ops::matmul::{Product, accumulate_parallel, matrix, matrix_mut};
 use std::ops::Range;
 use tq_graph::op::{RecurrentAttrs, RecurrentKind};
 
@@ -18,14 +18,17 @@ pub(super) struct Network<'a, T> {
     pub(super) attrs: &'a RecurrentAttrs,
     pub(super) shape: Shape,
     pub(super) x: &'a [T],
-    pub(super) w: &'a [T],
-    pub(super) r: &'a [T],
+    pub(super) products: &'a dyn Products<T>,
+    /// The range of the data of all sequences, where products ask for it.
+    pub(super) range: Option<(f32, f32)>,
     /// Biases of the projection, then those of the recurrence.
     pub(super) b: Option<&'a [T]>,
     pub(super) h: Option<&'a [T]>,
     pub(super) c: Option<&'a [T]>,
     pub(super) p: Option<&'a [T]>,
     pub(super) lens: Option<&'a [usize]>,
+    /// Results of another evaluation, `y`: every step begins from the state that these tell.
+    pub(super) follow: Option<&'a [T]>,
     pub(super) clip: Option<T>,
 }
 
@@ -40,8 +43,8 @@ pub(super) struct Block<T> {
     pub(super) c: Vec<T>,
 }
 
-impl<'a, T: Real + Product> Network<'a, T> {
-    fn len(&self, sample: usize) -> usize {
+impl<'a, T: Real> Network<'a, T> {
+    pub(super) fn len(&self, sample: usize) -> usize {
         self.lens.map_or(self.shape.steps, |lens| lens[sample])
     }
 
@@ -77,7 +80,9 @@ impl<'a, T: Real + Product> Network<'a, T> {
             hidden: self.shape.hidden,
             functions: self.attrs.activations[direction * functions..][..functions].to_vec(),
             clip: self.clip,
-            r: self.part(self.r, direction),
+            products: self.products,
+            direction,
+            ranges: self.range.is_some(),
             bias: bias.map(|b| &b[self.shape.rows..]),
             peepholes: self.p.map(|p| self.part(p, direction)),
         }
@@ -112,7 +117,6 @@ impl<'a, T: Real + Product> Network<'a, T> {
         let cell = self.cell(direction);
         let mut scratch = cell.scratch(n);
         let offsets = self.offsets(direction);
-        let weights = matrix(self.part(self.w, direction), rows, input)?.reversed_axes();
         let lens: Vec<usize> = samples.clone().map(|s| self.len(s)).collect();
         let longest = lens.iter().copied().max().unwrap_or(0);
         let tile = (TILE / (n * rows.max(input)).max(1)).max(1);
@@ -129,17 +133,18 @@ impl<'a, T: Real + Product> Network<'a, T> {
                 }
             }
             gates.chunks_mut(rows).for_each(|g| g.copy_from_slice(&offsets));
-            accumulate_parallel(
-                matrix(&x, count * n, input)?,
-                weights,
-                matrix_mut(&mut gates, count * n, rows)?,
-            );
+            let range = self.range.unwrap_or_default();
+            self.products.project(direction, Operand { data: &x, range }, &mut gates)?;
             for (step, gates) in gates.chunks_mut((n * rows).max(1)).enumerate() {
                 let step = first + step;
                 cell.step(gates, &mut h, &mut c, &mut scratch, |i| step < lens[i])?;
-                for (i, h) in h.chunks(hidden).enumerate() {
+                for (i, h) in h.chunks_mut(hidden).enumerate() {
                     if let Some(place) = place(step, lens[i], reverse) {
                         y[(place * n + i) * hidden..][..hidden].copy_from_slice(h);
+                        if let Some(theirs) = self.follow {
+                            let at = self.shape.output_at(place, direction, samples.start + i);
+                            h.copy_from_slice(&theirs[at * hidden..][..hidden]);
+                        }
                     }
                 }
             }

@@ -1,0 +1,128 @@
+//! Operators whose activations are quantized at run time.
+
+use super::{Compiled, Compiler, Done, PlannedStep, Role, float};
+use crate::error::RuntimeError;
+use crate::explain::{Execution, NodeReport};
+use crate::steps::recurrent::Recurrent;
+use crate::steps::run_time::{DynamicProduct, DynamicQuantize};
+use tq_graph::qdq::{QOperator, QOutput, RunTime};
+use tq_graph::{NodeId, Op, ValueId};
+use tq_qtypes::DynamicFormula;
+
+impl Compiler<'_> {
+    /// Marks the DynamicQuantizeLinear nodes that become steps.
+    pub(super) fn assign_run_time_roles(&mut self) {
+        for (id, node) in self.graph.iter_nodes() {
+            let Op::DynamicQuantizeLinear { .. } = node.op else { continue };
+            let Some(x) = node.input(0) else { continue };
+            if node.outputs.iter().all(Option::is_some) && node.outputs.len() == 3 && self.has_elements(x) {
+                self.roles[id.0] = Role::RunTime;
+            }
+        }
+    }
+
+    /// Codes, scale and zero point of a value.
+    pub(super) fn dynamic_quantize(&mut self, id: NodeId) -> Result<(), RuntimeError> {
+        let node = self.graph.node(id).clone();
+        let (Op::DynamicQuantizeLinear { formula }, Some(from)) = (&node.op, node.input(0)) else {
+            return self.evaluate(id, None);
+        };
+        let (Some(codes), Some(scale), Some(zero_point)) = (node.output(0), node.output(1), node.output(2))
+        else {
+            return self.evaluate(id, None);
+        };
+        if self.constant(from).is_some() {
+            return self.evaluate(id, None);
+        }
+        self.tensor(from)?;
+        let size = self.dims[from.0].iter().flatten().product();
+        let to = self.new_buffer(size);
+        let step = DynamicQuantize { from, formula: *formula, to, scale, zero_point };
+        self.emit_mixed(step, vec![], vec![to], vec![from], vec![scale, zero_point]);
+        self.set_form(codes, crate::layout::Layout::First, to);
+        self.ready[scale.0] = true;
+        self.ready[zero_point.0] = true;
+        let kernel =
+            (*formula == DynamicFormula::Onnx).then(|| self.shared.kernels.convert().name().to_owned());
+        let report = self.report(id, Execution::Integer);
+        self.reports.push(NodeReport { kernel, ..report });
+        Ok(())
+    }
+
+    fn known_output(&self, op: &QOperator) -> Compiled<(ValueId, Vec<usize>)> {
+        match op.outputs.as_slice() {
+            [QOutput::Float(v)] => Ok((*v, self.known(*v)?)),
+            _ => float("more than one result"),
+        }
+    }
+
+    /// A product with weights.
+    pub(super) fn run_time_linear(&mut self, op: &QOperator, run_time: &RunTime) -> Compiled<Done> {
+        let [codes, scale, zero_point] = run_time.reads[..] else { return float("no parameters") };
+        let Some(from) = self.forms[codes.0][crate::layout::Layout::First as usize] else {
+            return float(format!("{} is not there as codes", self.name(codes)));
+        };
+        let dims = self.known(codes)?;
+        let (to, out_dims) = self.known_output(op)?;
+        let weights = self.packed(op)?;
+        let depth = dims.last().copied().unwrap_or(0);
+        let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
+        if depth != weights.depth() || out_dims.iter().product::<usize>() != rows * weights.channels {
+            return float(format!("{dims:?} times {} columns is not {out_dims:?}", weights.channels));
+        }
+        let macs = rows as u64 * depth as u64 * weights.channels as u64;
+        let bias = op.real_bias.clone();
+        let step = DynamicProduct { from, scale, zero_point, weights, bias, rows, to, dims: out_dims };
+        self.emit_mixed(step, vec![from], vec![], vec![scale, zero_point], vec![to]);
+        self.ready[to.0] = true;
+        Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+
+    /// A recurrent layer.
+    pub(super) fn recurrent(&mut self, op: &QOperator, run_time: &RunTime) -> Compiled<Done> {
+        let node = self.graph.node(op.node).clone();
+        let Op::Recurrent { attrs, .. } = &node.op else { return float("not a recurrent layer") };
+        let dims = self.known(run_time.real)?;
+        let weights = self.packed(op)?;
+        let agree = |v: Option<ValueId>| v.and_then(|v| self.dims[v.0].as_ref()).map(|d| d.to_vec());
+        let crate::weights::Form::Recurrent(packed) = &weights.form else {
+            return float("weights of another operator");
+        };
+        let directions = attrs.direction.count();
+        let (Some(input), hidden) = (dims.last().copied(), attrs.hidden_size) else {
+            return float("no axes");
+        };
+        if agree(node.input(1)) != Some(vec![directions, packed.rows, input])
+            || agree(node.input(2)) != Some(vec![directions, packed.rows, hidden])
+        {
+            return float(format!("its weights do not go with data of shape {dims:?}"));
+        }
+        let reads: Vec<ValueId> = node
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != 1 && *i != 2)
+            .filter_map(|(_, v)| *v)
+            .collect();
+        for v in &reads {
+            self.tensor(*v)?;
+        }
+        let places = dims.iter().product::<usize>().checked_div(input).unwrap_or(0) * directions;
+        let macs = places as u64 * packed.rows as u64 * (input + hidden) as u64;
+        let writes: Vec<ValueId> = node.outputs.iter().flatten().copied().collect();
+        for v in &writes {
+            self.ready[v.0] = true;
+        }
+        self.steps.push(PlannedStep {
+            step: Box::new(Recurrent { node: op.node, formula: run_time.formula, weights }),
+            node: op.node,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            tensor_reads: reads,
+            tensor_writes: writes,
+            evaluates: true,
+            release: Vec::new(),
+        });
+        Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+}

@@ -1,0 +1,114 @@
+//! Products whose left-hand side is quantized while the network runs.
+
+use crate::error::StepError;
+use crate::frame::{Frame, Step};
+use crate::slots::BufferId;
+use crate::weights::{Form, Packed};
+use std::sync::Arc;
+use tq_graph::ValueId;
+use tq_kernels::{AffineU8, Epilogue, GemmOut, Kernels, Lhs, OutputStage, PackedRhs};
+use tq_qtypes::DynamicFormula;
+
+/// Codes of `x` by `formula`. What the vector kernels do not take (they divide, by a normal number) is done one by one.
+pub(crate) fn quantize(
+    kernels: &Kernels,
+    formula: DynamicFormula,
+    x: &[f32],
+    (scale, zero_point): (f32, i32),
+    codes: &mut [u8],
+) -> Result<(), StepError> {
+    if formula == DynamicFormula::Onnx && scale.is_normal() {
+        return Ok(kernels.convert().quantize(x, AffineU8 { scale, zero_point }, (0, 255), codes)?);
+    }
+    for (code, x) in codes.iter_mut().zip(x) {
+        *code = formula.code(*x, scale, zero_point);
+    }
+    Ok(())
+}
+
+/// Exact sums of products, each rounded once to f32, row after row. The scales follow outside: at run time they may be
+/// anything, infinite or too small for the kernels' own epilogue.
+pub(crate) fn sums(
+    kernels: &Kernels,
+    (codes, rows, zero_point): (&[u8], usize, i32),
+    weights: &PackedRhs,
+    out: &mut [f32],
+) -> Result<(), StepError> {
+    let lhs = Lhs::Dense { data: codes, rows, row_stride: weights.k() };
+    let epilogue = Epilogue { lhs_zero_point: zero_point, stage: OutputStage::Dequantize { scale: &[1.0] } };
+    Ok(kernels.gemm().run(lhs, weights, &epilogue, GemmOut::F32 { data: out, row_stride: weights.n() })?)
+}
+
+/// A DynamicQuantizeLinear node.
+#[derive(Debug)]
+pub(crate) struct DynamicQuantize {
+    pub(crate) from: ValueId,
+    pub(crate) formula: DynamicFormula,
+    pub(crate) to: BufferId,
+    pub(crate) scale: ValueId,
+    pub(crate) zero_point: ValueId,
+}
+
+impl Step for DynamicQuantize {
+    fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
+        // `min` and `max` pass over NaN.
+        let ends = |(lo, hi): (f32, f32), v: &f32| (lo.min(*v), hi.max(*v));
+        let (min, max) = frame.tensor(self.from)?.as_slice::<f32>()?.iter().fold((0.0, 0.0), ends);
+        let params = self.formula.qparams(min, max)?;
+        frame.write_codes(self.to, |frame, out| {
+            let x = frame.tensor(self.from)?.as_slice::<f32>()?;
+            if x.len() != out.len() {
+                return Err(StepError::Shape(format!("{} elements, expected {}", x.len(), out.len())));
+            }
+            quantize(frame.kernels, self.formula, x, params, out)
+        })?;
+        frame.write_tensor::<f32>(self.scale, &[], |_, out| {
+            out.fill(params.0);
+            Ok(())
+        })?;
+        frame.write_tensor::<u8>(self.zero_point, &[], |_, out| {
+            out.fill(params.1.clamp(0, 255) as u8);
+            Ok(())
+        })
+    }
+}
+
+/// A product of such codes with constant weights, scaled, with its bias: a tensor of shape `dims`.
+#[derive(Debug)]
+pub(crate) struct DynamicProduct {
+    pub(crate) from: BufferId,
+    pub(crate) scale: ValueId,
+    pub(crate) zero_point: ValueId,
+    pub(crate) weights: Arc<Packed>,
+    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) rows: usize,
+    pub(crate) to: ValueId,
+    pub(crate) dims: Vec<usize>,
+}
+
+impl Step for DynamicProduct {
+    fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
+        let none = || StepError::Shape("parameters without elements".into());
+        let scale = *frame.tensor(self.scale)?.as_slice::<f32>()?.first().ok_or_else(none)?;
+        let zero_point = *frame.tensor(self.zero_point)?.as_slice::<u8>()?.first().ok_or_else(none)?;
+        let Form::Matrices(packed) = &self.weights.form else {
+            return Err(StepError::Shape("weights of another operator".into()));
+        };
+        let [packed] = packed.as_slice() else { return Err(StepError::Shape("weights in groups".into())) };
+        frame.write_tensor::<f32>(self.to, &self.dims, |frame, out| {
+            let codes = frame.codes(self.from)?;
+            sums(frame.kernels, (codes, self.rows, i32::from(zero_point)), packed, out)?;
+            let w = &self.weights.scale;
+            for row in out.chunks_exact_mut(packed.n()) {
+                // As the graph writes it: times the product of both scales, then plus the bias.
+                for (c, v) in row.iter_mut().enumerate() {
+                    *v *= scale * if w.len() == 1 { w[0] } else { w[c] };
+                }
+                if let Some(bias) = &self.bias {
+                    row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+                }
+            }
+            Ok(())
+        })
+    }
+}
