@@ -18,12 +18,15 @@ pub(crate) fn chunks<T: Send>(
     chunks.for_each(|(i, out)| work(i, out));
 }
 
+/// Work on a chunk, given its index, that can fail.
+type Fallible<'a, T> = dyn Fn(usize, &mut [T]) -> Result<(), OpError> + Sync + 'a;
+
 /// As [`chunks`], with work that can fail; some of the chunks may not have been visited then.
 pub(crate) fn try_chunks<T: Send>(
     out: &mut [T],
     len: usize,
     least: usize,
-    work: &(dyn Fn(usize, &mut [T]) -> Result<(), OpError> + Sync),
+    work: &Fallible<'_, T>,
 ) -> Result<(), OpError> {
     let chunks = out.par_chunks_mut(len.max(1)).with_min_len(least.max(1)).enumerate();
     chunks.try_for_each(|(i, out)| work(i, out))

@@ -227,7 +227,9 @@ fn recurrent_layers_of_every_form_run_in_integers_and_survive_a_file() {
         // A tie that falls the other way moves a state by a code.
         assert!(largest(&y, &reference) < 0.01, "seed {seed}: {}", largest(&y, &reference));
         let off = largest(&y, &float);
-        assert!(off > 0.0 && off < 0.1, "seed {seed}: off by {off} from float");
+        // Sequences without elements leave zeros, which nothing moves.
+        let empty = y.iter().all(|t| t.to_f32_vec().unwrap().iter().all(|v| *v == 0.0));
+        assert!((off > 0.0 || empty) && off < 0.1, "seed {seed}: off by {off} from float");
 
         let options = ExportOptions { opset: 14 };
         let read = import_bytes(&export_bytes(&quantized, &options).unwrap(), None).unwrap();

@@ -132,7 +132,8 @@ pub(crate) fn recurrent(
     }
     with_real!(x.dtype(), T => {
         let (w, r) = (inputs.need(1)?.as_slice::<T>()?, inputs.need(2)?.as_slice::<T>()?);
-        let products = Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic };
+        let products =
+            Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic, codes_in_f32: false };
         evaluated(ctx, inputs, kind, attrs, n_outputs, &products, None)
     })
 }
@@ -140,7 +141,8 @@ pub(crate) fn recurrent(
 /// The operator in f64, where every step begins from the hidden state that another evaluation had: `y` is its result.
 ///
 /// An operator that quantizes its state amplifies differences: a tie that falls the other way is a whole code in all that
-/// follows. Step by step two evaluations can be compared. The final hidden states are those of `y`.
+/// follows. Step by step two evaluations can be compared: codes are chosen in f32, as DynamicQuantizeLinear does, and all
+/// else is f64. The final hidden states are those of `y`.
 ///
 /// # Errors
 /// Those of the operator, and [`OpError::Shape`] where `y` is not its result.
@@ -164,7 +166,8 @@ pub fn recurrent_following(
         expect(inputs.need(i)?, name, &dims)?;
     }
     let (w, r) = (inputs.need(1)?.as_slice::<f64>()?, inputs.need(2)?.as_slice::<f64>()?);
-    let products = Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic };
+    let products =
+        Matrices { directions, hidden, rows, input, w, r, dynamic: attrs.dynamic, codes_in_f32: true };
     evaluated(&ctx, inputs, kind, attrs, n_outputs, &products, Some(y.as_slice::<f64>()?))
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Matrices<'a, T> {
     pub(super) w: &'a [T],
     pub(super) r: &'a [T],
     pub(super) dynamic: Option<DynamicFormula>,
+    /// Whether codes are chosen in f32, whatever the type: those of a session, to the last tie.
+    pub(super) codes_in_f32: bool,
 }
 
 impl<'a, T: Real> Matrices<'a, T> {
@@ -105,7 +107,9 @@ impl<'a, T: Real> Matrices<'a, T> {
         let (scale, zero_point) = formula.qparams(x.range.0, x.range.1)?;
         let code = |v: T| match T::DTYPE {
             // The judge divides, whatever the formula.
-            DType::F64 => affine::quantize_f64(v.to_f64(), f64::from(scale), zero_point, 0, 255),
+            DType::F64 if !self.codes_in_f32 => {
+                affine::quantize_f64(v.to_f64(), f64::from(scale), zero_point, 0, 255)
+            }
             _ => i32::from(formula.code(v.to_f64() as f32, scale, zero_point)),
         };
         let step = T::of_f32(scale);
