@@ -4,7 +4,7 @@
 //! This crate is the door to the workspace: it re-exports what a user needs and holds no logic of its own.
 //!
 //! * [`prelude`]: what static quantization needs.
-//! * [`model`]: graphs and tensors; reading ONNX files.
+//! * [`model`]: graphs and tensors; reading ONNX files, building models from layers.
 //! * [`qconfig`]: configurations and observers.
 //! * [`ptq`]: fusion, calibration, conversion.
 //! * [`runtime`]: sessions on integer kernels, and the reference evaluator.
@@ -96,6 +96,9 @@ pub mod prelude {
 
 /// Models, the tensors they take, and reading them from ONNX files.
 pub mod model {
+    /// A graph, as users of other frameworks call it: `Model::builder()`.
+    pub use tq_graph::Graph as Model;
+    pub use tq_graph::builder;
     pub use tq_graph::{
         Dim, Element, Graph, GraphError, Node, NodeId, Op, Shape, Tensor, Value, ValueId, infer, op, qdq,
     };

@@ -51,4 +51,31 @@ pub enum GraphError {
         /// What is wrong, with the numbers.
         message: String,
     },
+    /// Parameters of layers that have no value.
+    #[error("no weights for {}", .0.join(", "))]
+    MissingWeights(Vec<String>),
+    /// Weights that no layer has.
+    #[error("no layer has the weights {}", .0.join(", "))]
+    UnexpectedWeights(Vec<String>),
+    /// Weights of another shape than the layer's parameter.
+    #[error("weights {name} have shape {got:?}, the layer expects {expected:?}")]
+    WeightShape {
+        /// Name of the parameter.
+        name: String,
+        /// Shape of the parameter.
+        expected: Vec<usize>,
+        /// Shape of the weights.
+        got: Vec<usize>,
+    },
+    /// Weights that are not f16, bf16, f32 or f64.
+    #[error("weights {name} are {got}, expected floats")]
+    WeightType {
+        /// Name of the parameter.
+        name: String,
+        /// Type of the weights.
+        got: DType,
+    },
+    /// Bytes that are no readable file of weights, or weights that no such file can hold.
+    #[error("safetensors: {0}")]
+    WeightsFile(String),
 }

@@ -5,9 +5,11 @@
 //! * [`Op`]: the closed set of operators, with their attributes; semantics are those of ONNX opset 21.
 //! * [`Graph`], [`Node`], [`Value`]: the graph, in single-assignment form.
 //! * [`infer`](mod@infer): types, shapes and symbolic values of everything in a graph.
+//! * [`builder`]: models built from layers, with weights from safetensors files.
 //! * [`qdq`]: the view of a graph with Quantize/Dequantize pairs as quantized operators.
 #![forbid(unsafe_code)]
 
+pub mod builder;
 pub mod dim;
 pub mod error;
 pub mod graph;
