@@ -242,7 +242,7 @@ impl Layer for GroupNorm {
     fn apply(&self, scope: &mut Scope<'_>, x: ValueId) -> Result<ValueId, GraphError> {
         scope.expect_positive(&[("num_groups", self.groups), ("num_channels", self.channels)])?;
         check_eps(scope, self.eps)?;
-        if self.channels % self.groups != 0 {
+        if !self.channels.is_multiple_of(self.groups) {
             return scope
                 .fail(format!("{} channels do not divide into {} groups", self.channels, self.groups));
         }
