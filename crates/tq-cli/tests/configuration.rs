@@ -139,6 +139,13 @@ fn a_configuration_without_calibration_takes_no_data() {
     let b = Bench::new().with_digits();
     let run = b.tq("quantize model.onnx -o q.onnx --recipe w8");
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    let run = b.tq("quantize model.onnx -o q.onnx --dynamic");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    let by_flag = b.json("quantize model.onnx --dynamic --dry-run --json");
+    assert_eq!(
+        by_flag["nodes"],
+        b.json("quantize model.onnx --recipe int8-dynamic --dry-run --json")["nodes"]
+    );
     let run = b.tq("quantize model.onnx -o q.onnx --recipe w8 --calib calib.npz");
     assert!(run.code == Some(0) && run.stderr.starts_with("note: "), "{}", run.stderr);
     b.fails(

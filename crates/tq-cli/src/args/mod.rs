@@ -76,7 +76,7 @@ pub(crate) struct Quantize {
         long,
         num_args = 1..,
         value_name = "[NAME=]FILE",
-        required_unless_present_any = ["pictures", "calib_state", "dry_run", "config", "recipe"]
+        required_unless_present_any = ["pictures", "calib_state", "dry_run", "config", "recipe", "dynamic"]
     )]
     pub(crate) calib: Vec<String>,
     /// What `tq calibrate` observed with the same model and observers; several are joined.

@@ -56,8 +56,13 @@ impl<'g> Matcher<'g> {
         let mut taken = vec![false; self.graph.nodes.len()];
         // Parts of these may stand before the node at their heart.
         let mut products: HashMap<NodeId, QOperator> = HashMap::new();
-        for (id, node) in self.graph.iter_nodes().filter(|(_, n)| n.op == Op::MatMulInteger) {
-            if let Ok(op) = self.run_time_product(id, node) {
+        for (id, node) in self.graph.iter_nodes() {
+            let found = match &node.op {
+                Op::MatMulInteger => self.run_time_product(id, node),
+                Op::Recurrent { attrs, .. } => self.recurrent(id, node, attrs),
+                _ => continue,
+            };
+            if let Ok(op) = found {
                 op.absorbed.iter().for_each(|n| taken[n.0] = true);
                 products.insert(id, op);
             }

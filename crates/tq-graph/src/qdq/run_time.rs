@@ -136,6 +136,13 @@ impl Matcher<'_> {
         let (weights, recurrence) = (self.rows(node.input(1))?, self.rows(node.input(2))?);
         let is_weight = |i: usize| i == 1 || i == 2;
         let reads = node.inputs.iter().enumerate().filter(|(i, _)| !is_weight(*i)).filter_map(|(_, v)| *v);
+        // The kernels take the codes as they lie: nobody else needs what the Reshape gives.
+        let reshapes = [&weights, &recurrence].into_iter().filter_map(|w| {
+            let before = self.producers[w.real.0]?;
+            let alone = self.only_reader(w.real).is_some_and(|(reader, _)| reader == id);
+            (matches!(self.graph.node(before).op, Op::Reshape { .. }) && alone).then_some(before)
+        });
+        let absorbed = std::iter::once(id).chain(reshapes).collect();
         Ok(QOperator {
             weights: Some(weights),
             recurrence: Some(recurrence),
@@ -145,7 +152,7 @@ impl Matcher<'_> {
                 reads: reads.filter(|v| self.graph.constant(*v).is_none()).collect(),
             }),
             outputs: node.outputs.iter().flatten().map(|v| QOutput::Float(*v)).collect(),
-            absorbed: vec![id],
+            absorbed,
             ..QOperator::new(id, OperatorKind::Recurrent)
         })
     }

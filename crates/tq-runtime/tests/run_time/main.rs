@@ -223,6 +223,8 @@ fn recurrent_layers_of_every_form_run_in_integers_and_survive_a_file() {
         let name = quantized.nodes.iter().find(|n| n.name == "layer").unwrap().op.name();
         assert_eq!(integer(&session, name), 1, "seed {seed}: {}", session.explain());
         assert_eq!(session.explain().floats().count(), 0, "seed {seed}: {}", session.explain());
+        // No float copy of the weights is kept.
+        assert!(session.explain().nodes.iter().all(|n| n.execution != Execution::Folded), "seed {seed}");
         let reference = Evaluator::new(&quantized, Precision::F32).unwrap().run(&x).unwrap();
         // A tie that falls the other way moves a state by a code.
         assert!(largest(&y, &reference) < 0.01, "seed {seed}: {}", largest(&y, &reference));
