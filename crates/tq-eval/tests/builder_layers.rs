@@ -1,4 +1,5 @@
 //! Every layer of the builder against PyTorch, whose parameters, inputs and outputs `data/make_builder_layers.py` wrote.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use tq_eval::{Evaluator, Precision};
