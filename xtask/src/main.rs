@@ -3,6 +3,7 @@
 
 mod ci;
 mod gen_onnx;
+mod model_table;
 mod oracle;
 mod tidy;
 mod workspace;
@@ -14,6 +15,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci              formatting, clippy with warnings denied, documentation, tidy
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
+  model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
   oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
                   Needs TQ_MODELS_DIR, or checks the embedded demo model alone";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::run(),
         Some("gen-onnx") => gen_onnx::run(),
+        Some("model-table") => model_table::run(),
         Some("oracle") => oracle::run(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -168,10 +168,12 @@ pub mod backends {
 /// How a quantized model compares with the float one.
 pub mod analysis {
     pub use tq_analysis::{
-        Accuracy, AnalysisError, Batch, CompareOptions, Comparison, Dataset, EvalOptions, Evaluation,
-        Latency, LatencyOptions, ModelFigures, OutputError, Preprocess, RowSource, Runner, Source,
-        compare_models, compare_with_progress, concat_rows, evaluate, measure, measure_pair, parameter_bytes,
-        take_rows,
+        Accuracy, AnalysisError, AucFigures, Batch, CompareOptions, Comparison, Dataset, EvalOptions,
+        Evaluation, Fidelity, FidelityFigures, Latency, LatencyOptions, ModelFigures, OutputError,
+        PairFigures, PairSimilarity, Preprocess, RecommendOptions, Recommendation, RocAuc, RowSource, Runner,
+        Source, Trial, TrialFigures, Verdict, compare_models, compare_with_progress, concat_rows, evaluate,
+        evaluate_against, evaluate_auc, evaluate_pairs, measure, measure_pair, parameter_bytes, recommend,
+        spearman, take_rows, zeros_of,
     };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
 }

@@ -139,11 +139,18 @@ pub(crate) fn score_rows(
         [n, classes, rest @ ..] if *n >= rows && *classes >= 2 && rest.iter().all(|d| *d == 1) => *classes,
         _ => return Err(fail(format!("shape {dims:?} is not [{rows}, classes] with at least two classes"))),
     };
-    let values = scores
+    Ok((numbers(name, scores)?, classes))
+}
+
+/// All elements of an output, floats or integers, as f64.
+pub(crate) fn numbers(name: &str, output: &Tensor) -> Result<Vec<f64>, AnalysisError> {
+    output
         .to_f64_vec()
-        .or_else(|| Some(scores.to_i64_vec()?.into_iter().map(|v| v as f64).collect()))
-        .ok_or_else(|| fail(format!("{} holds no scores", scores.dtype())))?;
-    Ok((values, classes))
+        .or_else(|| Some(output.to_i64_vec()?.into_iter().map(|v| v as f64).collect()))
+        .ok_or_else(|| AnalysisError::Output {
+            name: name.to_owned(),
+            message: format!("{} holds no scores", output.dtype()),
+        })
 }
 
 /// How many classes come before `class`; `None` when its score is NaN.

@@ -2,7 +2,7 @@
 
 use crate::{AnalysisError, Preprocess, Source, concat_rows, take_rows};
 use std::ops::Range;
-use tq_graph::{Graph, Tensor};
+use tq_graph::{Graph, Tensor, ValueId};
 use tq_qtypes::DType;
 
 /// Inputs of one call of a model.
@@ -58,21 +58,43 @@ pub struct Dataset {
 }
 
 #[derive(Debug, Clone)]
-struct Input {
-    name: String,
-    dtype: DType,
+pub(crate) struct Input {
+    pub(crate) name: String,
+    pub(crate) dtype: DType,
     /// Declared dimensions, `None` where free.
-    dims: Vec<Option<usize>>,
+    pub(crate) dims: Vec<Option<usize>>,
 }
 
 #[derive(Debug, Clone)]
-struct Group {
+pub(crate) struct Group {
     sources: Vec<Source>,
     /// For each source whether it is cut into rows.
     cut: Vec<bool>,
     rows: usize,
     /// The batch that the model insists on.
     fixed: Option<usize>,
+    /// Whether it is one batch, whatever size is asked for.
+    whole: bool,
+}
+
+/// What a graph declares of its inputs, of which at least `given` are given something.
+pub(crate) fn inputs_of(graph: &Graph, given: usize) -> Result<Vec<Input>, AnalysisError> {
+    let declared = |id: &ValueId| {
+        let value = graph.value(*id);
+        let unknown = || fail(&value.name, "the model declares no type or rank for it".into());
+        let shape = value.shape.as_ref().ok_or_else(unknown)?;
+        Ok(Input {
+            name: value.name.clone(),
+            dtype: value.dtype.ok_or_else(unknown)?,
+            dims: shape.iter().map(tq_graph::Dim::known_usize).collect(),
+        })
+    };
+    let inputs = graph.inputs.iter().map(declared).collect::<Result<Vec<_>, AnalysisError>>()?;
+    if given > inputs.len() {
+        let n = inputs.len();
+        return Err(AnalysisError::Concat(format!("{given} arrays for a model of {n} inputs")));
+    }
+    Ok(inputs)
 }
 
 impl Dataset {
@@ -156,32 +178,7 @@ impl Dataset {
         preprocess: Preprocess,
     ) -> Result<Self, AnalysisError> {
         preprocess.validate()?;
-        let inputs: Vec<Input> = graph
-            .inputs
-            .iter()
-            .map(|id| {
-                let value = graph.value(*id);
-                let unknown = || fail(&value.name, "the model declares no type or rank for it".into());
-                Ok(Input {
-                    name: value.name.clone(),
-                    dtype: value.dtype.ok_or_else(unknown)?,
-                    dims: value
-                        .shape
-                        .as_ref()
-                        .ok_or_else(unknown)?
-                        .iter()
-                        .map(tq_graph::Dim::known_usize)
-                        .collect(),
-                })
-            })
-            .collect::<Result<_, AnalysisError>>()?;
-        if segments.len() > inputs.len() {
-            return Err(AnalysisError::Concat(format!(
-                "{} arrays for a model of {} inputs",
-                segments.len(),
-                inputs.len()
-            )));
-        }
+        let inputs = inputs_of(graph, segments.len())?;
         for (i, input) in inputs.iter().enumerate() {
             let arrays = segments.get(i).map_or(&[][..], Vec::as_slice);
             if arrays.is_empty() {
@@ -189,10 +186,19 @@ impl Dataset {
             }
             arrays.iter().try_for_each(|a| check(input, a, &preprocess))?;
         }
-        let mut groups = group(&inputs, segments)?
+        let groups = group(&inputs, segments)?
             .into_iter()
             .map(|sources| Group::new(&inputs, sources))
             .collect::<Result<Vec<_>, _>>()?;
+        Self::of_groups(inputs, groups, preprocess)
+    }
+
+    /// The groups that hold data.
+    pub(crate) fn of_groups(
+        inputs: Vec<Input>,
+        mut groups: Vec<Group>,
+        preprocess: Preprocess,
+    ) -> Result<Self, AnalysisError> {
         groups.retain(|g| g.rows > 0);
         if groups.is_empty() {
             return Err(AnalysisError::Empty);
@@ -315,11 +321,17 @@ impl Group {
         if sources.iter().zip(&cut).any(|(s, cut)| *cut && s.dims().contains(&0)) {
             rows = Some(0);
         }
-        Ok(Self { sources, cut, rows: rows.unwrap_or(1), fixed })
+        Ok(Self { sources, cut, rows: rows.unwrap_or(1), fixed, whole: false })
+    }
+
+    /// Sources of `rows` rows that go through uncut in one batch.
+    pub(crate) fn whole(sources: Vec<Source>, rows: usize) -> Self {
+        Self { cut: vec![false; sources.len()], sources, rows, fixed: None, whole: true }
     }
 
     /// Rows a batch.
     fn step(&self, size: Option<usize>) -> usize {
+        let size = size.filter(|_| !self.whole);
         self.fixed.or(size).unwrap_or(self.rows).max(1)
     }
 }
@@ -328,13 +340,13 @@ fn fail(name: &str, message: String) -> AnalysisError {
     AnalysisError::Input { name: name.to_owned(), message }
 }
 
-fn wrong_shape(input: &Input, array: &Source) -> AnalysisError {
+pub(crate) fn wrong_shape(input: &Input, array: &Source) -> AnalysisError {
     let declared: Vec<String> = input.dims.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
     fail(&input.name, format!("expected shape [{}], got {:?}", declared.join(", "), array.dims()))
 }
 
 /// Checks all but the number of rows.
-fn check(input: &Input, array: &Source, preprocess: &Preprocess) -> Result<(), AnalysisError> {
+pub(crate) fn check(input: &Input, array: &Source, preprocess: &Preprocess) -> Result<(), AnalysisError> {
     let applies = Preprocess::applies(array.dtype(), input.dtype);
     if array.dtype() != input.dtype && !applies {
         return Err(fail(&input.name, format!("expected {}, got {}", input.dtype, array.dtype())));

@@ -2,6 +2,7 @@
 
 use tq_eval::EvalError;
 use tq_graph::GraphError;
+use tq_passes::PassError;
 use tq_qtypes::DType;
 use tq_runtime::RuntimeError;
 
@@ -67,9 +68,15 @@ pub enum AnalysisError {
         /// Type from the quantized model.
         quantized_dtype: DType,
     },
+    /// No configuration could be made and run.
+    #[error("no configuration works for this model: {0}")]
+    Recommend(String),
     /// A tensor could not be made.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// Quantization refused or failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
     /// The session refused or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

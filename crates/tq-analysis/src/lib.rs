@@ -3,31 +3,47 @@
 //! * [`Dataset`]: arrays, or rows read when they are needed ([`RowSource`]), taken in batches, with [`Preprocess`] for
 //!   stored bytes.
 //! * [`Accuracy`], [`evaluate`]: top-1 and top-5 of a model on labelled data.
+//! * [`RocAuc`], [`evaluate_auc`]: area under the ROC curve of a detector.
+//! * [`spearman`], [`evaluate_pairs`]: rank correlation of similarities of embeddings with gold scores.
+//! * [`Fidelity`], [`evaluate_against`]: agreement and cosine with another model, without labels.
 //! * [`OutputError`]: SQNR, cosine and largest error between two outputs.
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
 //! * [`compare_models`]: all of these for a float and a quantized model.
+//! * [`recommend()`]: which configuration keeps a model what it is at the least cost, told on calibration data alone.
 #![forbid(unsafe_code)]
 
 mod accuracy;
+mod auc;
 mod compare;
 mod data;
 mod error;
+mod evaluate;
+mod fidelity;
 mod latency;
 mod metrics;
 mod preprocess;
+mod recommend;
 mod rows;
 mod runner;
+mod sequences;
 mod source;
+mod spearman;
 
 pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
+pub use auc::RocAuc;
 pub use compare::{
     CompareOptions, Comparison, ModelFigures, compare_models, compare_with_progress, parameter_bytes,
 };
 pub use data::{Batch, Dataset};
 pub use error::AnalysisError;
+pub use evaluate::{AucFigures, PairFigures, evaluate_against, evaluate_auc, evaluate_pairs};
+pub use fidelity::{Fidelity, FidelityFigures};
 pub use latency::{Latency, LatencyOptions, measure, measure_pair};
 pub use metrics::OutputError;
 pub use preprocess::Preprocess;
+pub use recommend::{RecommendOptions, Recommendation, Trial, TrialFigures, Verdict, recommend};
 pub use rows::{concat_rows, take_rows};
 pub use runner::Runner;
+pub use sequences::zeros_of;
 pub use source::{RowSource, Source};
+pub use spearman::{PairSimilarity, spearman};

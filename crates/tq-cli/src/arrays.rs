@@ -7,7 +7,7 @@ use crate::pictures::{self, Classes, Pictures};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::Path;
 use std::sync::Arc;
-use torsh_quantization::analysis::{Dataset, Source};
+use torsh_quantization::analysis::{Dataset, Source, zeros_of};
 use torsh_quantization::model::{DType, Graph, Tensor};
 
 /// Rows a batch when neither the model nor the user says: few, since memory grows with them and speed hardly does.
@@ -80,10 +80,21 @@ pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<G
     preprocess.validate()?;
     let all = args.sources(specs);
     let (mut classes, mut streamed) = (None, false);
+    let zeros: Vec<Tensor> =
+        args.zeros.iter().map(|name| zeros_of(graph, name).context("--zeros")).collect::<Result<_>>()?;
+    // Inputs that are zeros take no data.
+    let names: Vec<&str> =
+        input_names(graph).into_iter().filter(|n| !args.zeros.iter().any(|z| z == n)).collect();
+    let mut assigned = assign_numbered(&names, &all)?.into_iter();
     let mut segments = Vec::new();
-    for (id, given) in graph.inputs.iter().zip(assign_numbered(&input_names(graph), &all)?) {
+    for id in &graph.inputs {
+        let name = &graph.value(*id).name;
+        if let Some(i) = args.zeros.iter().position(|z| z == name) {
+            segments.push(vec![Source::Array(zeros[i].clone())]);
+            continue;
+        }
         let mut sources = Vec::new();
-        for (number, path) in given {
+        for (number, path) in assigned.next().unwrap_or_default() {
             sources.push(match number < specs.len() {
                 true => Source::Array(read(path)?),
                 false => {
@@ -101,8 +112,41 @@ pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<G
         }
         segments.push(sources);
     }
-    let data = Dataset::with_sources(graph, segments, preprocess).with_context(|| all.join(", "))?;
-    Ok(Given { data, classes, streamed })
+    let data = match args.sequences {
+        true => Dataset::with_sequences(graph, arrays_of(segments), preprocess),
+        false => Dataset::with_sources(graph, segments, preprocess),
+    };
+    Ok(Given { data: data.with_context(|| all.join(", "))?, classes, streamed })
+}
+
+/// The arrays of sources that are nothing else: pictures are no sequences, and the command line says so.
+fn arrays_of(segments: Vec<Vec<Source>>) -> Vec<Vec<Tensor>> {
+    let array = |source| match source {
+        Source::Array(tensor) => Some(tensor),
+        Source::Rows(_) => None,
+    };
+    segments.into_iter().map(|sources| sources.into_iter().filter_map(array).collect()).collect()
+}
+
+/// Reads gold scores: numbers of any type, in any shape.
+pub(crate) fn load_scores(path: &Path) -> Result<Vec<f64>> {
+    let tensor = read_array(path).with_context(|| path.display().to_string())?;
+    let integers = || Some(tensor.to_i64_vec()?.into_iter().map(|v| v as f64).collect());
+    tensor
+        .to_f64_vec()
+        .or_else(integers)
+        .with_context(|| format!("{}: scores are {}, expected numbers", path.display(), tensor.dtype()))
+}
+
+/// Reads labels of any shape, one a score.
+pub(crate) fn load_flat_labels(path: &Path) -> Result<Vec<i64>> {
+    let tensor = read_array(path).with_context(|| path.display().to_string())?;
+    let n = tensor.len();
+    tensor
+        .reshape(&[n])
+        .map_err(anyhow::Error::new)
+        .and_then(|flat| labels_of(&flat))
+        .with_context(|| path.display().to_string())
 }
 
 /// Reads one class a row.

@@ -28,7 +28,7 @@ fn from_float_to_int8_on_digits() {
 
     let data = format!("--input eval.npz --labels labels.npz {DIGITS} --json");
     let float = b.json(&format!("eval model.onnx {data}"));
-    assert_eq!(keys(&float), ["n", "top1", "top5"]);
+    assert_eq!(keys(&float), ["metric", "n", "points", "top1", "top5"]);
     assert_eq!(float["n"], 1000);
     assert!((number(&float, "top1") - 98.3).abs() < 0.05, "{float}");
     let int8 = b.json(&format!("eval q.onnx --batch 7 {data}"));

@@ -20,6 +20,13 @@ pub(crate) struct DataArgs {
     /// bytes have them on axis 1.
     #[arg(long, value_enum)]
     pub(crate) layout: Option<Layout>,
+    /// Axis 0 of arrays counts runs, each of which is given to the model whole: clips [clips, frames, features] for a
+    /// model of frames [frames, features].
+    #[arg(long, conflicts_with_all = ["pictures", "batch"])]
+    pub(crate) sequences: bool,
+    /// Inputs that are zeros of the declared shape, as initial states are, with 1 for what is free in it.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) zeros: Vec<String>,
     /// Rows of axis 0, or pictures, in a batch; a model with a fixed first dimension gets its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: Option<u32>,

@@ -1,12 +1,14 @@
 //! What the program can be told.
 
 mod data;
+mod metric;
 mod plan;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use data::{DataArgs, Shard};
+pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.
@@ -31,7 +33,7 @@ pub(crate) enum Command {
     MergeCalib(MergeCalib),
     /// Run a model and write its outputs.
     Run(Run),
-    /// Measure a classifier's accuracy on labelled data.
+    /// Measure a model on data: accuracy, area under the ROC curve, rank correlation, or agreement with another model.
     Eval(Eval),
     /// Compare a quantized model with its float original.
     Compare(Compare),
@@ -87,6 +89,9 @@ pub(crate) struct Quantize {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
+    /// For --recipe auto: least signal to quantization noise of the output, in dB.
+    #[arg(long, value_name = "DB", default_value_t = 15.0, allow_hyphen_values = true)]
+    pub(crate) min_sqnr: f64,
     /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
     #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
     pub(crate) opset: i64,
@@ -159,10 +164,26 @@ pub(crate) struct Eval {
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
     #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) input: Vec<String>,
-    /// One class a row, of any integer type. Pictures in folders of their classes need none: the folders are numbered
-    /// from 0 in the order of their names.
-    #[arg(long, value_name = "FILE", required_unless_present = "pictures")]
+    /// What is measured.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) metric: MetricName,
+    /// For top1 one class a row, for auc 0 or 1 a score, for spearman the gold score of each pair. Pictures in folders
+    /// of their classes need none: the folders are numbered from 0 in the order of their names.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["pictures", "against"])]
     pub(crate) labels: Option<PathBuf>,
+    /// Float model that agreement and cosine are measured against.
+    #[arg(
+        long,
+        value_name = "FLOAT",
+        required_if_eq_any = [("metric", "agreement"), ("metric", "cosine")]
+    )]
+    pub(crate) against: Option<PathBuf>,
+    /// Second side of each pair, for spearman: given as --input is.
+    #[arg(long, value_name = "[NAME=]FILE", num_args = 1.., required_if_eq("metric", "spearman"))]
+    pub(crate) pair_input: Vec<String>,
+    /// Score above which an output that is no row of classes says yes.
+    #[arg(long, value_name = "T", default_value_t = 0.5, allow_hyphen_values = true)]
+    pub(crate) threshold: f64,
     /// Output that holds the scores; the first one when not given.
     #[arg(long, value_name = "NAME")]
     pub(crate) output: Option<String>,

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
+use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::qconfig::{
     Backend, Configuration, ObserverConfig, QConfig, QConfigDict, QuantConfig, Recipe, Rule,
 };
@@ -16,7 +17,7 @@ pub(crate) struct PlanArgs {
     pub(crate) config: Option<PathBuf>,
     /// Configuration by one word.
     #[arg(long, value_name = "NAME", value_parser = recipe())]
-    pub(crate) recipe: Option<Recipe>,
+    pub(crate) recipe: Option<RecipeChoice>,
     /// Quantize activations at run time, without calibration: the recipe int8-dynamic; with --config, for what the
     /// file has no rule for.
     #[arg(long, conflicts_with = "recipe")]
@@ -36,10 +37,42 @@ pub(crate) struct PlanArgs {
     pub(crate) only: Vec<String>,
 }
 
+/// A recipe, or the search for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecipeChoice {
+    /// Whichever keeps the model what it is at the least cost.
+    Auto,
+    /// This one.
+    Recipe(Recipe),
+}
+
 impl PlanArgs {
+    /// Where a recipe is to be searched for: what it has to keep to. Checks that nothing else contradicts that.
+    pub(crate) fn search(&self) -> Result<Option<RecommendOptions>> {
+        if self.recipe != Some(RecipeChoice::Auto) {
+            return Ok(None);
+        }
+        if self.observer.is_some() || !self.only.is_empty() {
+            bail!(
+                "--recipe auto chooses observers and nodes itself: it does not go with --observer or --only"
+            );
+        }
+        Ok(Some(RecommendOptions {
+            backend: self.backend.unwrap_or_default().backend().into(),
+            exclude: self.exclude.clone(),
+            ..RecommendOptions::default()
+        }))
+    }
+
     /// All of it in one configuration.
     pub(crate) fn configuration(&self) -> Result<Configuration> {
-        let recipe = self.recipe.or(self.dynamic.then_some(Recipe::Int8Dynamic));
+        let recipe = match self.recipe {
+            Some(RecipeChoice::Auto) => bail!(
+                "--recipe auto tries recipes on calibration data: `tq quantize` with data, and without --config or --dry-run, does that"
+            ),
+            Some(RecipeChoice::Recipe(recipe)) => Some(recipe),
+            None => self.dynamic.then_some(Recipe::Int8Dynamic),
+        };
         let mut out = match (&self.config, recipe) {
             (Some(file), Some(recipe)) => {
                 let mut out = Configuration::from_file(file)?;
@@ -98,10 +131,17 @@ fn observed_by(dict: &QConfigDict, name: &str) -> Result<QConfigDict> {
     Ok(out)
 }
 
+/// The word for the search of a recipe.
+const AUTO: &str = "auto";
+
 /// Words for the recipes, each with what it does.
-fn recipe() -> impl clap::builder::TypedValueParser<Value = Recipe> {
+fn recipe() -> impl clap::builder::TypedValueParser<Value = RecipeChoice> {
+    let auto = PossibleValue::new(AUTO).help("the cheapest of these that stays faithful on calibration data");
     let words = Recipe::ALL.iter().map(|r| PossibleValue::new(r.name()).help(r.description()));
-    PossibleValuesParser::new(words).try_map(|word| word.parse::<Recipe>())
+    PossibleValuesParser::new(words.chain([auto])).try_map(|word| match word.as_str() {
+        AUTO => Ok(RecipeChoice::Auto),
+        _ => word.parse::<Recipe>().map(RecipeChoice::Recipe),
+    })
 }
 
 /// The name as configuration files have it.

@@ -9,6 +9,7 @@ mod explain;
 mod inspect;
 mod prepare;
 mod quantize;
+mod recommend;
 mod run;
 
 use crate::args::Command;

@@ -8,11 +8,20 @@ use std::path::Path;
 use torsh_quantization::analysis::Dataset;
 use torsh_quantization::model::Graph;
 use torsh_quantization::ptq::{NodePlan, PassError, Prepared, prepare_static};
-use torsh_quantization::qconfig::Rule;
+use torsh_quantization::qconfig::{Configuration, Rule};
 
 /// The model with observers on it. Rules that are for nothing are told on stderr.
 pub(super) fn prepared(graph: Graph, args: &PlanArgs, model: &Path) -> Result<Prepared> {
-    let configuration = args.configuration()?;
+    prepared_as(graph, args.configuration()?, args, model)
+}
+
+/// As [`prepared`], with a configuration that was made of `args` in another way.
+pub(super) fn prepared_as(
+    graph: Graph,
+    configuration: Configuration,
+    args: &PlanArgs,
+    model: &Path,
+) -> Result<Prepared> {
     let prepared = prepare_static(graph, configuration).map_err(|e| {
         let file = match (&e, &args.config) {
             (

@@ -1,8 +1,8 @@
 //! `tq quantize`.
 
 use super::calibrate::joined;
-use super::prepare::{blame, observe, prepared};
-use super::{explain, file_bytes, is_same_file, load};
+use super::prepare::{blame, observe, prepared, prepared_as};
+use super::{explain, file_bytes, is_same_file, load, recommend};
 use crate::args::{Quantize, Shard};
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{Format, check_target, format_of};
@@ -10,6 +10,7 @@ use crate::output::{bytes, emit, say, table};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::path::Path;
+use torsh_quantization::analysis::{RecommendOptions, Recommendation};
 use torsh_quantization::export::{ExportOptions, MAX_OPSET, OnnxError, export_onnx, export_onnx_bytes};
 use torsh_quantization::model::Graph;
 use torsh_quantization::ptq::{ConvertReport, FusionEntry, FusionOutcome, FusionReport, convert};
@@ -20,6 +21,9 @@ struct Report<'a> {
     output: String,
     opset: i64,
     config: &'a Configuration,
+    /// What was tried, where the recipe was searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recommendation: Option<&'a Recommendation>,
     /// Not known of a saved state.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibration_rows: Option<usize>,
@@ -68,7 +72,20 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         true => None,
         false => Some(arrays::load(&graph, &args.calib, &args.data)?.data),
     };
-    let prepared = prepared(graph, &args.plan, &args.model)?;
+    let recommendation = match (args.plan.search()?, &data) {
+        (None, _) => None,
+        (Some(options), Some(data)) => {
+            let options = RecommendOptions { min_sqnr_db: args.min_sqnr, ..options };
+            Some(blame(recommend::recommended(&graph, data, &args.data, options), &sources, &args.model)?)
+        }
+        (Some(_), None) => {
+            bail!("--recipe auto tries recipes on calibration data: --calib or --data gives it")
+        }
+    };
+    let prepared = match &recommendation {
+        Some(r) => prepared_as(graph, r.configuration(), &args.plan, &args.model)?,
+        None => prepared(graph, &args.plan, &args.model)?,
+    };
     let mut rows = args.calib_state.is_empty().then_some(0);
     if !args.calib_state.is_empty() {
         let names: Vec<String> = args.calib_state.iter().map(|p| p.display().to_string()).collect();
@@ -98,6 +115,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         output: output.display().to_string(),
         opset,
         config: &config,
+        recommendation: recommendation.as_ref(),
         calibration_rows: rows,
         calibration_batches: batches,
         integer_nodes: conversion.integer_nodes().count(),
@@ -157,7 +175,8 @@ fn text(r: &Report<'_>) -> String {
         (Some(rows), _) => format!("{rows} calibration samples"),
         (None, batches) => format!("{batches} calibration batches"),
     };
-    let mut out = format!(
+    let mut out = r.recommendation.map_or(String::new(), recommend::text);
+    out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
          {} -> {} ({:.2}x smaller), opset {}\n",
         r.output,

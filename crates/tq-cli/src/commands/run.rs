@@ -37,13 +37,16 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let mut parts: Vec<Vec<Tensor>> = vec![Vec::new(); graph.outputs.len()];
     let mut progress = Progress::new("running", data.rows());
     let mut done = 0;
-    if data.batch_count(batch) > 1 {
+    // Outputs of sequences are stacked, those of batches joined.
+    let stacks = args.data.sequences;
+    if data.batch_count(batch) > 1 && !stacks {
         require_rows_first(&graph)?;
     }
     for batch in data.batches(batch) {
         let batch = batch?;
         for (parts, output) in parts.iter_mut().zip(runner.run(&batch.inputs).with_context(model)?) {
-            parts.push(batch.trim(output)?);
+            let output = batch.trim(output)?;
+            parts.push(if stacks { stacked(output)? } else { output });
         }
         done += batch.rows;
         progress.set(done);
@@ -70,6 +73,12 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         }
         table.to_string()
     })
+}
+
+/// The same output with an axis 0 of length 1 that counts sequences.
+fn stacked(output: Tensor) -> Result<Tensor> {
+    let dims: Vec<usize> = std::iter::once(1).chain(output.dims().iter().copied()).collect();
+    Ok(output.reshape(&dims)?)
 }
 
 /// Checks that the outputs of batches can be joined: that in a model of any number of rows, rows are what the first

@@ -2,6 +2,9 @@
 // Each test file uses its own part; what cannot be set up may panic.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod arrays;
+pub(crate) mod cases;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;

@@ -1,0 +1,127 @@
+//! The search for a recipe, on models that are known to take static quantization well or badly.
+
+#![allow(clippy::unwrap_used)] // what is not as expected fails the test
+
+use tq_analysis::{AnalysisError, Dataset, RecommendOptions, Recommendation, Verdict, recommend};
+use tq_graph::op::UnaryOp;
+use tq_graph::{Dim, Graph, Op, Tensor};
+use tq_passes::{convert, prepare_static};
+use tq_qtypes::DType;
+
+const WIDTH: usize = 8;
+
+/// Numbers between -1 and 1, the same every time.
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Linear, Relu, Linear; the first channel between the two is `outlier` times as large as the others, and counts for
+/// nothing after it.
+fn model(outlier: f32) -> Graph {
+    let mut g = Graph::new("net");
+    let x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), WIDTH.into()]);
+    let mut first = noise(WIDTH * WIDTH, 1);
+    first.iter_mut().step_by(WIDTH).for_each(|w| *w *= outlier);
+    let mut second = noise(WIDTH * WIDTH, 2);
+    second[..WIDTH].iter_mut().for_each(|w| *w /= outlier * outlier);
+    let w1 = g.add_constant("w1", Tensor::new(&[WIDTH, WIDTH], first).unwrap());
+    let w2 = g.add_constant("w2", Tensor::new(&[WIDTH, WIDTH], second).unwrap());
+    let h = g.add_node("first", Op::MatMul, &[x, w1], "h");
+    let r = g.add_node("relu", Op::Unary(UnaryOp::Relu), &[h], "r");
+    let y = g.add_node("second", Op::MatMul, &[r, w2], "y");
+    g.outputs.push(y);
+    g
+}
+
+fn data(graph: &Graph, rows: usize) -> Dataset {
+    let x = Tensor::new(&[rows, WIDTH], noise(rows * WIDTH, 3)).unwrap();
+    Dataset::new(graph, vec![x]).unwrap()
+}
+
+fn recommended(graph: &Graph, rows: usize, options: &RecommendOptions) -> Recommendation {
+    recommend(graph, &data(graph, rows), options, |_| ()).unwrap()
+}
+
+/// What was tried and what came of it.
+fn told(r: &Recommendation) -> String {
+    let lines = r.trials.iter().map(|t| format!("{}: {}", t.name, t.verdict));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn trial<'r>(r: &'r Recommendation, name: &str) -> &'r tq_analysis::Trial {
+    r.trials.iter().find(|t| t.name == name).unwrap_or_else(|| panic!("no {name} in {}", told(r)))
+}
+
+#[test]
+fn what_takes_static_quantization_gets_it() {
+    let r = recommended(&model(1.0), 64, &RecommendOptions::default());
+    assert!(r.chosen.starts_with("int8/") && r.met && !r.same_rows, "{}", told(&r));
+    assert_eq!((r.rows, r.trial().unwrap().figures.as_ref().unwrap().integer_share), (64, 1.0));
+    assert!(!r.trials.iter().any(|t| t.name.starts_with("int8-mixed")), "{}", told(&r));
+    assert!(matches!(trial(&r, "w8").verdict, Verdict::Surpassed(_)), "{}", told(&r));
+    let quantized = prepare_static(model(1.0), r.configuration()).unwrap();
+    quantized.forward(&[Tensor::new(&[8, WIDTH], noise(8 * WIDTH, 4)).unwrap()]).unwrap();
+    assert!(convert(quantized).unwrap().report.integer_nodes().count() >= 2);
+}
+
+#[test]
+fn a_layer_that_8_bits_ruin_is_found_and_left_in_float() {
+    let r = recommended(&model(3000.0), 64, &RecommendOptions::default());
+    for name in ["int8/min-max", "int8/histogram", "int8/mse", "int8/percentile"] {
+        assert!(matches!(trial(&r, name).verdict, Verdict::Rejected(_)), "{name}: {}", told(&r));
+    }
+    assert_eq!(r.chosen, "int8-mixed/1", "{}", told(&r));
+    let chosen = r.trial().unwrap();
+    assert!(chosen.description.ends_with("float activations for second"), "{chosen:?}");
+    let figures = chosen.figures.as_ref().unwrap();
+    assert!(figures.fidelity.sqnr_db >= 15.0 && figures.integer_share == 0.5, "{figures:?}");
+}
+
+#[test]
+fn the_answer_is_the_same_every_time() {
+    let graph = model(3000.0);
+    let options = RecommendOptions::default();
+    assert_eq!(recommended(&graph, 40, &options), recommended(&graph, 40, &options));
+}
+
+#[test]
+fn what_cannot_be_kept_is_said() {
+    let r = recommended(&model(1.0), 64, &RecommendOptions { min_sqnr_db: 500.0, ..Default::default() });
+    assert!(!r.met, "{}", told(&r));
+    assert_eq!(r.chosen, "fp16", "{}", told(&r));
+    assert!(r.trial().unwrap().verdict.why().contains("below the 500.0 dB"), "{}", told(&r));
+    // One batch alone calibrates and judges.
+    assert!(recommended(&model(1.0), 8, &RecommendOptions::default()).same_rows);
+}
+
+#[test]
+fn excluded_nodes_stay_in_float() {
+    let options = RecommendOptions { exclude: vec!["second".into()], ..Default::default() };
+    let r = recommended(&model(1.0), 32, &options);
+    let prepared = prepare_static(model(1.0), r.configuration()).unwrap();
+    let second = prepared.placements().into_iter().find(|n| n.node == "second").unwrap();
+    assert!(second.placement.float_reason().is_some(), "{second:?}");
+}
+
+#[test]
+fn quantized_models_and_bad_data_are_errors() {
+    let graph = model(1.0);
+    let prepared = prepare_static(graph.clone(), tq_passes::QuantConfig::default()).unwrap();
+    prepared.forward(&[Tensor::new(&[2, WIDTH], noise(2 * WIDTH, 5)).unwrap()]).unwrap();
+    let quantized = convert(prepared).unwrap().graph;
+    let error =
+        recommend(&quantized, &data(&quantized, 16), &RecommendOptions::default(), |_| ()).unwrap_err();
+    assert!(
+        matches!(error, AnalysisError::Pass(_)) && error.to_string().contains("quantized already"),
+        "{error}"
+    );
+    let bad = Tensor::new(&[16, WIDTH], vec![f32::NAN; 16 * WIDTH]).unwrap();
+    let bad = Dataset::new(&graph, vec![bad]).unwrap();
+    let error = recommend(&graph, &bad, &RecommendOptions::default(), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("NaN"), "{error}");
+}
