@@ -178,7 +178,7 @@ exact arithmetic and as they run on AVX2, and of its dynamic ones, chosen after 
         )
         .unwrap();
     }
-    out += "\nThe last column is the share of multiplications of convolutions, linear layers and matrix products.\n";
+    out += "\nThe last column is the share of multiplications of convolutions, linear and recurrent layers, and matrix products.\n";
     let judged: Vec<_> = rows.iter().filter_map(|r| Some((r, r.fidelity?))).collect();
     if !judged.is_empty() {
         out += "\nAgainst the float model, in points:\n\n| model | metric | ONNX Runtime | ours |\n|---|---|---|---|\n";

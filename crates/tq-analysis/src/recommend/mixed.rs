@@ -32,6 +32,7 @@ pub(super) fn trials(
                 "8-bit activations and weights, but float activations for {}",
                 listed(&order[..count])
             ),
+            at_run_time: false,
             configuration: Configuration { dict, ..base.clone() },
         })?;
         progress(&trial.name);

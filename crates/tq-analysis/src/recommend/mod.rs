@@ -14,7 +14,7 @@ use tq_passes::{BackendConfig, Configuration, PassError};
 /// What is asked of the configuration that [`recommend()`] looks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecommendOptions {
-    /// Least signal to quantization noise of the output, in dB. The default of 15 dB leaves noise 3 % of the power.
+    /// Least signal to quantization noise of the output, in dB. The default of 18 dB leaves noise an eighth of the amplitude.
     pub min_sqnr_db: f64,
     /// Share of multiplications in float at which the search for mixed precision gives up.
     pub max_float_share: f64,
@@ -33,7 +33,7 @@ pub struct RecommendOptions {
 impl Default for RecommendOptions {
     fn default() -> Self {
         Self {
-            min_sqnr_db: 15.0,
+            min_sqnr_db: 18.0,
             max_float_share: 0.5,
             batch: Some(8),
             output: None,
@@ -54,7 +54,8 @@ pub struct TrialFigures {
     pub integer_share: f64,
     /// Bytes of all constants.
     pub parameter_bytes: u64,
-    /// Estimated work of a batch: a multiplication in integers counts 1, one in float 4.
+    /// Estimated work of a batch: a multiplication in integers counts 1, one in float 4; a model that quantizes at run
+    /// time pays a quarter on top.
     pub work: u64,
 }
 
@@ -103,6 +104,8 @@ pub struct Trial {
     /// What came of it.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// Whether activation ranges are found anew in every run.
+    pub at_run_time: bool,
     /// The configuration itself.
     #[serde(skip)]
     pub configuration: Configuration,
@@ -146,7 +149,8 @@ impl Recommendation {
 /// activations and weights under several observers, 8-bit dynamic activations where the toolkit has them, mixed
 /// precision (the layers that suffer most keep float activations) where static activations alone are not faithful, and
 /// 8-bit and half-precision weights alone. Of the trials that keep `min_sqnr_db` the one of least estimated work is
-/// taken; of those within 2 % of it the smallest; of those within 2 % of that the most faithful.
+/// taken; of those within 2 % of it the smallest; of those within 2 % of that the most faithful, calibrated ranges
+/// before those of every run.
 ///
 /// The answer depends on the model, the data and the options alone. `progress` is told the name of each trial before
 /// it is made.
@@ -220,7 +224,7 @@ fn most_faithful(trials: &[Trial]) -> Option<usize> {
 /// How much more is as good as the same.
 const NEAR: f64 = 1.02;
 
-/// Of the faithful trials that of least work, then the smallest, then the most faithful.
+/// Of the faithful trials that of least work, then the smallest, then one of calibrated ranges, then the most faithful.
 fn cheapest(trials: &[Trial], options: &RecommendOptions) -> Option<usize> {
     let figures = |i: &usize| trials[*i].figures.as_ref();
     let mut left: Vec<usize> = (0..trials.len()).filter(|i| is_faithful(&trials[*i], options)).collect();
@@ -228,13 +232,17 @@ fn cheapest(trials: &[Trial], options: &RecommendOptions) -> Option<usize> {
         let least = left.iter().filter_map(figures).map(cost).min()?;
         left.retain(|i| figures(i).is_some_and(|f| cost(f) as f64 <= least as f64 * NEAR));
     }
+    // Ranges that are known beforehand cost nothing at run time.
+    if left.iter().any(|i| !trials[*i].at_run_time) {
+        left.retain(|i| !trials[*i].at_run_time);
+    }
     left.into_iter().reduce(|a, b| if sqnr(&trials[b]) > sqnr(&trials[a]) { b } else { a })
 }
 
 /// Says of every trial what came of it.
 fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOptions) {
     let Some(best) = trials[chosen].figures.clone() else { return };
-    let name = trials[chosen].name.clone();
+    let (name, best_at_run_time) = (trials[chosen].name.clone(), trials[chosen].at_run_time);
     let floor = options.min_sqnr_db;
     for (i, trial) in trials.iter_mut().enumerate() {
         let Some(f) = &trial.figures else { continue };
@@ -257,6 +265,8 @@ fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOpti
             Verdict::Surpassed(format!("{name} does more in integers"))
         } else if f.parameter_bytes as f64 > best.parameter_bytes as f64 * NEAR {
             Verdict::Surpassed(format!("{name} is smaller"))
+        } else if trial.at_run_time && !best_at_run_time {
+            Verdict::Surpassed(format!("{name} is as cheap and looks for no ranges at run time"))
         } else {
             Verdict::Surpassed(format!("{name} is as cheap and has {:.1} dB", best.fidelity.sqnr_db))
         };

@@ -4,13 +4,17 @@ use super::ladder::Rung;
 use super::{RecommendOptions, Trial, TrialFigures, Verdict, is_fatal};
 use crate::accuracy::{find_output, nth};
 use crate::{AnalysisError, Batch, Dataset, Fidelity, Runner, parameter_bytes};
-use tq_graph::{Graph, Tensor};
+use tq_graph::{Graph, Op, Tensor};
 use tq_passes::{Configuration, PassError, Prepared, convert, prepare_static};
 use tq_runtime::{Session, SessionOptions};
 
 /// A float multiplication costs this many in integers: the ratio of an 8-bit kernel's throughput to an f32 one's on
 /// common processors.
 const FLOAT_COST: u64 = 4;
+
+/// Of the work of a model that quantizes at run time this part comes on top: the range of the data is looked for in every
+/// run, and results pass through float. Where calibrated ranges do as well, they are the better choice.
+const RUN_TIME_PART: u64 = 4;
 
 /// The float model with calibration data in two halves: each calibrates what the other judges.
 pub(super) struct Bench<'a> {
@@ -70,13 +74,13 @@ impl<'a> Bench<'a> {
 
     /// Tries a configuration. One that cannot be followed is a rejected trial, not an error.
     pub(super) fn trial(&self, rung: Rung) -> Result<Trial, AnalysisError> {
-        let Rung { name, description, configuration } = rung;
+        let Rung { name, description, at_run_time, configuration } = rung;
         let (figures, verdict) = match self.figures(&configuration, Extent::ALL) {
             Ok(figures) => (Some(figures), Verdict::Rejected(String::new())),
             Err(AnalysisError::Pass(e)) if is_fatal(&e) => return Err(e.into()),
             Err(e) => (None, Verdict::Rejected(e.to_string())),
         };
-        Ok(Trial { name, description, figures, verdict, configuration })
+        Ok(Trial { name, description, figures, verdict, at_run_time, configuration })
     }
 
     /// Calibrates with one half and judges on the other, then the other way round.
@@ -86,7 +90,7 @@ impl<'a> Bench<'a> {
         extent: Extent,
     ) -> Result<TrialFigures, AnalysisError> {
         let mut fidelity = Fidelity::new(self.options.threshold);
-        let (mut integer, mut float, mut bytes) = (0u64, 0u64, 0);
+        let (mut integer, mut float, mut bytes, mut run_time) = (0u64, 0u64, 0, 0u64);
         let (index, name) = (self.output.0, self.output.1.as_str());
         for (fold, held_out) in self.halves.iter().enumerate().take(extent.folds) {
             let fit = &self.halves[(fold + 1) % self.halves.len()];
@@ -98,6 +102,9 @@ impl<'a> Bench<'a> {
                 fidelity.add(name, expected, &output, batch.rows)?;
             }
             (integer, float) = session.explain().macs();
+            if quantized.nodes.iter().any(|n| is_at_run_time(&n.op)) {
+                run_time = integer / RUN_TIME_PART;
+            }
             bytes = parameter_bytes(&quantized);
         }
         let all = integer.saturating_add(float);
@@ -105,7 +112,7 @@ impl<'a> Bench<'a> {
             fidelity: fidelity.figures(),
             integer_share: if all == 0 { 0.0 } else { integer as f64 / all as f64 },
             parameter_bytes: bytes,
-            work: float.saturating_mul(FLOAT_COST).saturating_add(integer),
+            work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(run_time),
         })
     }
 
@@ -123,5 +130,14 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(prepared)
+    }
+}
+
+/// True for operators that choose the parameters of their data in every run.
+fn is_at_run_time(op: &Op) -> bool {
+    match op {
+        Op::DynamicQuantizeLinear { .. } => true,
+        Op::Recurrent { attrs, .. } => attrs.dynamic.is_some(),
+        _ => false,
     }
 }

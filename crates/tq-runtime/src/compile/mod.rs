@@ -461,6 +461,12 @@ impl<'s> Compiler<'s> {
                 let k = dims.get(if *trans_a { 0 } else { 1 }).map(|d| *d as u64);
                 len(node.output(0)).zip(k).map(|(n, k)| n.saturating_mul(k))
             }
+            Op::Recurrent { .. } => {
+                // Every element of every sequence meets the weights of the data and those of the state.
+                let weights = len(node.input(1)).zip(len(node.input(2))).map(|(w, r)| w.saturating_add(r));
+                let places = len(node.input(0)).zip(last(node.input(0))).and_then(|(n, k)| n.checked_div(k));
+                places.zip(weights).map(|(n, w)| n.saturating_mul(w))
+            }
             _ => None,
         };
         macs.unwrap_or(0)
