@@ -54,7 +54,8 @@ pub struct TrialFigures {
     pub integer_share: f64,
     /// Bytes of all constants.
     pub parameter_bytes: u64,
-    /// Estimated work of a batch: a multiplication in integers counts 1, one in float 4; a model that quantizes at run
+    /// Estimated work of a batch: a multiplication in integers counts 1, one in float 4; ranges looked for at run time
+    /// are a quarter of the integer work on top. a model that quantizes at run
     /// time pays a quarter on top.
     pub work: u64,
 }
