@@ -9,7 +9,6 @@ use tq_passes::{Configuration, QConfig, QConfigDict, Recipe, int8_qconfig};
 pub(super) struct Rung {
     pub(super) name: String,
     pub(super) description: String,
-    pub(super) at_run_time: bool,
     pub(super) configuration: Configuration,
 }
 
@@ -24,7 +23,6 @@ pub(super) fn static_rungs(options: &RecommendOptions) -> Vec<Rung> {
     let rung = |(name, what, observer): (&str, &str, ObserverConfig)| Rung {
         name: format!("int8/{name}"),
         description: format!("8-bit activations and weights, {what}"),
-        at_run_time: false,
         configuration: configured(options, int8_qconfig().activation(observer)),
     };
     observers.into_iter().map(rung).collect()
@@ -37,7 +35,6 @@ pub(super) fn other_rungs(options: &RecommendOptions) -> Vec<Rung> {
         .map(|recipe| Rung {
             name: recipe.name().to_owned(),
             description: recipe.description().to_owned(),
-            at_run_time: recipe == Recipe::Int8Dynamic,
             configuration: Configuration {
                 backend: options.backend.clone(),
                 dict: excluded(Configuration::from(recipe).dict, options),

@@ -32,7 +32,6 @@ pub(super) fn trials(
                 "8-bit activations and weights, but float activations for {}",
                 listed(&order[..count])
             ),
-            at_run_time: false,
             configuration: Configuration { dict, ..base.clone() },
         })?;
         progress(&trial.name);

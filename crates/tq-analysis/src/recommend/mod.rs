@@ -55,9 +55,10 @@ pub struct TrialFigures {
     /// Bytes of all constants.
     pub parameter_bytes: u64,
     /// Estimated work of a batch: a multiplication in integers counts 1, one in float 4; ranges looked for at run time
-    /// are a quarter of the integer work on top. a model that quantizes at run
-    /// time pays a quarter on top.
+    /// are a quarter of the integer work on top.
     pub work: u64,
+    /// Whether activation ranges are found anew in every run.
+    pub at_run_time: bool,
 }
 
 /// What came of a trial.
@@ -105,8 +106,6 @@ pub struct Trial {
     /// What came of it.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Whether activation ranges are found anew in every run.
-    pub at_run_time: bool,
     /// The configuration itself.
     #[serde(skip)]
     pub configuration: Configuration,
@@ -234,8 +233,9 @@ fn cheapest(trials: &[Trial], options: &RecommendOptions) -> Option<usize> {
         left.retain(|i| figures(i).is_some_and(|f| cost(f) as f64 <= least as f64 * NEAR));
     }
     // Ranges that are known beforehand cost nothing at run time.
-    if left.iter().any(|i| !trials[*i].at_run_time) {
-        left.retain(|i| !trials[*i].at_run_time);
+    let calibrated = |i: &usize| figures(i).is_some_and(|f| !f.at_run_time);
+    if left.iter().any(calibrated) {
+        left.retain(calibrated);
     }
     left.into_iter().reduce(|a, b| if sqnr(&trials[b]) > sqnr(&trials[a]) { b } else { a })
 }
@@ -243,7 +243,7 @@ fn cheapest(trials: &[Trial], options: &RecommendOptions) -> Option<usize> {
 /// Says of every trial what came of it.
 fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOptions) {
     let Some(best) = trials[chosen].figures.clone() else { return };
-    let (name, best_at_run_time) = (trials[chosen].name.clone(), trials[chosen].at_run_time);
+    let name = trials[chosen].name.clone();
     let floor = options.min_sqnr_db;
     for (i, trial) in trials.iter_mut().enumerate() {
         let Some(f) = &trial.figures else { continue };
@@ -266,7 +266,7 @@ fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOpti
             Verdict::Surpassed(format!("{name} does more in integers"))
         } else if f.parameter_bytes as f64 > best.parameter_bytes as f64 * NEAR {
             Verdict::Surpassed(format!("{name} is smaller"))
-        } else if trial.at_run_time && !best_at_run_time {
+        } else if f.at_run_time && !best.at_run_time {
             Verdict::Surpassed(format!("{name} is as cheap and looks for no ranges at run time"))
         } else {
             Verdict::Surpassed(format!("{name} is as cheap and has {:.1} dB", best.fidelity.sqnr_db))

@@ -74,13 +74,13 @@ impl<'a> Bench<'a> {
 
     /// Tries a configuration. One that cannot be followed is a rejected trial, not an error.
     pub(super) fn trial(&self, rung: Rung) -> Result<Trial, AnalysisError> {
-        let Rung { name, description, at_run_time, configuration } = rung;
+        let Rung { name, description, configuration } = rung;
         let (figures, verdict) = match self.figures(&configuration, Extent::ALL) {
             Ok(figures) => (Some(figures), Verdict::Rejected(String::new())),
             Err(AnalysisError::Pass(e)) if is_fatal(&e) => return Err(e.into()),
             Err(e) => (None, Verdict::Rejected(e.to_string())),
         };
-        Ok(Trial { name, description, figures, verdict, at_run_time, configuration })
+        Ok(Trial { name, description, figures, verdict, configuration })
     }
 
     /// Calibrates with one half and judges on the other, then the other way round.
@@ -90,7 +90,7 @@ impl<'a> Bench<'a> {
         extent: Extent,
     ) -> Result<TrialFigures, AnalysisError> {
         let mut fidelity = Fidelity::new(self.options.threshold);
-        let (mut integer, mut float, mut bytes, mut run_time) = (0u64, 0u64, 0, 0u64);
+        let (mut integer, mut float, mut bytes, mut at_run_time) = (0u64, 0u64, 0, false);
         let (index, name) = (self.output.0, self.output.1.as_str());
         for (fold, held_out) in self.halves.iter().enumerate().take(extent.folds) {
             let fit = &self.halves[(fold + 1) % self.halves.len()];
@@ -102,17 +102,17 @@ impl<'a> Bench<'a> {
                 fidelity.add(name, expected, &output, batch.rows)?;
             }
             (integer, float) = session.explain().macs();
-            if quantized.nodes.iter().any(|n| is_at_run_time(&n.op)) {
-                run_time = integer / RUN_TIME_PART;
-            }
+            at_run_time = quantized.nodes.iter().any(|n| is_at_run_time(&n.op));
             bytes = parameter_bytes(&quantized);
         }
         let all = integer.saturating_add(float);
+        let ranges = if at_run_time { integer / RUN_TIME_PART } else { 0 };
         Ok(TrialFigures {
             fidelity: fidelity.figures(),
             integer_share: if all == 0 { 0.0 } else { integer as f64 / all as f64 },
             parameter_bytes: bytes,
-            work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(run_time),
+            work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(ranges),
+            at_run_time,
         })
     }
 

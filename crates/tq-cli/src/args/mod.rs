@@ -6,6 +6,7 @@ mod plan;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
+use torsh_quantization::analysis::RecommendOptions;
 
 pub(crate) use data::{DataArgs, Shard};
 pub(crate) use metric::MetricName;
@@ -90,7 +91,7 @@ pub(crate) struct Quantize {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// For --recipe auto: least signal to quantization noise of the output, in dB.
-    #[arg(long, value_name = "DB", default_value_t = 18.0, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DB", default_value_t = RecommendOptions::default().min_sqnr_db, allow_hyphen_values = true)]
     pub(crate) min_sqnr: f64,
     /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
     #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]

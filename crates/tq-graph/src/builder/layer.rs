@@ -1,8 +1,8 @@
 //! What a layer is, and what it builds with.
 
+use super::Builder;
 use super::init::Init;
 use super::parameter::{Derived, Slot};
-use super::{Builder, MODULE_TYPE_KEY};
 use crate::dim::shape_of;
 use crate::tensor::checked_numel;
 use crate::{Dim, GraphError, Op, Shape, Tensor, ValueId};
@@ -234,11 +234,5 @@ impl Scope<'_> {
     pub fn layer(&mut self, name: &str, x: ValueId, layer: &dyn Layer) -> Result<ValueId, GraphError> {
         let name = join(&self.name, name);
         layer.apply(&mut self.builder.scope(name, layer.type_name())?, x)
-    }
-
-    /// Tells configurations the module type of this layer's nodes, where their operators do not.
-    pub(super) fn mark(&mut self) {
-        let key = format!("{MODULE_TYPE_KEY}{}", self.name);
-        self.builder.graph.metadata.insert(key, self.kind.to_owned());
     }
 }

@@ -121,7 +121,6 @@ impl Bilinear {
         let x2 = scope.node("unsqueeze", Op::Unsqueeze, &[x2, last])?;
         let y = scope.node("", Op::MatMul, &[t, x2])?;
         let y = scope.node("squeeze", Op::Squeeze, &[y, last])?;
-        scope.mark();
         if !self.bias {
             return Ok(y);
         }

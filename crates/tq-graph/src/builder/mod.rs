@@ -76,10 +76,6 @@ use parameter::{Derived, Slot};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tq_qtypes::DType;
 
-/// Metadata keys that begin so tell the module type of the nodes of a layer, where their operators do not: the rest
-/// of the key is the layer's name, the value the type.
-pub const MODULE_TYPE_KEY: &str = "module_type/";
-
 /// A model under construction. See the [module](self).
 #[derive(Default)]
 pub struct Builder {

@@ -252,12 +252,10 @@ impl<const N: usize> Layer for AdaptiveAvgPool<N> {
         let lens = match divide(scope, x, self.output)? {
             Division::Global => return scope.node("", Op::GlobalAveragePool, &[x]),
             Division::Even(attrs) => {
-                scope.mark();
                 return scope.node("", Op::AveragePool { attrs, count_include_pad: false }, &[x]);
             }
             Division::Uneven(lens) => lens,
         };
-        scope.mark();
         let mut x = x;
         for (i, (len, output)) in lens.into_iter().zip(self.output).enumerate() {
             if len == output {
