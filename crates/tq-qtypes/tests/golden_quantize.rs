@@ -83,31 +83,74 @@ fn params(case: &Value, dtype: DType, quant_min: i32, quant_max: i32) -> AffineP
 /// The largest f32 number that fits an i32.
 const LARGEST_I32: f32 = 2_147_483_520.0;
 
+/// The magnitude at which f32 numbers stop fitting an i64.
+const I64_LIMIT: f32 = 9_223_372_036_854_775_808.0;
+
 /// What PyTorch 2.5 makes of `x * (1 / s)` on x86 (FBGEMM's vector code): the larger end is clamped in float, the
 /// smaller one is not (the conversion gives the smallest i32), and the zero point is added with wrap-around.
 /// A NaN takes the larger end.
-fn pytorch_code(scaled: f32, zero_point: i32, quant_min: i32, quant_max: i32) -> i32 {
+///
+/// The loop for codes narrower than a byte converts to i64 instead: what does not fit, on either side, becomes the
+/// smallest i64, and thus the smallest code.
+fn pytorch_code(scaled: f32, zero_point: i32, quant_min: i32, quant_max: i32, packed: bool) -> i32 {
+    if packed && !(scaled.abs() < I64_LIMIT) {
+        return quant_min;
+    }
     let clamped = if scaled < LARGEST_I32 { scaled } else { LARGEST_I32 };
     // The cast saturates, as the conversion does at this end.
     let rounded = clamped.round_ties_even() as i32;
     rounded.wrapping_add(zero_point).clamp(quant_min, quant_max)
 }
 
+/// PyTorch's name of a quantized type.
+fn dtype_of(name: &str, case: &Value) -> DType {
+    match case["dtype"].as_str() {
+        Some("quint2x4") => DType::U2,
+        Some("quint4x2") => DType::U4,
+        Some("quint8" | "uint8") => DType::U8,
+        Some("qint8" | "int8") => DType::I8,
+        Some("uint16") => DType::U16,
+        Some("int16") => DType::I16,
+        Some("qint32" | "int32") => DType::I32,
+        other => panic!("{name}: no such type, {other:?}"),
+    }
+}
+
+/// The codes of a case; those narrower than a byte are packed, the lowest bits first.
+fn codes_of(case: &Value, dtype: DType, count: usize) -> Vec<i32> {
+    let stored = integers(&case["q"]);
+    if stored.len() == count || dtype.bits() >= 8 {
+        return stored;
+    }
+    let (bits, mask) = (dtype.bits() as u32, (1 << dtype.bits()) - 1);
+    let unpacked = stored.iter().flat_map(|byte| (0..8 / bits).map(move |i| byte >> (i * bits) & mask));
+    unpacked.take(count).collect()
+}
+
 #[test]
 fn golden_quantize_codes_and_values_equal_pytorch() {
+    let wrapped = quantize_cases(&golden_cases("quantize.json"));
+    if given_folder().is_none() {
+        assert_eq!(wrapped, 21, "values of our own copy at which PyTorch wraps around");
+    }
+}
+
+/// Codes of two and four bits.
+#[test]
+fn golden_quantize_narrow_codes_and_values_equal_pytorch() {
+    quantize_cases(&golden_cases_or_own("quantize_narrow.json"));
+}
+
+/// Checks codes and values of all cases; gives the number of those at which PyTorch wraps around.
+fn quantize_cases(cases: &[Value]) -> usize {
     let mut wrapped = 0;
-    for (number, case) in golden_cases("quantize.json").iter().enumerate() {
+    for (number, case) in cases.iter().enumerate() {
         let name = format!("case {number}: {} {}", case["op"], case["dtype"]);
-        let dtype = match case["dtype"].as_str() {
-            Some("quint8") => DType::U8,
-            Some("qint8") => DType::I8,
-            Some("qint32") => DType::I32,
-            other => panic!("{name}: no such type, {other:?}"),
-        };
+        let dtype = dtype_of(&name, case);
         let (lo, hi) = dtype.quant_range().unwrap();
         let params = params(case, dtype, lo, hi);
         let (x, dims) = (floats(&case["x"]), dims(&case["x"]));
-        let want = integers(&case["q"]);
+        let want = codes_of(case, dtype, x.len());
         let got = quantize(&x, &dims, &params, Rounding::Reciprocal).unwrap();
         assert_eq!(got.len(), want.len(), "{name}");
         let index = tq_qtypes::affine::ParamIndex::new(params.granularity, &dims).unwrap();
@@ -121,7 +164,7 @@ fn golden_quantize_codes_and_values_equal_pytorch() {
             let scaled = x[i] * (1.0 / s);
             let at = format!("{name}, element {i}: x {} scale {s} zero point {z}", x[i]);
             assert!(scaled.is_nan() || scaled.abs() >= LARGEST_I32, "{at}: {got}, PyTorch {want}");
-            assert_eq!(*want, pytorch_code(scaled, z, lo, hi), "{at}: not what wrapping gives");
+            assert_eq!(*want, pytorch_code(scaled, z, lo, hi, dtype.bits() < 8), "{at}: not what wrapping gives");
             assert_eq!(*got, if scaled > 0.0 { hi } else { lo }, "{at}: not saturated");
             wrapped += 1;
         }
@@ -131,9 +174,7 @@ fn golden_quantize_codes_and_values_equal_pytorch() {
         assert_eq!(tensor.codes(), got, "{name}");
         assert_eq!(tensor.dequantize(), dequantize(&got, &dims, &params).unwrap(), "{name}");
     }
-    if given_folder().is_none() {
-        assert_eq!(wrapped, 21, "values of our own copy at which PyTorch wraps around");
-    }
+    wrapped
 }
 
 /// Checks `dq` of a case, from PyTorch's own codes.
