@@ -1,6 +1,7 @@
 //! Which rule won where, and what came of it.
 
 use crate::config::rules::{Rules, Verdict};
+use crate::module_type::Types;
 use crate::place::{Plan, PlannedNode};
 use crate::scheme::{Activation, Weights};
 use crate::{BackendConfig, FusionOutcome, FusionReport, PassError, Placement, QConfigDict, Rule};
@@ -57,9 +58,9 @@ pub fn explain(
 }
 
 /// The plans of all nodes.
-pub(crate) fn node_plans(graph: &Graph, rules: &Rules<'_>, plan: &Plan) -> Vec<NodePlan> {
+pub(crate) fn node_plans(types: &Types<'_>, rules: &Rules<'_>, plan: &Plan) -> Vec<NodePlan> {
     let report = |(node, planned): (&tq_graph::Node, &PlannedNode)| {
-        let Verdict { path, module_type, winner, qconfig: _, losers } = rules.of(graph, node);
+        let Verdict { path, module_type, winner, qconfig: _, losers } = rules.of(types, node);
         NodePlan {
             node: node.name.clone(),
             op: node.op.name().to_owned(),
@@ -72,7 +73,7 @@ pub(crate) fn node_plans(graph: &Graph, rules: &Rules<'_>, plan: &Plan) -> Vec<N
             notes: planned.notes.clone(),
         }
     };
-    graph.nodes.iter().zip(&plan.nodes).map(report).collect()
+    types.graph.nodes.iter().zip(&plan.nodes).map(report).collect()
 }
 
 fn scheme(planned: &PlannedNode) -> String {
@@ -87,13 +88,14 @@ fn scheme(planned: &PlannedNode) -> String {
 
 /// Rules that are for no node of the fused graph: each with what may be the reason.
 pub(crate) fn unused_rules(
-    original: &Graph,
-    fused: &Graph,
+    original: &Types<'_>,
+    fused: &Types<'_>,
     rules: &Rules<'_>,
     fusion: &FusionReport,
 ) -> Vec<String> {
-    let applies = |graph: &Graph, rule: &Rule| {
-        graph.nodes.iter().find(|node| rules.of(graph, node).all().any(|r| r == rule)).map(|n| n.name.clone())
+    let applies = |types: &Types<'_>, rule: &Rule| {
+        let is_for = |node: &&tq_graph::Node| rules.of(types, node).all().any(|r| r == rule);
+        types.graph.nodes.iter().find(is_for).map(|n| n.name.clone())
     };
     let mut out = Vec::new();
     for rule in rules.all().filter(|r| *r != Rule::Global) {

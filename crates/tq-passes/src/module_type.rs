@@ -4,8 +4,11 @@
 //! marker's name, or by the name of an ONNX operator. `Conv2d` is a `Conv` over two spatial axes, `Linear` a `Gemm`
 //! or a `MatMul` whose weights are constant; `Conv` is a `Conv` of any rank.
 
+mod bilinear;
+
 use crate::config::onnx_operators;
-use tq_graph::{Graph, Node, Op};
+use std::collections::HashSet;
+use tq_graph::{Graph, Node, Op, ValueId};
 
 /// A type of layer that a configuration can name.
 pub trait ModuleType {
@@ -26,8 +29,8 @@ enum Form {
     Ranks(&'static [usize]),
     /// A clip with these bounds.
     Bounds(f32, f32),
-    /// There is no operator of this type in a graph.
-    Never,
+    /// Part of a bilinear layer.
+    Bilinear,
 }
 
 macro_rules! module_types {
@@ -48,10 +51,11 @@ macro_rules! module_types {
 }
 
 module_types! {
+    /// `x1 W x2 + b`, which ONNX has no operator for: all operators that [`tq_graph::builder::Bilinear`] writes it as, in a
+    /// model from a file too. Its first product is no `Linear` then.
+    Bilinear: &["MatMul", "Reshape", "Unsqueeze", "Squeeze", "Add"], Form::Bilinear;
     /// A matrix product with constant weights, with or without bias.
     Linear: &["Gemm", "MatMul"], Form::Weighted;
-    /// `x1 W x2 + b`, which ONNX has no operator for: a rule for it matches nothing.
-    Bilinear: &[], Form::Never;
     /// A convolution over one axis.
     Conv1d: &["Conv"], Form::Spatial(1);
     /// A convolution over two axes.
@@ -128,12 +132,34 @@ module_types! {
     Embedding: &["Gather"], Form::Weighted;
 }
 
-impl Form {
-    fn fits(self, graph: &Graph, node: &Node) -> bool {
+/// The module types of the nodes of a graph.
+#[derive(Debug)]
+pub(crate) struct Types<'g> {
+    pub(crate) graph: &'g Graph,
+    /// What the nodes of bilinear layers give.
+    bilinear: HashSet<ValueId>,
+}
+
+impl<'g> Types<'g> {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
+        Self { graph, bilinear: bilinear::results(graph) }
+    }
+
+    /// The module type of a node, the first that fits; `None` for operators that no module stands for.
+    pub(crate) fn of(&self, node: &Node) -> Option<&'static str> {
+        let op = node.op.name();
+        TYPES
+            .iter()
+            .find(|(_, ops, form)| ops.contains(&op) && self.fits(*form, node))
+            .map(|(name, ..)| *name)
+    }
+
+    fn fits(&self, form: Form, node: &Node) -> bool {
+        let graph = self.graph;
         let rank = |i: usize| node.input(i).and_then(|v| graph.value(v).shape.as_ref()).map(Vec::len);
-        match self {
+        match form {
             Form::Any => true,
-            Form::Never => false,
+            Form::Bilinear => node.output(0).is_some_and(|v| self.bilinear.contains(&v)),
             // The table of a Gather is its first input, the weights of a product its second.
             Form::Weighted => {
                 let at = usize::from(!matches!(node.op, Op::Gather { .. }));
@@ -144,12 +170,6 @@ impl Form {
             Form::Bounds(lo, hi) => crate::fuse::clamp::bounds_of(graph, node) == Ok((lo, hi)),
         }
     }
-}
-
-/// The module type of a node, the first that fits; `None` for operators that no module stands for.
-pub(crate) fn of_node(graph: &Graph, node: &Node) -> Option<&'static str> {
-    let op = node.op.name();
-    TYPES.iter().find(|(_, ops, form)| ops.contains(&op) && form.fits(graph, node)).map(|(name, ..)| *name)
 }
 
 /// True when a configuration may name this type.

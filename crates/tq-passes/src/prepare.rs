@@ -2,6 +2,7 @@
 
 use crate::config::rules::Rules;
 use crate::explain::{NodePlan, node_plans, unused_rules};
+use crate::module_type::Types;
 use crate::place::{Group, Plan, PlannedNode, Scheme, plan, weight_slots};
 use crate::{
     BackendConfig, Configuration, FusionReport, NodeReport, PassError, QConfigDict, fold_constants, fuse,
@@ -70,10 +71,11 @@ fn prepare(mut model: Graph, configuration: Configuration) -> Result<Prepared, P
     let mut graph = model.clone(); // constants share their data
     fold_constants(&mut graph)?;
     let fusion = fuse(&mut graph)?;
-    let verdicts: Vec<_> = graph.nodes.iter().map(|n| rules.of(&graph, n)).collect();
+    let types = Types::new(&graph);
+    let verdicts: Vec<_> = graph.nodes.iter().map(|n| rules.of(&types, n)).collect();
     let plan = plan(&graph, &verdicts, &configuration.backend);
-    let plans = node_plans(&graph, &rules, &plan);
-    let warnings = unused_rules(&model, &graph, &rules, &fusion);
+    let plans = node_plans(&types, &rules, &plan);
+    let warnings = unused_rules(&Types::new(&model), &types, &rules, &fusion);
     let build = |group: &Group| {
         let error = |source| PassError::Observer { tensor: name_of_group(&graph, group), source };
         group.observer.build().map_err(error)

@@ -164,7 +164,11 @@ fn quantize_cases(cases: &[Value]) -> usize {
             let scaled = x[i] * (1.0 / s);
             let at = format!("{name}, element {i}: x {} scale {s} zero point {z}", x[i]);
             assert!(scaled.is_nan() || scaled.abs() >= LARGEST_I32, "{at}: {got}, PyTorch {want}");
-            assert_eq!(*want, pytorch_code(scaled, z, lo, hi, dtype.bits() < 8), "{at}: not what wrapping gives");
+            assert_eq!(
+                *want,
+                pytorch_code(scaled, z, lo, hi, dtype.bits() < 8),
+                "{at}: not what wrapping gives"
+            );
             assert_eq!(*got, if scaled > 0.0 { hi } else { lo }, "{at}: not saturated");
             wrapped += 1;
         }

@@ -1,6 +1,7 @@
 //! Which rule of a configuration wins for which node.
 
 use super::module_path::ModulePath;
+use crate::module_type::Types;
 use crate::names::did_you_mean;
 use crate::{PassError, QConfig, QConfigDict, module_type};
 use regex::Regex;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fmt;
-use tq_graph::{Graph, Node};
+use tq_graph::Node;
 
 /// One rule of a [`QConfigDict`], by what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,9 +112,9 @@ impl<'d> Rules<'d> {
     }
 
     /// What the rules say about `node`.
-    pub(crate) fn of(&self, graph: &Graph, node: &Node) -> Verdict<'d> {
-        let path = ModulePath::of(graph, node);
-        let module_type = module_type::of_node(graph, node);
+    pub(crate) fn of(&self, types: &Types<'_>, node: &Node) -> Verdict<'d> {
+        let path = ModulePath::of(types.graph, node);
+        let module_type = types.of(node);
         let dict = self.dict;
         let mut found: Vec<(Rule, Option<&'d QConfig>)> = Vec::new();
         // The longest path first; of equally long ones the latest set, as setting a path again replaces it.
