@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Calibration of one model on one array: `tq calibrate` against ONNX Runtime, in time and peak memory.
+"""Calibration of one model on one set of arrays: `tq calibrate` against ONNX Runtime, in time and peak memory.
 
-    python calibration.py MODEL.onnx DATA.npz [--tq PATH] [--scale S] [--mean A,B,C] [--std A,B,C]
+    python calibration.py MODEL.onnx [NAME=]DATA.npz... [--tq PATH] [--scale S] [--mean A,B,C] [--std A,B,C]
 
-DATA is an .npy file, or an .npz file with one array; bytes become (x * scale - mean) / std, channels on axis 1. Needs
-numpy, onnx, sympy and onnxruntime.
+DATA is an .npy file, or an .npz file with one array, for each input of the model; NAME is the input's, and may be left out
+where there is one. Bytes become (x * scale - mean) / std, channels on axis 1. Needs numpy, onnx, sympy and onnxruntime.
 
 Every run is a process of its own; the contestants take turns, so that whatever else the machine does falls on all of
 them. Time is of the work: of all of `tq`, from its start to its end, and of ONNX Runtime from the moment that Python has
@@ -28,7 +28,7 @@ import time
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("data")
+    parser.add_argument("data", nargs="+")
     parser.add_argument("--tq", default="target/release/tq", help="the program, built in release mode")
     parser.add_argument("--observers", default="histogram", help="of tq, with commas between them")
     parser.add_argument("--scale", default="1")
@@ -53,24 +53,29 @@ def peer(args):
         return np.array([float(v) for v in text.split(",")], np.float32)
 
     class Reader(CalibrationDataReader):
-        def __init__(self, name, batches):
-            self.name, self.batches = name, iter(batches)
+        def __init__(self, batches):
+            self.batches = iter(batches)
 
         def get_next(self):
             batch = next(self.batches, None)
-            if batch is None:
-                return None
-            if batch.dtype in (np.uint8, np.int8):
-                shape = (1, -1) + (1,) * (batch.ndim - 2)
-                mean, std = numbers(args.mean).reshape(shape), numbers(args.std).reshape(shape)
-                batch = (batch * np.float32(args.scale) - mean) / std
-            return {self.name: batch}
+            return batch and {name: prepared(values) for name, values in batch.items()}
+
+    def prepared(values):
+        if values.dtype not in (np.uint8, np.int8):
+            return values
+        shape = (1, -1) + (1,) * (values.ndim - 2)
+        mean, std = numbers(args.mean).reshape(shape), numbers(args.std).reshape(shape)
+        return (values * np.float32(args.scale) - mean) / std
+
+    def array(path):
+        data = np.load(path)
+        return data if isinstance(data, np.ndarray) else data[data.files[0]]
 
     method, chunk = args.peer
     onnxruntime.set_default_logger_severity(3)
-    data = np.load(args.data)
-    if not isinstance(data, np.ndarray):
-        data = data[data.files[0]]
+    given = [text.rpartition("=") for text in args.data]
+    data = {name: array(path) for name, _, path in given}
+    rows = len(next(iter(data.values())))
     start = time.perf_counter()
     # What the library prints is no result.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
@@ -80,10 +85,13 @@ def peer(args):
             augmented_model_path=os.path.join(folder, "augmented.onnx"),
             calibrate_method=getattr(CalibrationMethod, method),
         )
-        name = calibrator.infer_session.get_inputs()[0].name
-        batches = [data[i : i + args.batch] for i in range(0, len(data), args.batch)]
+        first = calibrator.infer_session.get_inputs()[0].name
+        batches = [
+            {name or first: values[i : i + args.batch] for name, values in data.items()}
+            for i in range(0, rows, args.batch)
+        ]
         for part in [batches] if chunk == "all" else [[b] for b in batches]:
-            calibrator.collect_data(Reader(name, part))
+            calibrator.collect_data(Reader(part))
         ranges = calibrator.compute_data()
         tensors = len(ranges.data)
         del calibrator
@@ -106,7 +114,7 @@ def measure(command):
 
 def run_tq(args, observer):
     with tempfile.TemporaryDirectory() as folder:
-        command = [args.tq, "calibrate", args.model, "--calib", args.data, "--observer", observer]
+        command = [args.tq, "calibrate", args.model, "--calib", *args.data, "--observer", observer]
         command += ["-o", os.path.join(folder, "state.json"), "--batch", str(args.batch)]
         command += [f"--scale={args.scale}", f"--mean={args.mean}", f"--std={args.std}", "--json"]
         seconds, memory, report = measure(command)

@@ -76,3 +76,42 @@ fn every_form_survives_toml_and_json() {
         assert_eq!(Configuration::from_json(&json).unwrap(), configuration, "{json}");
     }
 }
+
+/// A spec of weights with this type.
+fn of_type(dtype: &str) -> String {
+    let codes = "quant_min = -7, quant_max = 7, scheme = \"symmetric\", granularity = \"per_tensor\"";
+    format!(
+        "\nglobal = {{ weight = {{ observer = \"min_max\", spec = {{ dtype = \"{dtype}\", {codes} }} }} }}\n"
+    )
+}
+
+#[test]
+fn a_mistake_is_told_in_one_line_with_its_place() {
+    for (text, words) in [
+        ("global = \"int9\"", vec!["line 1", "int9"]),
+        ("\nglobale = \"int8\"", vec!["line 2, column 1", "globale"]),
+        (
+            "backend = \"fbgemm\"\nglobal = { activation = { observer = \"histogram\", bin = 3 } }",
+            vec!["line 2", "bin"],
+        ),
+        ("global = ", vec!["line 1, column 10"]),
+        // Storage formats have no operator that takes them.
+        (&of_type("nf4"), vec!["line 2", "nf4", "expected one of"]),
+        (&of_type("mxfp4"), vec!["line 2", "mxfp4", "expected one of"]),
+    ] {
+        let message = Configuration::from_toml(text).unwrap_err().to_string();
+        assert!(words.iter().all(|w| message.contains(w)) && !message.contains('\n'), "{text}: {message}");
+    }
+}
+
+#[test]
+fn float_types_are_refused_as_codes() {
+    for dtype in ["f16", "bf16", "f8e4m3fn", "f8e5m2"] {
+        let configuration = Configuration::from_toml(&of_type(dtype)).unwrap();
+        let message = configuration.validate().unwrap_err().to_string();
+        assert!(
+            message.contains("global rule: weight") && message.contains("cannot hold quantized codes"),
+            "{message}"
+        );
+    }
+}

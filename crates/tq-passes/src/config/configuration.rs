@@ -86,7 +86,11 @@ impl Configuration {
     /// # Errors
     /// [`PassError::File`] with the place and what is wrong there.
     pub fn from_toml(text: &str) -> Result<Self, PassError> {
-        toml::from_str(text).map_err(|e| file_error("TOML", &e))
+        toml::from_str(text).map_err(|e| {
+            // The error's own display draws the line with carets below it: several lines, however long that line is.
+            let place = e.span().map(|span| place(text, span.start)).unwrap_or_default();
+            file_error("TOML", &format!("{place}{}", e.message()))
+        })
     }
 
     /// Reads JSON.
@@ -140,6 +144,13 @@ impl Configuration {
     pub fn to_json(&self) -> Result<String, PassError> {
         serde_json::to_string_pretty(self).map_err(|e| file_error("JSON", &e))
     }
+}
+
+/// The line and column of a byte, counted from 1.
+fn place(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    format!("line {}, column {}: ", before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 fn file_error(format: &'static str, error: &dyn std::fmt::Display) -> PassError {
