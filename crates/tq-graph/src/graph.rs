@@ -37,6 +37,24 @@ impl Node {
     pub fn output(&self, i: usize) -> Option<ValueId> {
         self.outputs.get(i).copied().flatten()
     }
+
+    /// Checks that the node has as many inputs and outputs as its operator takes and gives.
+    pub(crate) fn check_arity(&self) -> Result<(), GraphError> {
+        let fail =
+            |message: String| Err(GraphError::Node { node: self.name.clone(), op: self.op.name(), message });
+        let (lo, hi) = self.op.input_arity();
+        if self.inputs.len() < lo || self.inputs.len() > hi {
+            return fail(format!("{} inputs, expected {lo} to {hi}", self.inputs.len()));
+        }
+        if self.inputs[..lo].iter().any(Option::is_none) {
+            return fail("a required input is absent".into());
+        }
+        let (lo, hi) = self.op.output_arity();
+        if self.outputs.len() < lo || self.outputs.len() > hi {
+            return fail(format!("{} outputs, expected {lo} to {hi}", self.outputs.len()));
+        }
+        Ok(())
+    }
 }
 
 /// An edge of the graph: an input, a constant, or the output of one node.
@@ -323,17 +341,7 @@ impl Graph {
             if !names.insert(node.name.as_str()) {
                 return structure(format!("two nodes are named {}", node.name));
             }
-            let (lo, hi) = node.op.input_arity();
-            if node.inputs.len() < lo || node.inputs.len() > hi {
-                return fail(format!("{} inputs, expected {lo} to {hi}", node.inputs.len()));
-            }
-            if node.inputs[..lo].iter().any(Option::is_none) {
-                return fail("a required input is absent".into());
-            }
-            let (lo, hi) = node.op.output_arity();
-            if node.outputs.len() < lo || node.outputs.len() > hi {
-                return fail(format!("{} outputs, expected {lo} to {hi}", node.outputs.len()));
-            }
+            node.check_arity()?;
             for v in node.inputs.iter().flatten() {
                 if !known(v) || !defined[v.0] {
                     return fail(format!(

@@ -106,13 +106,11 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Checks that every attribute was asked for.
-    pub(crate) fn finish(&self, opset: i64) -> Result<()> {
+    /// Checks that every attribute was asked for. The message says where the others are unknown.
+    pub(crate) fn finish(&self, place: &str) -> Result<()> {
         match self.list.iter().find(|(_, used)| !used.get()) {
             None => Ok(()),
-            Some((a, _)) => {
-                Err(Problem::Unsupported(format!("attribute {} is unknown at opset {opset}", a.name())))
-            }
+            Some((a, _)) => Err(Problem::Unsupported(format!("attribute {} is unknown {place}", a.name()))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of this crate. All of them print as one line, whatever names a file carries.
 
-use crate::{MAX_OPSET, MIN_OPSET};
+use crate::{MAX_OPSET, MIN_OPSET, READ_OPSETS};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use tq_graph::GraphError;
@@ -31,9 +31,12 @@ pub enum OnnxError {
     /// Bytes that are not an ONNX model (or tensor).
     #[error("not an ONNX model: {}", one_line(.0))]
     NotOnnx(String),
-    /// A version that is not read or written.
-    #[error("opset {0} is not supported, {MIN_OPSET} to {MAX_OPSET} are")]
+    /// An operator set that is not read.
+    #[error("opset {0} is not supported, {low} to {high} are", low = READ_OPSETS.start(), high = READ_OPSETS.end())]
     Opset(i64),
+    /// An operator set that is not written.
+    #[error("opset {0} is not written, {MIN_OPSET} to {MAX_OPSET} are")]
+    WrittenOpset(i64),
     /// A model as such that is broken.
     #[error("model: {}", one_line(.0))]
     Model(String),

@@ -1,8 +1,9 @@
 //! ONNX import and export.
 //!
-//! * [`import`] and [`import_bytes`] read a model of opset 13 to 21 into a [`tq_graph::Graph`] whose operators all
-//!   have opset-21 semantics, whatever opset the file was written in.
-//! * [`export`] and [`export_bytes`] write a graph at any of these opsets.
+//! * [`import`] and [`import_bytes`] read a model of opset 7 to 25 into a [`tq_graph::Graph`] whose operators all
+//!   have opset-21 semantics, whatever opset the file was written in. Operators on codes, those of ONNX Runtime's
+//!   quantizer included, become Dequantize, operator, Quantize.
+//! * [`export`] and [`export_bytes`] write a graph at opset 13 to 21.
 //! * [`read_tensor`] reads one serialized `TensorProto`.
 //!
 //! Files are untrusted: every length is checked before it is allocated, external data is read only from inside the
@@ -28,8 +29,11 @@ pub use error::{OnnxError, UnsupportedItem};
 pub use export::{ExportOptions, export, export_bytes};
 pub use import::{import, import_bytes, read_tensor};
 
-/// The lowest operator set that is read and written.
+/// The operator sets that are read.
+pub const READ_OPSETS: std::ops::RangeInclusive<i64> = 7..=25;
+
+/// The lowest operator set that is written.
 pub const MIN_OPSET: i64 = 13;
 
-/// The highest operator set that is read and written.
+/// The highest operator set that is written.
 pub const MAX_OPSET: i64 = 21;

@@ -31,8 +31,17 @@ fn malformed<T>(message: String) -> Result<T, Problem> {
     Err(Problem::Malformed(message))
 }
 
+/// Type numbers of operator set 25, which the committed messages do not name.
+const UINT2: i32 = 25;
+const INT2: i32 = 26;
+
 /// The element type of an ONNX type number.
 pub(crate) fn dtype_of(code: i32) -> Result<DType, Problem> {
+    match code {
+        UINT2 => return Ok(DType::U2),
+        INT2 => return Ok(DType::I2),
+        _ => {}
+    }
     let Ok(data_type) = DataType::try_from(code) else {
         return Err(Problem::Unsupported(format!("element type {code}")));
     };
@@ -128,14 +137,15 @@ fn expect(what: &str, have: usize, dims: &[usize], dtype: DType, want: usize) ->
     malformed(format!("{have} {what} of data, shape {dims:?} of {dtype} needs {want}"))
 }
 
-/// Two 4-bit codes a byte, the first in the low half.
-fn nibbles(bytes: impl Iterator<Item = u8>, numel: usize) -> impl Iterator<Item = u8> {
-    bytes.flat_map(|b| [b & 0x0f, b >> 4]).take(numel)
+/// Codes of 2 or 4 bits, several a byte, the first in the lowest bits.
+fn unpack(bytes: &[u8], bits: usize, numel: usize) -> impl Iterator<Item = u8> {
+    let mask = u8::MAX >> (8 - bits);
+    bytes.iter().flat_map(move |b| (0..8 / bits).map(move |i| (b >> (i * bits)) & mask)).take(numel)
 }
 
-/// The signed value of a 4-bit code.
-fn signed_nibble(code: u8) -> i8 {
-    ((code << 4) as i8) >> 4
+/// The signed value of a code of 2 or 4 bits.
+fn signed(code: u8, bits: usize) -> i8 {
+    ((code << (8 - bits)) as i8) >> (8 - bits)
 }
 
 fn from_raw(dtype: DType, dims: &[usize], numel: usize, raw: &Bytes) -> Result<Tensor, Problem> {
@@ -158,12 +168,13 @@ fn from_raw(dtype: DType, dims: &[usize], numel: usize, raw: &Bytes) -> Result<T
         DType::I64 => words!(i64),
         DType::U64 => words!(u64),
         DType::Bool => words(dtype, dims, raw, |[b]: [u8; 1]| b != 0),
-        DType::I4 => {
-            let codes = nibbles(raw.iter().copied(), numel).map(signed_nibble).collect::<Vec<i8>>();
+        DType::I4 | DType::I2 => {
+            let bits = dtype.bits();
+            let codes = unpack(raw, bits, numel).map(|c| signed(c, bits)).collect::<Vec<i8>>();
             Ok(Tensor::with_dtype(dtype, dims, codes)?)
         }
-        DType::U4 => {
-            let codes = nibbles(raw.iter().copied(), numel).collect::<Vec<u8>>();
+        DType::U4 | DType::U2 => {
+            let codes = unpack(raw, dtype.bits(), numel).collect::<Vec<u8>>();
             Ok(Tensor::with_dtype(dtype, dims, codes)?)
         }
         _ => words!(u8),
@@ -229,7 +240,7 @@ fn from_fields(proto: &TensorProto, dtype: DType, dims: &[usize], numel: usize) 
                 Ok(Tensor::new(dims, bits.iter().map(|b| bf16::from_bits(*b)).collect())?)
             }
         }
-        DType::I4 | DType::U4 => {
+        DType::I4 | DType::U4 | DType::I2 | DType::U2 => {
             let packed = dtype.packed_bytes(numel);
             expect("bytes", ints.len(), dims, dtype, packed)?;
             // Some writers sign-extend the packed byte.

@@ -46,11 +46,12 @@ fn lowest(op: &Op, dtype: DType) -> i64 {
     let four_bit = dtype.bits() == 4;
     let small_int = dtype.is_integer() && dtype.bits() < 32;
     let plain = !four_bit && !dtype.is_float8();
-    // Two-bit types came with operator set 25.
-    if dtype.bits() < 4 {
-        return NEVER;
-    }
     let when = |ok: bool, opset: i64| if ok { opset } else { NEVER };
+    // Two-bit types came with operator set 25, for those operators that take four-bit ones.
+    if dtype.bits() < 4 {
+        let four = if dtype == DType::I2 { DType::I4 } else { DType::U4 };
+        return when(lowest(op, four) != NEVER, 25);
+    }
     match op {
         Op::Reshape { .. } | Op::Shape { .. } | Op::Identity | Op::Cast { .. } | Op::Size => match () {
             () if four_bit => 21,
@@ -210,6 +211,7 @@ fn codes(dtype: DType) -> i64 {
         DType::I8 | DType::U8 => 13,
         d if d.is_float8() => 19,
         DType::I4 | DType::U4 | DType::I16 | DType::U16 => 21,
+        DType::I2 | DType::U2 => 25,
         _ => NEVER,
     }
 }

@@ -124,6 +124,7 @@ OPERATORS = set(
     QLinearConv
     QLinearMatMul
     QuantizeLinear
+    RMSNormalization
     RNN
     Range
     Reciprocal
@@ -160,6 +161,7 @@ OPERATORS = set(
     Squeeze
     Sub
     Sum
+    Swish
     Tan
     Tanh
     ThresholdedRelu
@@ -172,9 +174,12 @@ OPERATORS = set(
     Xor
     """.split()
 )
-MIN_OPSET, MAX_OPSET = 13, 21
+MIN_OPSET, MAX_OPSET = 7, 25
 TOO_NEW_TYPES = ["float4e2m1", "float8e8m0", "int2", "uint2", "bfloat16"]
-NO_TYPES = {TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128, TensorProto.UNDEFINED}
+NO_TYPES = {TensorProto.STRING: "strings", TensorProto.COMPLEX64: "complex numbers", TensorProto.COMPLEX128: "complex numbers"}
+for unread in ("FLOAT4E2M1", "FLOAT8E8M0"):
+    if unread in TensorProto.DataType.keys():
+        NO_TYPES[TensorProto.DataType.Value(unread)] = unread.lower()
 
 
 def nodes_of(graph):
@@ -206,17 +211,15 @@ def reason_to_skip(model, inputs):
             on = onnx.numpy_helper.to_array(onnx.load_tensor_from_string(inputs[2])).item()
             return f"Dropout whose training_mode is not a constant (it is {str(on).lower()})"
         if node.op_type == "Cast" and attributes["to"] in NO_TYPES:
-            return "strings"
+            return NO_TYPES[attributes["to"]]
         if any(name.startswith("value_string") for name in attributes):
             return "strings"
     for info in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type":
             return kind.replace("_type", "") + " types"
-        if info.type.tensor_type.elem_type == TensorProto.STRING:
-            return "strings"
         if info.type.tensor_type.elem_type in NO_TYPES:
-            return "complex numbers"
+            return NO_TYPES[info.type.tensor_type.elem_type]
     for info in model.graph.input:
         if not info.type.tensor_type.HasField("shape"):
             return "an input without a rank"
@@ -237,7 +240,7 @@ def opset_of(model):
 def lower(model):
     """Brings a model to the highest operator set that is read; why that is not possible, or None.
 
-    What the operator sets up to 28 changed since 21 is more element types and attributes, which the checker sees, or
+    What the operator sets up to 28 changed since 25 is more element types and attributes, which the checker sees, or
     says what was left open; the remainder of floats with the sign of the divisor is new.
     """
     opset = opset_of(model)
@@ -247,7 +250,7 @@ def lower(model):
             return f"opset {opset}: Mod of floats without fmod is newer than opset {MAX_OPSET}"
     for entry in model.opset_import:
         entry.version = MAX_OPSET
-    model.ir_version = min(model.ir_version, 10)
+    model.ir_version = min(model.ir_version, 12)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

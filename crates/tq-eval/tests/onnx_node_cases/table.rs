@@ -13,7 +13,7 @@ this page, and fails where it is not what the cases give:
 
     TQ_WRITE_DOCS=1 cargo test -p tq-eval --test onnx_node_cases
 
-The cases are those of the ONNX releases 1.16.2 and 1.23.2, at most at opset 21: newer ones are brought down to it where
+The cases are those of the ONNX releases 1.16.2 and 1.23.2, at opset 7 to 25: newer ones are brought down to it where
 they are valid there. Each runs in the reference evaluator, in F32 (what ONNX says) and in F64 (the judge of integer
 sessions), and must give the expected outputs: integers exactly, floats to 2e-6 of the element for each node of the case
 (ONNX's runner allows 1e-3). A case counts for every operator in its file; function bodies (`*_expanded`) have several.
@@ -40,8 +40,8 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 /// Whether the import knows the operator: a node that has only its name is refused as wrong, not as unknown.
 fn is_supported(op: &str) -> bool {
     let graph = field(7, &field(1, &field(4, op.as_bytes())));
-    // ir_version 10, then the operator set: version 21.
-    let model = [&[8, 10][..], &graph, &field(8, &[16, 21])].concat();
+    // ir_version 10, then the operator set: version 25.
+    let model = [&[8, 10][..], &graph, &field(8, &[16, 25])].concat();
     match tq_onnx::import_bytes(&model, None) {
         Err(OnnxError::Unsupported(items)) => !items.iter().any(|i| i.op == op && i.reason.is_empty()),
         _ => true,

@@ -31,7 +31,7 @@ pub use create::{integer_range_len, range_len};
 pub use simplify::simplify_shapes;
 
 use crate::tensor::checked_numel;
-use crate::{Graph, GraphError, Op};
+use crate::{Graph, GraphError, Op, ValueId};
 use context::{Context, Fact, MAX_RANK, show};
 use tq_qtypes::DType;
 use values::Content;
@@ -54,27 +54,81 @@ pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
 /// Infers everything; returns the followed contents of every value.
 fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
     graph.validate()?;
-    let mut budget = CONTENT_BUDGET;
-    let mut contents: Vec<Option<Content>> = Vec::with_capacity(graph.values.len());
-    for value in &mut graph.values {
-        contents.push(value.constant.as_ref().and_then(values::of_constant));
-        if let Some(tensor) = &value.constant {
-            value.dtype = Some(tensor.dtype());
-            value.shape = Some(crate::dim::shape_of(tensor.dims()));
-        }
-        if let Some(rank) = value.shape.as_ref().map(Vec::len)
-            && rank > MAX_RANK
-        {
-            return Err(GraphError::Structure(format!(
-                "value {} has rank {rank}, more than {MAX_RANK}",
-                value.name
-            )));
-        }
-    }
+    let mut inference = Inference::new();
+    inference.take_values(graph)?;
     for i in 0..graph.nodes.len() {
-        let ctx = Context { graph, node: &graph.nodes[i], contents: &contents };
+        inference.infer(graph, i)?;
+    }
+    Ok(inference.contents)
+}
+
+/// Inference node by node, for a graph that still grows.
+///
+/// Whoever builds a graph can ask for the type and shape of what it has so far, and choose the next node by them.
+#[derive(Debug)]
+pub struct Inference {
+    /// What the values hold, as far as that is followed; one a value that has been looked at.
+    contents: Vec<Option<Content>>,
+    budget: usize,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inference {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { contents: Vec::new(), budget: CONTENT_BUDGET }
+    }
+
+    /// Fills in type and shape of what the node at `index` gives, from what was inferred before. Inputs about which
+    /// nothing is known are allowed.
+    ///
+    /// # Errors
+    /// As [`infer`](infer()), for this node alone.
+    ///
+    /// # Panics
+    /// When the graph has no node `index`, or the node refers to values that the graph does not have.
+    pub fn node(&mut self, graph: &mut Graph, index: usize) -> Result<(), GraphError> {
+        graph.nodes[index].check_arity()?;
+        self.take_values(graph)?;
+        self.infer(graph, index)
+    }
+
+    /// The elements of a value of integers, if all of them are known numbers.
+    #[must_use]
+    pub fn integers(&self, id: ValueId) -> Option<Vec<i64>> {
+        self.contents.get(id.0)?.as_ref().and_then(|c| values::known(c))
+    }
+
+    /// Looks at the values that were added since the last time.
+    fn take_values(&mut self, graph: &mut Graph) -> Result<(), GraphError> {
+        for value in graph.values.iter_mut().skip(self.contents.len()) {
+            self.contents.push(value.constant.as_ref().and_then(values::of_constant));
+            if let Some(tensor) = &value.constant {
+                value.dtype = Some(tensor.dtype());
+                value.shape = Some(crate::dim::shape_of(tensor.dims()));
+            }
+            if let Some(rank) = value.shape.as_ref().map(Vec::len)
+                && rank > MAX_RANK
+            {
+                return Err(GraphError::Structure(format!(
+                    "value {} has rank {rank}, more than {MAX_RANK}",
+                    value.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn infer(&mut self, graph: &mut Graph, i: usize) -> Result<(), GraphError> {
+        let ctx = Context { graph, node: &graph.nodes[i], contents: &self.contents };
         let mut facts = of_node(&ctx)?;
-        let found = if budget > 0 { values::of_outputs(&ctx, &facts) } else { vec![None; facts.len()] };
+        let found = if self.budget > 0 { values::of_outputs(&ctx, &facts) } else { vec![None; facts.len()] };
         for (out, fact) in facts.iter_mut().enumerate() {
             complete(&ctx, out, fact)?;
         }
@@ -84,10 +138,10 @@ fn propagate(graph: &mut Graph) -> Result<Vec<Option<Content>>, GraphError> {
             let value = &mut graph.values[id.0];
             value.dtype = fact.dtype.or(value.dtype);
             value.shape = fact.shape.or(value.shape.take());
-            contents[id.0] = content.filter(|c| spend(&mut budget, c));
+            self.contents[id.0] = content.filter(|c| spend(&mut self.budget, c));
         }
+        Ok(())
     }
-    Ok(contents)
 }
 
 /// Takes the contents out of the budget; the first that do not fit end it.

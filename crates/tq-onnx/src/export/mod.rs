@@ -66,7 +66,7 @@ const fn ir_version(opset: i64) -> i64 {
 /// ```
 pub fn export_bytes(graph: &Graph, options: &ExportOptions) -> Result<Vec<u8>, OnnxError> {
     if !(MIN_OPSET..=MAX_OPSET).contains(&options.opset) {
-        return Err(OnnxError::Opset(options.opset));
+        return Err(OnnxError::WrittenOpset(options.opset));
     }
     let mut graph = graph.clone(); // data is shared, so this is cheap
     infer::infer(&mut graph)?;

@@ -1,17 +1,20 @@
 //! From the decoded messages to the graph.
 
-use super::operator::{self, Surroundings};
-use super::ranks::Ranks;
+use super::around::Surroundings;
+use super::operator;
+use super::order::order;
+use super::plan::{Given, Plan, Source, Step};
 use super::subgraphs::{SubGraphs, foreign};
 use crate::external::Folder;
 use crate::names::Names;
 use crate::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::proto::{tensor_shape_proto, type_proto};
 use crate::tensor::{self, MAX_RANK, Problem};
-use crate::{MAX_OPSET, MIN_OPSET, OnnxError, UnsupportedItem, versions};
+use crate::{OnnxError, READ_OPSETS, UnsupportedItem, types, versions};
 use std::collections::{HashMap, HashSet};
+use tq_graph::infer::Inference;
 use tq_graph::op::Op;
-use tq_graph::{Dim, Graph, Node, Shape, Tensor, ValueId};
+use tq_graph::{Dim, Graph, GraphError, Node, Shape, ValueId};
 use tq_qtypes::DType;
 
 /// Versions of the file format that are read. The first without operator sets was 2.
@@ -20,8 +23,8 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
 /// More nodes than any model has.
 pub(super) const MAX_NODES: usize = 1 << 20;
 
-/// Builds the graph of a model; gives the model's operator set too. Its nodes are in the file's order, nothing is inferred yet.
-pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), OnnxError> {
+/// Builds the graph of a model. Its nodes are in topological order, types and shapes are inferred.
+pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<Graph, OnnxError> {
     let opset = versions(model)?;
     let Some(proto) = &model.graph else {
         return Err(OnnxError::NotOnnx("there is no graph in it".into()));
@@ -37,7 +40,8 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), 
         graph: Graph::new(proto.name()),
         values: HashMap::new(),
         value_names: Names::default(),
-        constants: HashMap::new(),
+        node_names: Names::default(),
+        inference: Inference::new(),
         unsupported: Vec::new(),
         place: 0,
         malformed: None,
@@ -57,7 +61,7 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<(Graph, i64), 
     }
     match builder.malformed {
         Some(error) => Err(error),
-        None => Ok((builder.graph, opset)),
+        None => Ok(builder.graph),
     }
 }
 
@@ -79,20 +83,17 @@ fn versions(model: &ModelProto) -> Result<i64, OnnxError> {
     }
     match opset {
         None => Err(OnnxError::Model("it imports no version of ONNX's operator set".into())),
-        Some(v) if (MIN_OPSET..=MAX_OPSET).contains(&v) => Ok(v),
-        Some(v) if (1..MIN_OPSET).contains(&v) && same_at_lowest(model, v) => Ok(v),
+        Some(v) if READ_OPSETS.contains(&v) => Ok(v),
+        Some(v) if (1..*READ_OPSETS.start()).contains(&v) && same_at_lowest(model, v) => Ok(v),
         Some(v) => Err(OnnxError::Opset(v)),
     }
 }
 
-/// Whether every operator of a model of `opset` is still the same at [`MIN_OPSET`]: then the model means the same
-/// there. Most of the ONNX project's own test cases for convolutions and pools are that old.
+/// Whether every operator of a model of `opset` is still the same at the lowest operator set that is read: then the
+/// model means the same there.
 fn same_at_lowest(model: &ModelProto, opset: i64) -> bool {
-    model
-        .graph
-        .iter()
-        .flat_map(|g| &g.node)
-        .all(|n| is_onnx(n.domain()) && versions::unchanged_since(n.op_type()) <= opset)
+    let mut nodes = model.graph.iter().flat_map(|g| &g.node);
+    nodes.all(|n| is_onnx(n.domain()) && versions::unchanged_since(n.op_type()) <= opset)
 }
 
 /// Whether a domain is ONNX's own, which has two spellings.
@@ -111,8 +112,9 @@ struct Builder<'a> {
     graph: Graph,
     values: HashMap<&'a str, ValueId>,
     value_names: Names,
-    /// The data of constants, once more by name: operators look at some of them.
-    constants: HashMap<&'a str, Tensor>,
+    node_names: Names,
+    /// Types and shapes of what is built so far: operators look at them.
+    inference: Inference,
     /// What is not supported, and where it stands: 0 before the nodes, else one more than the place of the node.
     unsupported: Vec<(usize, UnsupportedItem)>,
     /// Where the builder is, counted in the same way.
@@ -143,9 +145,8 @@ impl<'a> Builder<'a> {
         for t in &self.proto.initializer {
             match tensor::read(t, &mut self.folder) {
                 Ok(data) => {
-                    let id = self.graph.add_constant(t.name(), data.clone());
+                    let id = self.graph.add_constant(t.name(), data);
                     self.define(t.name(), id)?;
-                    self.constants.insert(t.name(), data);
                 }
                 Err(Problem::Unsupported(reason)) => self.unsupported(t.name(), "initializer", &reason),
                 Err(Problem::Malformed(message)) => {
@@ -169,7 +170,7 @@ impl<'a> Builder<'a> {
         }
         for info in &self.proto.input {
             // An initializer of the same name is the input's default. A graph has no default inputs: it is constant.
-            if self.constants.contains_key(info.name()) {
+            if self.constant_named(info.name()) {
                 continue;
             }
             match input_type(info, &mut symbols) {
@@ -186,9 +187,19 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    fn constant_named(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|id| self.graph.constant(*id).is_some())
+    }
+
     fn nodes(&mut self) -> Result<(), OnnxError> {
         let names = node_names(&self.proto.node);
         let proto = self.proto;
+        for name in &names {
+            self.node_names.take(name);
+        }
+        for output in proto.node.iter().flat_map(|n| &n.output) {
+            self.value_names.take(output);
+        }
         // Constants first: a file may use them before it gives them.
         for (i, (node, name)) in proto.node.iter().zip(&names).enumerate() {
             if self.is_constant(node) {
@@ -196,12 +207,17 @@ impl<'a> Builder<'a> {
                 self.constant(node, name)?;
             }
         }
-        let mut ops = Vec::new();
-        let ranks = Ranks::new(proto);
         let functions = self.functions.clone();
         let mut inner = SubGraphs::new(self.opset, &functions);
-        for (i, (node, name)) in proto.node.iter().zip(&names).enumerate() {
+        let order = order(&proto.node);
+        let first_cyclic = order.places.len() - order.cyclic;
+        for (step, i) in order.places.into_iter().enumerate() {
+            let (node, name) = (&proto.node[i], &names[i]);
             self.place = i + 1;
+            if step == first_cyclic {
+                let message = format!("cycle through node {name}");
+                self.malformed.get_or_insert(GraphError::Structure(message).into());
+            }
             if self.is_constant(node) {
                 continue;
             }
@@ -209,55 +225,166 @@ impl<'a> Builder<'a> {
                 self.unsupported(name, &op, &reason);
                 let items = inner.unsupported(node, name)?;
                 self.unsupported.extend(items.into_iter().map(|item| (i + 1, item)));
+                self.file_outputs(node)?;
                 continue;
             }
-            let around = Surroundings { opset: self.opset, constants: &self.constants, ranks: &ranks };
+            let inputs = self.inputs_of(node, name);
+            let around = Surroundings { opset: self.opset, graph: &self.graph, inputs };
             match operator::convert(node, &around, &mut self.folder) {
-                Ok(converted) => ops.push((node, name, converted)),
-                Err(problem) => self.problem(node, name, problem),
-            }
-        }
-        if !self.unsupported.is_empty() || self.malformed.is_some() {
-            return Ok(());
-        }
-        let mut outputs = Vec::with_capacity(ops.len());
-        for (node, _, converted) in &ops {
-            outputs.push(self.node_outputs(node, &converted.op)?);
-        }
-        for ((node, name, converted), outputs) in ops.into_iter().zip(outputs) {
-            let mut inputs = Vec::with_capacity(converted.inputs);
-            for input in node.input.iter().take(converted.inputs) {
-                inputs.push(self.used(input, name, node)?);
-            }
-            let variadic = converted.op.input_arity().1 == usize::MAX;
-            while inputs.last() == Some(&None) && !variadic {
-                inputs.pop();
-            }
-            if variadic && inputs.contains(&None) {
-                return Err(node_error(node, name, "one of its inputs is absent".into()));
-            }
-            if let Some((what, data)) = converted.appended {
-                let constant = self.value_names.fresh(&format!("{name}_{what}"));
-                inputs.push(Some(self.graph.add_constant(constant, data)));
-            }
-            self.graph.nodes.push(Node { name: name.clone(), op: converted.op, inputs, outputs });
-        }
-        // An output that an operator must give stands even where the file does not name it.
-        for i in 0..self.graph.nodes.len() {
-            let node = &self.graph.nodes[i];
-            let required = match node.op {
-                Op::Split { .. } => node.outputs.len(),
-                _ => node.op.output_arity().0.min(node.outputs.len()),
-            };
-            for slot in 0..required {
-                if self.graph.nodes[i].outputs[slot].is_none() {
-                    let base = format!("{}_output_{slot}", self.graph.nodes[i].name);
-                    let id = self.graph.add_value(self.value_names.fresh(&base), None, None);
-                    self.graph.nodes[i].outputs[slot] = Some(id);
+                Ok(plan) => {
+                    let inputs = around.inputs;
+                    self.add(node, name, plan, &inputs)?;
+                }
+                Err(problem) => {
+                    self.problem(node, name, problem);
+                    self.file_outputs(node)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The values that a node reads; those that nothing defines are remembered as the model's error.
+    fn inputs_of(&mut self, node: &NodeProto, name: &str) -> Vec<Option<ValueId>> {
+        let mut ids = Vec::with_capacity(node.input.len());
+        for input in &node.input {
+            let id = self.values.get(input.as_str()).copied();
+            if id.is_none() && !input.is_empty() {
+                let message = format!("reads {input}, which nothing defines");
+                self.malformed.get_or_insert(node_error(node, name, message));
+            }
+            ids.push(id);
+        }
+        ids
+    }
+
+    /// The values that the file's node gives.
+    fn file_outputs(&mut self, node: &'a NodeProto) -> Result<Vec<Option<ValueId>>, OnnxError> {
+        let mut outputs = Vec::with_capacity(node.output.len());
+        for name in &node.output {
+            if name.is_empty() {
+                outputs.push(None);
+                continue;
+            }
+            let id = self.graph.add_value(name.as_str(), None, None);
+            self.define(name, id)?;
+            outputs.push(Some(id));
+        }
+        Ok(outputs)
+    }
+
+    /// Adds the operators that a node of the file becomes.
+    fn add(
+        &mut self,
+        node: &'a NodeProto,
+        name: &str,
+        plan: Plan,
+        inputs: &[Option<ValueId>],
+    ) -> Result<(), OnnxError> {
+        let outputs = self.file_outputs(node)?;
+        let plain = is_onnx(node.domain()) && plan.is_plain(node.op_type());
+        let mut given: Vec<Vec<Option<ValueId>>> = Vec::with_capacity(plan.steps.len());
+        for step in plan.steps {
+            let sources = self.sources(&step, name, inputs, &given);
+            let variadic = step.op.input_arity().1 == usize::MAX;
+            if variadic && sources.contains(&None) {
+                let error = node_error(node, name, "one of its inputs is absent".into());
+                self.malformed.get_or_insert(error);
+                return Ok(());
+            }
+            let own = if step.role.is_empty() {
+                name.to_owned()
+            } else {
+                self.node_names.fresh(&format!("{name}_{}", step.role))
+            };
+            let results = self.results(&step, &own, &outputs);
+            given.push(results.clone());
+            self.graph.nodes.push(Node { name: own, op: step.op, inputs: sources, outputs: results });
+            self.infer_last(plain);
+        }
+        Ok(())
+    }
+
+    /// The inputs of a step; absent ones at the end are left away.
+    fn sources(
+        &mut self,
+        step: &Step,
+        name: &str,
+        inputs: &[Option<ValueId>],
+        given: &[Vec<Option<ValueId>>],
+    ) -> Vec<Option<ValueId>> {
+        let mut ids = Vec::with_capacity(step.inputs.len());
+        for source in &step.inputs {
+            ids.push(match source {
+                Source::Absent => None,
+                Source::Input(i) => inputs.get(*i).copied().flatten(),
+                Source::Constant(what, data) => {
+                    let constant = self.value_names.fresh(&format!("{name}_{what}"));
+                    Some(self.graph.add_constant(constant, data.clone()))
+                }
+                Source::Step(step, slot) => given.get(*step).and_then(|g| g.get(*slot)).copied().flatten(),
+            });
+        }
+        let variadic = step.op.input_arity().1 == usize::MAX;
+        while ids.last() == Some(&None) && !variadic {
+            ids.pop();
+        }
+        ids
+    }
+
+    /// The outputs of a step. One that the operator must give stands even where the file does not name it.
+    fn results(&mut self, step: &Step, own: &str, outputs: &[Option<ValueId>]) -> Vec<Option<ValueId>> {
+        let mut results = match step.given {
+            Given::All => outputs.to_vec(),
+            Given::Only(i) => vec![outputs.get(i).copied().flatten()],
+            Given::Inner(count) => vec![None; count],
+        };
+        // The number of outputs means something to Split; elsewhere absent last ones are just absent.
+        let is_split = matches!(step.op, Op::Split { .. });
+        let least = step.op.output_arity().0;
+        if step.given == Given::All {
+            while results.len() > least && results.last() == Some(&None) && !is_split {
+                results.pop();
+            }
+        }
+        let required = match step.given {
+            Given::Inner(count) => count,
+            _ if is_split => results.len(),
+            _ => least.min(results.len()),
+        };
+        for (slot, result) in results.iter_mut().enumerate().take(required) {
+            if result.is_none() {
+                let base = if slot == 0 { format!("{own}_output") } else { format!("{own}_output_{slot}") };
+                *result = Some(self.graph.add_value(self.value_names.fresh(&base), None, None));
+            }
+        }
+        results
+    }
+
+    /// Infers what the last node gives. After the first error nothing more is known, and only what is unsupported is
+    /// still of interest.
+    fn infer_last(&mut self, plain: bool) {
+        if self.malformed.is_some() {
+            return;
+        }
+        let last = self.graph.nodes.len() - 1;
+        if let Err(error) = self.inference.node(&mut self.graph, last) {
+            self.malformed = Some(error.into());
+            return;
+        }
+        let node = &self.graph.nodes[last];
+        // What is brought to another form may take types that the form itself got later.
+        match types::check(&self.graph, node, self.opset.max(crate::MIN_OPSET)) {
+            Err(lack) if plain && lack.needs != types::NEVER => {
+                let (needs, opset) = (lack.needs, self.opset);
+                self.malformed = Some(OnnxError::Node {
+                    node: node.name.clone(),
+                    op: node.op.name().to_owned(),
+                    message: format!("{} needs opset {needs}, the model is of {opset}", lack.what),
+                });
+            }
+            _ => {}
+        }
     }
 
     fn is_constant(&self, node: &NodeProto) -> bool {
@@ -280,44 +407,12 @@ impl<'a> Builder<'a> {
                     let message = format!("{} outputs, expected 1", node.output.len());
                     return Err(node_error(node, name, message));
                 };
-                let id = self.graph.add_constant(output.as_str(), data.clone());
+                let id = self.graph.add_constant(output.as_str(), data);
                 self.define(output, id)?;
-                self.constants.insert(output, data);
             }
             Err(problem) => self.problem(node, name, problem),
         }
         Ok(())
-    }
-
-    fn node_outputs(&mut self, node: &'a NodeProto, op: &Op) -> Result<Vec<Option<ValueId>>, OnnxError> {
-        let mut outputs = Vec::with_capacity(node.output.len());
-        for name in &node.output {
-            if name.is_empty() {
-                outputs.push(None);
-                continue;
-            }
-            let id = self.graph.add_value(name.as_str(), None, None);
-            self.define(name, id)?;
-            outputs.push(Some(id));
-        }
-        // The number of outputs means something to Split; elsewhere absent last ones are just absent.
-        while outputs.len() > op.output_arity().0
-            && outputs.last() == Some(&None)
-            && !matches!(op, Op::Split { .. })
-        {
-            outputs.pop();
-        }
-        Ok(outputs)
-    }
-
-    fn used(&self, input: &str, name: &str, node: &NodeProto) -> Result<Option<ValueId>, OnnxError> {
-        if input.is_empty() {
-            return Ok(None);
-        }
-        match self.values.get(input) {
-            Some(id) => Ok(Some(*id)),
-            None => Err(node_error(node, name, format!("reads {input}, which nothing defines"))),
-        }
     }
 
     fn outputs(&mut self) -> Result<(), OnnxError> {

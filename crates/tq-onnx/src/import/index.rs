@@ -20,6 +20,7 @@ pub(super) fn operator(name: &str, attributes: &Attributes, opset: i64) -> Resul
         "DepthToSpace" => Op::DepthToSpace {
             block: block(attributes)?,
             channel_first: match attributes.text("mode")?.unwrap_or("DCR") {
+                "CRD" if opset < 11 => return malformed("mode \"CRD\" needs opset 11".into()),
                 "DCR" => false,
                 "CRD" => true,
                 other => return malformed(format!("mode is {other:?}")),

@@ -1,14 +1,24 @@
 //! From a file to a graph.
 
+mod around;
+mod constant_codes;
 mod elementwise;
 mod graph;
 mod hard_swish;
 mod index;
+mod microsoft;
+mod newer;
+mod older;
+mod on_codes;
 mod operator;
-mod ranks;
+mod order;
+mod plan;
+mod qlinear;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod softmax;
 mod subgraphs;
 mod window;
 
@@ -16,7 +26,7 @@ use crate::external::Folder;
 use crate::proto::{ModelProto, TensorProto};
 use crate::tensor::Problem;
 use crate::wire::Message;
-use crate::{MIN_OPSET, OnnxError, run_time, tensor, types, wire};
+use crate::{OnnxError, run_time, tensor, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use std::fs::File;
@@ -101,32 +111,25 @@ fn from_bytes(bytes: Bytes, folder: Folder) -> Result<Graph, OnnxError> {
     }
     wire::check(&bytes, Message::Model).map_err(OnnxError::NotOnnx)?;
     let model = ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(e.to_string()))?;
-    let (mut graph, opset) = graph::build(&model, folder)?;
+    let mut graph = graph::build(&model, folder)?;
     drop(model); // the weights live in the graph now
-    graph.sort()?;
     graph.validate()?;
-    infer::infer(&mut graph)?;
-    check_types(&graph, opset)?;
     hard_swish::fold(&mut graph);
+    constant_codes::fold(&mut graph);
+    on_codes::rewrite(&mut graph);
     infer::simplify_shapes(&mut graph)?;
+    trim_outputs(&mut graph);
     run_time::restore(&mut graph)?;
     graph.validate()?;
     Ok(graph)
 }
 
-/// Checks that no operator has element types that it only got after the model's operator set.
-fn check_types(graph: &Graph, opset: i64) -> Result<(), OnnxError> {
-    for node in &graph.nodes {
-        match types::check(graph, node, opset.max(MIN_OPSET)) {
-            Err(lack) if lack.needs != types::NEVER => {
-                return Err(OnnxError::Node {
-                    node: node.name.clone(),
-                    op: node.op.name().to_owned(),
-                    message: format!("{} needs opset {}, the model is of {opset}", lack.what, lack.needs),
-                });
-            }
-            _ => {}
+/// Leaves away last outputs that nobody reads, so that a file without them gives the same graph.
+fn trim_outputs(graph: &mut Graph) {
+    for node in &mut graph.nodes {
+        let least = node.op.output_arity().0;
+        while node.outputs.len() > least && node.outputs.last() == Some(&None) {
+            node.outputs.pop();
         }
     }
-    Ok(())
 }

@@ -3,32 +3,18 @@
 //! Defaults are those of the operator's version at the model's opset; what the operator does not have at that
 //! version is not accepted.
 
-use super::{elementwise, index, reduce, window};
+use super::around::{Surroundings, has};
+use super::plan::{Plan, Source};
+use super::{elementwise, index, microsoft, newer, older, qlinear, quantize, reduce, window};
 use crate::attributes::Attributes;
 use crate::external::Folder;
 use crate::proto::NodeProto;
 use crate::tensor::{self, Problem};
 use crate::versions;
-use std::collections::HashMap;
+use half::{bf16, f16};
 use tq_graph::op::{EinsumEquation, Op, PadMode};
 use tq_graph::{Tensor, dim};
 use tq_qtypes::{DType, DynamicFormula};
-
-/// What a node of the file becomes.
-pub(super) struct Converted {
-    pub(super) op: Op,
-    /// How many of the file's inputs stay; the others only configured the operator.
-    pub(super) inputs: usize,
-    /// An input that was an attribute: what to call it, and its value. It comes after the others.
-    pub(super) appended: Option<(&'static str, Tensor)>,
-}
-
-/// What is known about the values around a node.
-pub(super) struct Surroundings<'a> {
-    pub(super) opset: i64,
-    pub(super) constants: &'a HashMap<&'a str, Tensor>,
-    pub(super) ranks: &'a super::ranks::Ranks<'a>,
-}
 
 pub(super) type Result<T> = std::result::Result<T, Problem>;
 
@@ -40,27 +26,47 @@ pub(super) fn unsupported<T>(reason: impl Into<String>) -> Result<T> {
     Err(Problem::Unsupported(reason.into()))
 }
 
-/// The operator of `node`, which is of ONNX's own domain. `Constant` nodes do not come here.
-pub(super) fn convert<'a>(
-    node: &'a NodeProto,
-    around: &Surroundings<'a>,
-    folder: &mut Folder,
-) -> Result<Converted> {
+/// What becomes of `node`, whose operator [`super::subgraphs::foreign`] knows. `Constant` nodes do not come here.
+pub(super) fn convert(node: &NodeProto, around: &Surroundings, folder: &mut Folder) -> Result<Plan> {
+    if node.domain() == microsoft::DOMAIN {
+        return microsoft::convert(node, around);
+    }
     let opset = around.opset;
     let attributes = Attributes::new(node)?;
-    let mut inputs = node.input.len();
-    let mut appended = None;
     let since = versions::since(node.op_type());
     if opset < since {
         return unsupported(format!("needs opset {since}"));
     }
+    if let Some(last) = older::gone(node.op_type(), opset) {
+        return unsupported(format!("is gone since opset {last}"));
+    }
+    let plan = match older::rule(node.op_type(), opset).or_else(|| newer::rule(node.op_type())) {
+        Some(rule) => rule(&attributes, node, around)?,
+        None => current(&attributes, node, around, folder)?,
+    };
+    attributes.finish(&format!("at opset {opset}"))?;
+    Ok(plan)
+}
+
+/// What becomes of a node whose form is that of the graph's operators, but for attributes that are newer or older.
+fn current(
+    attributes: &Attributes,
+    node: &NodeProto,
+    around: &Surroundings,
+    folder: &mut Folder,
+) -> Result<Plan> {
+    let opset = around.opset;
+    let mut inputs = node.input.len();
+    let mut axes = None;
     let op = match node.op_type() {
-        "Conv" => Op::Conv(conv_attributes(&attributes, node, around, 1)?),
-        "ConvInteger" => Op::ConvInteger(conv_attributes(&attributes, node, around, 1)?),
-        "QLinearConv" => Op::QLinearConv(conv_attributes(&attributes, node, around, 3)?),
+        "Conv" => Op::Conv(conv_attributes(attributes, around, 1)?),
+        "ConvInteger" => Op::ConvInteger(conv_attributes(attributes, around, 1)?),
+        "QLinearConv" => {
+            return qlinear::conv(conv_attributes(attributes, around, 3)?, around, inputs);
+        }
         "ConvTranspose" => {
-            let conv = conv_attributes(&attributes, node, around, 1)?;
-            Op::ConvTranspose(window::transpose(&attributes, conv)?)
+            let conv = conv_attributes(attributes, around, 1)?;
+            Op::ConvTranspose(window::transpose(attributes, conv)?)
         }
         "Gemm" => Op::Gemm {
             alpha: attributes.float("alpha", 1.0)?,
@@ -70,53 +76,53 @@ pub(super) fn convert<'a>(
         },
         "MatMul" => Op::MatMul,
         "Clip" => Op::Clip,
-        "BatchNormalization" => batch_normalization(&attributes, node, opset)?,
+        "BatchNormalization" => batch_normalization(attributes, node, opset)?,
         "LayerNormalization" => Op::LayerNormalization {
             axis: attributes.int("axis", -1)?,
             epsilon: attributes.float("epsilon", 1e-5)?,
-            stash: stash_type(&attributes)?,
+            stash: stash_type(attributes)?,
         },
         "InstanceNormalization" => Op::InstanceNormalization { epsilon: attributes.float("epsilon", 1e-5)? },
         "GroupNormalization" => {
             if opset >= 21 {
                 // Where the mean is computed in: never less than f32 here.
-                stash_type(&attributes)?;
+                stash_type(attributes)?;
             }
             Op::GroupNormalization {
                 epsilon: attributes.float("epsilon", 1e-5)?,
-                groups: positive(&attributes, "num_groups")?,
+                groups: positive(attributes, "num_groups")?,
             }
         }
-        "Einsum" => Op::Einsum(einsum(&attributes)?),
+        "Einsum" => Op::Einsum(einsum(attributes)?),
         "NonMaxSuppression" => {
             Op::NonMaxSuppression { center_point_box: attributes.flag("center_point_box", false)? }
         }
-        "Resize" => Op::Resize(super::resize::resize(&attributes, opset)?),
-        "LSTM" | "GRU" | "RNN" => super::recurrent::recurrent(&attributes, node, around)?,
+        "Resize" => Op::Resize(super::resize::resize(attributes, opset)?),
+        "LSTM" | "GRU" | "RNN" => super::recurrent::recurrent(attributes, node.op_type(), around)?,
         "MaxPool" => Op::MaxPool {
-            attrs: window::pool(&attributes, true)?,
-            column_major: attributes.flag("storage_order", false)?,
+            attrs: window::pool(attributes, opset >= 10, opset >= 10)?,
+            column_major: opset >= 8 && attributes.flag("storage_order", false)?,
         },
         "AveragePool" => Op::AveragePool {
-            attrs: window::pool(&attributes, opset >= 19)?,
+            attrs: window::pool(attributes, opset >= 19, opset >= 10)?,
             count_include_pad: attributes.flag("count_include_pad", false)?,
         },
-        "LpPool" => Op::LpPool { attrs: window::lp_pool(&attributes, opset)?, p: exponent(&attributes)? },
+        "LpPool" => Op::LpPool { attrs: window::lp_pool(attributes, opset)?, p: exponent(attributes)? },
         "GlobalAveragePool" => Op::GlobalAveragePool,
         "GlobalMaxPool" => Op::GlobalMaxPool,
-        "GlobalLpPool" => Op::GlobalLpPool { p: exponent(&attributes)? },
+        "GlobalLpPool" => Op::GlobalLpPool { p: exponent(attributes)? },
         "MeanVarianceNormalization" => {
             Op::MeanVarianceNormalization { axes: attributes.ints("axes")?.unwrap_or(&[0, 2, 3]).to_vec() }
         }
         "LRN" => Op::Lrn {
-            size: positive(&attributes, "size")?,
+            size: positive(attributes, "size")?,
             alpha: attributes.float("alpha", 1e-4)?,
             beta: attributes.float("beta", 0.75)?,
             bias: attributes.float("bias", 1.0)?,
         },
         "Flatten" => Op::Flatten { axis: attributes.int("axis", 1)? },
         "Reshape" => Op::Reshape { allow_zero: opset >= 14 && attributes.flag("allowzero", false)? },
-        "Transpose" => Op::Transpose { perm: permutation(&attributes)? },
+        "Transpose" => Op::Transpose { perm: permutation(attributes)? },
         "Squeeze" => Op::Squeeze,
         "Unsqueeze" => Op::Unsqueeze,
         "Concat" => match attributes.int_opt("axis")? {
@@ -124,8 +130,8 @@ pub(super) fn convert<'a>(
             None => return malformed("axis is missing".into()),
         },
         "Slice" => Op::Slice,
-        "Split" => split(&attributes, node, opset)?,
-        "Pad" => pad(&attributes, node, opset)?,
+        "Split" => split(attributes, node, opset)?,
+        "Pad" => pad(attributes, node, opset)?,
         "Shape" if opset < 15 => Op::Shape { start: 0, end: None },
         "Shape" => Op::Shape { start: attributes.int("start", 0)?, end: attributes.int_opt("end")? },
         "Cast" => Op::Cast {
@@ -136,16 +142,18 @@ pub(super) fn convert<'a>(
             saturate: if opset < 19 { true } else { attributes.flag("saturate", true)? },
         },
         "CastLike" => Op::CastLike { saturate: opset < 19 || attributes.flag("saturate", true)? },
-        "ConstantOfShape" => Op::ConstantOfShape { value: fill_value(&attributes, folder)? },
+        "ConstantOfShape" => Op::ConstantOfShape { value: fill_value(attributes, folder)? },
         "Identity" => Op::Identity,
         "Dropout" => {
-            dropout(&attributes, node, around)?;
+            dropout(attributes, node, around)?;
             inputs = inputs.min(1);
             Op::Dropout
         }
+        "QuantizeLinear" if opset >= 23 => return quantize::quantize(attributes, around, inputs),
+        "DequantizeLinear" if opset >= 23 => return quantize::dequantize(attributes, around, inputs),
         "QuantizeLinear" => Op::QuantizeLinear {
-            axis: attributes.int("axis", 1)?,
-            block_size: block_size(&attributes, opset)?,
+            axis: axis(attributes, opset)?,
+            block_size: block_size(attributes, opset)?,
             output_dtype: if opset < 21 {
                 None
             } else {
@@ -157,27 +165,30 @@ pub(super) fn convert<'a>(
             saturate: if opset < 19 { true } else { attributes.flag("saturate", true)? },
         },
         "DequantizeLinear" => Op::DequantizeLinear {
-            axis: attributes.int("axis", 1)?,
-            block_size: block_size(&attributes, opset)?,
+            axis: axis(attributes, opset)?,
+            block_size: block_size(attributes, opset)?,
         },
         "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear { formula: DynamicFormula::Onnx },
         "MatMulInteger" => Op::MatMulInteger,
-        "QLinearMatMul" => Op::QLinearMatMul,
+        "QLinearMatMul" => return qlinear::matmul(around, inputs),
         name => {
-            if let Some(op) = elementwise::operator(name, &attributes)? {
+            if let Some(op) = elementwise::operator(name, attributes)? {
                 op
-            } else if let Some(op) = index::operator(name, &attributes, opset)? {
+            } else if let Some(op) = index::operator(name, attributes, opset)? {
                 op
-            } else if let Some((op, axes)) = reduce::operator(node, &attributes, opset)? {
-                appended = axes.map(|axes| ("axes", axes));
+            } else if let Some((op, of_attribute)) = reduce::operator(node, attributes, opset)? {
+                axes = of_attribute;
                 op
             } else {
                 return unsupported("");
             }
         }
     };
-    attributes.finish(opset)?;
-    Ok(Converted { op, inputs, appended })
+    let mut plan = Plan::same(op, inputs);
+    if let Some(axes) = axes {
+        plan.steps[0].inputs.push(Source::Constant("axes", axes));
+    }
+    Ok(plan)
 }
 
 /// The value of a `Constant` node.
@@ -216,21 +227,17 @@ pub(super) fn dtype(code: i64) -> Result<DType> {
     }
 }
 
-fn conv_attributes<'a>(
+fn conv_attributes(
     attributes: &Attributes,
-    node: &'a NodeProto,
-    around: &Surroundings<'a>,
+    around: &Surroundings,
     weight: usize,
 ) -> Result<tq_graph::op::ConvAttrs> {
-    let name = |i: usize| node.input.get(i).map(String::as_str);
-    let constant = name(weight).and_then(|w| around.constants.get(w));
-    let rank = name(weight)
-        .and_then(|w| around.ranks.of(w, around.constants))
-        .or_else(|| name(0).and_then(|x| around.ranks.of(x, around.constants)));
+    let constant = around.constant(weight);
+    let rank = around.rank(weight).or_else(|| around.rank(0));
     window::conv(attributes, constant.map(Tensor::dims), rank)
 }
 
-fn batch_normalization(attributes: &Attributes, node: &NodeProto, opset: i64) -> Result<Op> {
+pub(super) fn batch_normalization(attributes: &Attributes, node: &NodeProto, opset: i64) -> Result<Op> {
     attributes.float("momentum", 0.9)?; // of no use at inference
     if opset >= 14 && attributes.int("training_mode", 0)? != 0 {
         return unsupported("training_mode is 1");
@@ -242,7 +249,7 @@ fn batch_normalization(attributes: &Attributes, node: &NodeProto, opset: i64) ->
 }
 
 /// The type of a normalization's mean.
-fn stash_type(attributes: &Attributes) -> Result<DType> {
+pub(super) fn stash_type(attributes: &Attributes) -> Result<DType> {
     let code = attributes.int("stash_type", 1)?;
     match dtype(code)? {
         d if d.is_float() => Ok(d),
@@ -298,7 +305,7 @@ fn split(attributes: &Attributes, node: &NodeProto, opset: i64) -> Result<Op> {
     if opset >= 18
         && let Some(n) = attributes.int_opt("num_outputs")?
     {
-        if node.input.get(1).is_some_and(|s| !s.is_empty()) {
+        if has(node, 1) {
             return malformed("both split and num_outputs are given".into());
         }
         if usize::try_from(n) != Ok(node.output.len()) {
@@ -312,17 +319,37 @@ fn pad(attributes: &Attributes, node: &NodeProto, opset: i64) -> Result<Op> {
     if opset < 18 && node.input.len() > 3 {
         return malformed(format!("{} inputs, at most 3 at opset {opset}", node.input.len()));
     }
-    let mode = match attributes.text("mode")?.unwrap_or("constant") {
-        "constant" => PadMode::Constant,
-        "reflect" => PadMode::Reflect,
-        "edge" => PadMode::Edge,
-        "wrap" if opset >= 19 => PadMode::Wrap,
-        other => return malformed(format!("mode {other:?} is unknown at opset {opset}")),
-    };
-    Ok(Op::Pad { mode })
+    Ok(Op::Pad { mode: pad_mode(attributes, opset)? })
 }
 
-fn block_size(attributes: &Attributes, opset: i64) -> Result<usize> {
+pub(super) fn pad_mode(attributes: &Attributes, opset: i64) -> Result<PadMode> {
+    match attributes.text("mode")?.unwrap_or("constant") {
+        "constant" => Ok(PadMode::Constant),
+        "reflect" => Ok(PadMode::Reflect),
+        "edge" => Ok(PadMode::Edge),
+        "wrap" if opset >= 19 => Ok(PadMode::Wrap),
+        other => malformed(format!("mode {other:?} is unknown at opset {opset}")),
+    }
+}
+
+/// A number of the type of input 0. Where that is not known it is f32, as nearly all are.
+pub(super) fn number(what: &'static str, value: f32, around: &Surroundings) -> Result<Source> {
+    let tensor = match around.dtype(0).unwrap_or(DType::F32) {
+        DType::F32 => Tensor::scalar(value),
+        DType::F64 => Tensor::scalar(f64::from(value)),
+        DType::F16 => Tensor::scalar(f16::from_f32(value)),
+        DType::BF16 => Tensor::scalar(bf16::from_f32(value)),
+        other => return malformed(format!("data of type {other} beside the float attribute {what}")),
+    };
+    Ok(Source::Constant(what, tensor))
+}
+
+/// The axis of parameters; before 13 there was one pair of them.
+fn axis(attributes: &Attributes, opset: i64) -> Result<i64> {
+    if opset < 13 { Ok(1) } else { attributes.int("axis", 1) }
+}
+
+pub(super) fn block_size(attributes: &Attributes, opset: i64) -> Result<usize> {
     if opset < 21 {
         return Ok(0);
     }
@@ -345,8 +372,10 @@ fn dropout(attributes: &Attributes, node: &NodeProto, around: &Surroundings) -> 
     if node.input.len() > 3 {
         return malformed(format!("{} inputs, expected 1 to 3", node.input.len()));
     }
-    let Some(mode) = node.input.get(2).filter(|m| !m.is_empty()) else { return Ok(()) };
-    let Some(mode) = around.constants.get(mode.as_str()) else {
+    if !has(node, 2) {
+        return Ok(());
+    }
+    let Some(mode) = around.constant(2) else {
         return unsupported("training_mode is not a constant");
     };
     match mode.as_slice::<bool>() {

@@ -1,8 +1,7 @@
 //! Attributes of LSTM, GRU and RNN.
 
-use super::operator::Surroundings;
+use super::around::Surroundings;
 use crate::attributes::Attributes;
-use crate::proto::NodeProto;
 use crate::tensor::Problem;
 use tq_graph::op::{Activation, Direction, Op, RecurrentAttrs, RecurrentKind};
 
@@ -12,9 +11,9 @@ fn malformed<T>(message: String) -> Result<T> {
     Err(Problem::Malformed(message))
 }
 
-/// The operator of a recurrent node.
-pub(super) fn recurrent(attributes: &Attributes, node: &NodeProto, around: &Surroundings) -> Result<Op> {
-    let kind = match node.op_type() {
+/// The recurrent operator of this name.
+pub(super) fn recurrent(attributes: &Attributes, name: &str, around: &Surroundings) -> Result<Op> {
+    let kind = match name {
         "LSTM" => RecurrentKind::Lstm { input_forget: attributes.flag("input_forget", false)? },
         "GRU" => RecurrentKind::Gru { linear_before_reset: attributes.int("linear_before_reset", 0)? != 0 },
         _ => RecurrentKind::Rnn,
@@ -30,7 +29,7 @@ pub(super) fn recurrent(attributes: &Attributes, node: &NodeProto, around: &Surr
         return malformed(format!("clip is {c}, expected a number above 0"));
     }
     let attrs = RecurrentAttrs {
-        hidden_size: hidden_size(attributes, node, around)?,
+        hidden_size: hidden_size(attributes, around)?,
         activations: activations(attributes, kind, direction)?,
         direction,
         clip,
@@ -41,9 +40,8 @@ pub(super) fn recurrent(attributes: &Attributes, node: &NodeProto, around: &Surr
 }
 
 /// What the attribute says, or else the last dimension of the recurrence weights.
-fn hidden_size(attributes: &Attributes, node: &NodeProto, around: &Surroundings) -> Result<usize> {
-    let weights = node.input.get(2).and_then(|r| around.constants.get(r.as_str()));
-    let of_weights = weights.and_then(|r| r.dims().last().copied());
+fn hidden_size(attributes: &Attributes, around: &Surroundings) -> Result<usize> {
+    let of_weights = around.constant(2).and_then(|r| r.dims().last().copied());
     let Some(n) = attributes.int_opt("hidden_size")? else {
         return match of_weights {
             Some(n) => Ok(n),

@@ -24,7 +24,7 @@ pub(super) fn operator(
         "ReduceSumSquare" => ReduceKind::SumSquare,
         "ReduceLogSum" => ReduceKind::LogSum,
         "ReduceLogSumExp" => ReduceKind::LogSumExp,
-        name => return Ok(along_axis(name, attributes)?.map(|op| (op, None))),
+        name => return Ok(along_axis(name, attributes, opset)?.map(|op| (op, None))),
     };
     let keep_dims = attributes.flag("keepdims", true)?;
     let mut axes = None;
@@ -40,12 +40,12 @@ pub(super) fn operator(
     Ok(Some((Op::Reduce { kind, keep_dims, noop_with_empty_axes }, axes)))
 }
 
-fn along_axis(name: &str, attributes: &Attributes) -> Result<Option<Op>> {
+fn along_axis(name: &str, attributes: &Attributes, opset: i64) -> Result<Option<Op>> {
     let arg = || -> Result<ArgAttrs> {
         Ok(ArgAttrs {
             axis: attributes.int("axis", 0)?,
             keep_dims: attributes.flag("keepdims", true)?,
-            select_last: attributes.flag("select_last_index", false)?,
+            select_last: opset >= 12 && attributes.flag("select_last_index", false)?,
         })
     };
     Ok(Some(match name {
@@ -53,8 +53,8 @@ fn along_axis(name: &str, attributes: &Attributes) -> Result<Option<Op>> {
         "ArgMin" => Op::ArgMin(arg()?),
         "TopK" => Op::TopK {
             axis: attributes.int("axis", -1)?,
-            largest: attributes.flag("largest", true)?,
-            sorted: attributes.flag("sorted", true)?,
+            largest: opset < 11 || attributes.flag("largest", true)?,
+            sorted: opset < 11 || attributes.flag("sorted", true)?,
         },
         "CumSum" => Op::CumSum {
             exclusive: attributes.flag("exclusive", false)?,

@@ -3,14 +3,15 @@
 //! The graph has no sub-graphs, so nothing in one is built. Still one error names everything: whoever removes the
 //! control flow should not find the next obstacle behind it.
 
+use super::around::Surroundings;
 use super::graph::{Functions, MAX_NODES, is_onnx, node_names};
-use super::operator::{self, Surroundings};
-use super::ranks::Ranks;
+use super::microsoft;
+use super::operator;
 use crate::external::Folder;
 use crate::proto::{GraphProto, NodeProto};
 use crate::tensor::Problem;
 use crate::{OnnxError, UnsupportedItem};
-use std::collections::HashMap;
+use tq_graph::Graph;
 
 /// How much of the way to a sub-graph stands before the names in it. Without a limit one long name would be copied
 /// for every node.
@@ -25,6 +26,8 @@ pub(super) fn foreign(node: &NodeProto, functions: &Functions) -> Option<(String
     };
     let reason = if functions.contains(&(node.domain(), node.op_type())) {
         "is a function of the model"
+    } else if microsoft::knows(node) {
+        return None;
     } else if !is_onnx(node.domain()) {
         ""
     } else if graphs(node).next().is_some() {
@@ -86,13 +89,12 @@ impl<'a> SubGraphs<'a> {
                 )));
             }
             let way = shortened(&format!("{}/{}", shortened(name), shortened(attribute)));
-            let ranks = Ranks::new(graph);
             for (inner, inner_name) in graph.node.iter().zip(node_names(&graph.node)) {
                 let name = format!("{way}/{inner_name}");
                 if let Some((op, reason)) = foreign(inner, self.functions) {
                     items.push(UnsupportedItem { name: name.clone(), op, reason });
                     self.look_into(inner, &name, items)?;
-                } else if let Some(reason) = self.lack(inner, &ranks) {
+                } else if let Some(reason) = self.lack(inner) {
                     items.push(UnsupportedItem { name, op: inner.op_type().to_owned(), reason });
                 }
             }
@@ -102,11 +104,12 @@ impl<'a> SubGraphs<'a> {
 
     /// Why there is no such operator, if there is none. What its attributes say stays open: they may depend on
     /// values outside of the sub-graph.
-    fn lack(&mut self, node: &NodeProto, ranks: &Ranks) -> Option<String> {
+    fn lack(&mut self, node: &NodeProto) -> Option<String> {
         if node.op_type() == "Constant" {
             return None;
         }
-        let around = Surroundings { opset: self.opset, constants: &HashMap::new(), ranks };
+        let nothing = Graph::default();
+        let around = Surroundings::unknown(self.opset, &nothing);
         match operator::convert(node, &around, &mut self.folder) {
             Err(Problem::Unsupported(reason)) if reason.is_empty() || reason.starts_with("needs opset") => {
                 Some(reason)

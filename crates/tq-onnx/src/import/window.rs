@@ -110,12 +110,12 @@ pub(super) fn transpose(attributes: &Attributes, conv: ConvAttrs) -> Result<Conv
     Ok(ConvTransposeAttrs { strides, dilations, padding, output_padding, output_shape, groups })
 }
 
-/// Attributes of a pool, which has dilations only where `dilated`.
-pub(super) fn pool(attributes: &Attributes, dilated: bool) -> Result<PoolAttrs> {
+/// Attributes of a pool, which has dilations only where `dilated`, and can round its size up only where `ceils`.
+pub(super) fn pool(attributes: &Attributes, dilated: bool, ceils: bool) -> Result<PoolAttrs> {
     let Some(kernel) = sizes(attributes, "kernel_shape", 1)? else {
         return malformed("kernel_shape is missing".into());
     };
-    let ceil_mode = attributes.flag("ceil_mode", false)?;
+    let ceil_mode = ceils && attributes.flag("ceil_mode", false)?;
     pool_of(attributes, kernel, dilated, ceil_mode)
 }
 

@@ -69,7 +69,106 @@ fn seeds() -> Vec<Vec<u8>> {
         raw("t", DataType::Float, &[4, 2], &[0x3f; 32]),
         raw("h", DataType::Float16, &[], &[0, 0x46]),
     ];
-    vec![conv.encode_to_vec(), shapes.encode_to_vec(), quantized.encode_to_vec()]
+    let mut seeds = vec![conv.encode_to_vec(), shapes.encode_to_vec(), quantized.encode_to_vec()];
+    seeds.extend([older(), on_codes(), contributed()].map(|m| m.encode_to_vec()));
+    seeds
+}
+
+/// Forms of old operator sets.
+fn older() -> ModelProto {
+    model(
+        8,
+        vec![
+            node("Clip", &["x"], &["a"], vec![float("min", -1.0), float("max", 1.0)]),
+            node("Upsample", &["a"], &["b"], vec![floats("scales", &[1.0, 1.0, 2.0, 0.5])]),
+            node("Softmax", &["b"], &["c"], vec![int("axis", 2)]),
+            node("Pad", &["c"], &["d"], vec![ints("pads", &[0, 0, 1, 0, 0, 0, 0, 2]), float("value", 0.5)]),
+            node("Slice", &["d"], &["e"], vec![ints("starts", &[1]), ints("ends", &[9]), ints("axes", &[2])]),
+            node("Split", &["e"], &["f", "g"], vec![ints("split", &[1, 2]), int("axis", 1)]),
+            node("TopK", &["g"], &["h", "i"], vec![int("k", 2)]),
+            node("Unsqueeze", &["h"], &["j"], vec![ints("axes", &[0])]),
+            node("Squeeze", &["j"], &["y"], vec![ints("axes", &[0])]),
+        ],
+    )
+}
+
+/// Operators on codes.
+fn on_codes() -> ModelProto {
+    let ms = |node: NodeProto| NodeProto { domain: Some("com.microsoft".into()), ..node };
+    let one = |op: &str, x: &str, y: &str, list| ms(node(op, &[x, "s", "z", "s", "z"], &[y], list));
+    let mut m = model(
+        13,
+        vec![
+            node("QuantizeLinear", &["x", "s", "z"], &["q"], vec![]),
+            node("QLinearConv", &["q", "s", "z", "w", "t", "u", "s", "z", "b"], &["a"], vec![]),
+            node("MaxPool", &["a"], &["m"], vec![ints("kernel_shape", &[2, 2])]),
+            node("Pad", &["m", "p"], &["d"], vec![]),
+            ms(node("QLinearAdd", &["d", "s", "z", "d", "s", "", "s", "z"], &["e"], vec![])),
+            one("QLinearAveragePool", "e", "f", vec![ints("kernel_shape", &[2, 2])]),
+            one("QLinearSoftmax", "f", "g", vec![int("axis", 2), int("opset", 11)]),
+            ms(node(
+                "QLinearConcat",
+                &["s", "z", "g", "s", "z", "g", "s", "z"],
+                &["h"],
+                vec![int("axis", 1)],
+            )),
+            one("QLinearGlobalAveragePool", "h", "i", vec![]),
+            node("Flatten", &["i"], &["j"], vec![]),
+            ms(node("QGemm", &["j", "s", "z", "v", "t", "u", "b", "s", "z"], &["k"], vec![int("transB", 1)])),
+            node("DequantizeLinear", &["k", "s", "z"], &["y"], vec![]),
+        ],
+    );
+    graph_of(&mut m).initializer = vec![
+        raw("s", DataType::Float, &[], &0.02f32.to_le_bytes()),
+        raw("z", DataType::Uint8, &[], &[100]),
+        raw("w", DataType::Int8, &[2, 3, 1, 1], &[3, 0xfd, 7, 1, 2, 0x80]),
+        raw("t", DataType::Float, &[2], &[0.01f32, 0.02].map(f32::to_le_bytes).concat()),
+        raw("u", DataType::Int8, &[2], &[0, 0]),
+        raw("b", DataType::Int32, &[2], &[100i32, -7].map(i32::to_le_bytes).concat()),
+        raw("v", DataType::Int8, &[2, 4], &[3, 0xfd, 7, 1, 2, 0x80, 5, 6]),
+        int64s("p", &[0, 0, 1, 0, 0, 0, 0, 1]),
+    ];
+    m
+}
+
+/// Weights of few bits, and codes made at run time.
+fn contributed() -> ModelProto {
+    let ms = |node: NodeProto| NodeProto { domain: Some("com.microsoft".into()), ..node };
+    let bits = vec![int("K", 8), int("N", 3), int("block_size", 4), int("bits", 4)];
+    let mut m = model(
+        13,
+        vec![
+            ms(node("MatMulNBits", &["x", "w", "s", "z"], &["a"], bits)),
+            ms(node("DynamicQuantizeMatMul", &["a", "v", "t", "u"], &["b"], vec![])),
+            node("Reshape", &["b", "r"], &["c"], vec![]),
+            ms(node(
+                "DynamicQuantizeLSTM",
+                &["c", "f", "g", "", "", "", "", "", "t", "u", "t", "u"],
+                &["d"],
+                vec![int("hidden_size", 1)],
+            )),
+            node("QuantizeLinear", &["k", "t", "u"], &["l"], vec![]),
+            node("DequantizeLinear", &["l", "t", "u"], &["n"], vec![]),
+            node("Add", &["d", "n"], &["y"], vec![]),
+        ],
+    );
+    graph_of(&mut m).initializer = vec![
+        raw("w", DataType::Uint8, &[3, 2, 2], &[0x21; 12]),
+        raw("s", DataType::Float, &[6], &[0.5f32; 6].map(f32::to_le_bytes).concat()),
+        raw("z", DataType::Uint8, &[3], &[0x87; 3]),
+        raw("v", DataType::Int8, &[3, 4], &[5; 12]),
+        raw("t", DataType::Float, &[1], &0.25f32.to_le_bytes()),
+        raw("u", DataType::Int8, &[1], &[1]),
+        int64s("r", &[-1, 1, 4]),
+        raw("f", DataType::Int8, &[1, 4, 4], &[9; 16]),
+        raw("g", DataType::Int8, &[1, 1, 4], &[7; 4]),
+        raw("k", DataType::Float, &[1], &1.5f32.to_le_bytes()),
+    ];
+    m
+}
+
+fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
 }
 
 /// Reads; whatever comes out, it comes soon and prints as one line.
@@ -282,7 +381,7 @@ proptest! {
 
     #[test]
     fn mutated_models_never_panic(
-        seed in 0usize..3,
+        seed in 0usize..6,
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..8),
     ) {
         let mut bytes = seeds().remove(seed);
@@ -319,8 +418,8 @@ proptest! {
         name in any::<usize>(),
         value in prop::collection::vec(prop_oneof![-4i64..10, any::<i64>()], 0..6),
         scalar in any::<bool>(),
-        inputs in 1usize..5,
-        opset in 13i64..22,
+        inputs in 1usize..13,
+        opset in 7i64..26,
         constant in prop::collection::vec(prop_oneof![-4i64..10, any::<i64>()], 0..9),
     ) {
         let ops = [
@@ -335,18 +434,26 @@ proptest! {
             "Expand", "Tile", "Trilu", "DepthToSpace", "SpaceToDepth", "Size", "NonZero", "Range", "OneHot",
             "EyeLike", "CastLike", "ConvTranspose", "LSTM", "GRU", "RNN", "Resize", "Einsum", "NonMaxSuppression",
             "LayerNormalization", "InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization", "LRN",
-            "LpPool", "GlobalMaxPool", "GlobalLpPool",
+            "LpPool", "GlobalMaxPool", "GlobalLpPool", "Upsample", "Scatter", "Swish", "RMSNormalization",
+            "com.microsoft::DequantizeLinear", "com.microsoft::DynamicQuantizeLSTM",
+            "com.microsoft::DynamicQuantizeMatMul", "com.microsoft::MatMulIntegerToFloat",
+            "com.microsoft::MatMulNBits", "com.microsoft::QGemm", "com.microsoft::QLinearAdd",
+            "com.microsoft::QLinearAveragePool", "com.microsoft::QLinearConcat", "com.microsoft::QLinearConv",
+            "com.microsoft::QLinearGlobalAveragePool", "com.microsoft::QLinearLeakyRelu",
+            "com.microsoft::QLinearMul", "com.microsoft::QLinearSigmoid", "com.microsoft::QLinearSoftmax",
+            "com.microsoft::QLinearWhere", "com.microsoft::QuantizeLinear",
         ];
         let names = [
             "axis", "axes", "pads", "strides", "dilations", "kernel_shape", "group", "perm", "start", "end", "to",
             "block_size", "output_dtype", "num_outputs", "keepdims", "ceil_mode", "value_ints", "value",
             "fmod", "batch_dims", "blocksize", "k", "dtype", "noop_with_empty_axes", "largest", "upper",
             "hidden_size", "layout", "linear_before_reset", "input_forget", "output_padding", "output_shape",
-            "num_groups", "stash_type", "size", "p", "antialias", "exclude_outside", "center_point_box",
+            "num_groups", "stash_type", "size", "p", "antialias", "exclude_outside", "center_point_box", "starts", "ends",
+            "split", "spatial", "scales", "precision", "transB", "channels_last", "opset", "K", "N", "bits",
         ];
         let (op, name) = (ops[op % ops.len()], names[name % names.len()]);
         let a = if scalar { int(name, value.first().copied().unwrap_or(0)) } else { ints(name, &value) };
-        let pool: Vec<&str> = ["x", "p", "p", "w", "p"][..inputs].to_vec();
+        let pool: Vec<&str> = ["x", "p", "p", "w", "p", "", "", "s", "s", "z", "s", "z"][..inputs].to_vec();
         let mut attributes = vec![a];
         if op.ends_with("Pool") && name != "kernel_shape" {
             attributes.push(ints("kernel_shape", &[2, 2]));
@@ -366,6 +473,10 @@ proptest! {
         if op == "GroupNormalization" && name != "num_groups" {
             attributes.push(int("num_groups", 1));
         }
+        if op.ends_with("NBits") {
+            let given = [("K", 8), ("N", 4), ("block_size", 16)];
+            attributes.extend(given.into_iter().filter(|(n, _)| *n != name).map(|(n, v)| int(n, v)));
+        }
         if op == "LRN" && name != "size" {
             attributes.push(int("size", 3));
         }
@@ -373,8 +484,17 @@ proptest! {
             for first in ["x", "p"] {
                 let mut used = pool.clone();
                 used[0] = first;
-                let mut m = model(opset, vec![node(op, &used, outputs, attributes.clone())]);
-                graph_of(&mut m).initializer = vec![int64s("p", &constant), zeros("w", &[4, 3, 3, 3])];
+                let mut one = node(op, &used, outputs, attributes.clone());
+                if let Some((domain, name)) = op.split_once("::") {
+                    (one.domain, one.op_type) = (Some(domain.into()), Some(name.into()));
+                }
+                let mut m = model(opset, vec![one]);
+                graph_of(&mut m).initializer = vec![
+                    int64s("p", &constant),
+                    zeros("w", &[4, 3, 3, 3]),
+                    raw("s", DataType::Float, &[], &0.5f32.to_le_bytes()),
+                    raw("z", DataType::Int8, &[], &[3]),
+                ];
                 survive(&m.encode_to_vec());
             }
         }

@@ -252,7 +252,8 @@ fn integer_operators() {
         ConvAttrs { strides: vec![2, 1], dilations: vec![1, 1], padding: Padding::SameUpper, groups: 1 };
     let c = g.add_node("ci", Op::ConvInteger(attrs.clone()), &[data, k], "c");
     let zx = g.add_constant("zx", Tensor::scalar(7u8));
-    let inputs = [data, sw, zx, k, sw, zw, sw, zy].map(Some).to_vec();
+    // With constant parameters it would come back as Dequantize, Conv, Quantize.
+    let inputs = [data, g.nodes[0].outputs[1].unwrap(), zx, k, sw, zw, sw, zy].map(Some).to_vec();
     let qc = push(&mut g, "qc", Op::QLinearConv(attrs), inputs, &["qc_y"])[0];
     g.outputs = vec![y, p, c, qc];
     infer::infer(&mut g).unwrap();
