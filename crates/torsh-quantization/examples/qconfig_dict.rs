@@ -40,9 +40,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .set_module_name("classifier", fp16_qconfig());
     let prepared = quantize_fx(model, mixed_qconfig, backend_config)?;
     prepared.forward(&shared::images(1, 32)?)?;
-    for node in torsh_quantization::ptq::convert(prepared)?.report.nodes {
+    let nodes = torsh_quantization::ptq::convert(prepared)?.report.nodes;
+    for node in &nodes {
         println!("{node}");
     }
+    // The 4-bit convolutions compute in integers, the classifier in float.
+    let in_integers = |op| nodes.iter().filter(|n| n.op == op).all(|n| n.placement.is_quantized());
+    assert!(in_integers("Conv"));
+    assert!(nodes.iter().any(|n| n.node.starts_with("classifier") && !n.placement.is_quantized()));
     Ok(())
 }
 

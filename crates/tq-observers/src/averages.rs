@@ -39,7 +39,8 @@ impl Settings {
 /// The moving average of the ranges of batches, one range a channel.
 ///
 /// `average` of the first batch is its range; each further batch moves it by `constant` of the difference, in f32
-/// arithmetic: `m + constant * (batch - m)`, as PyTorch does.
+/// arithmetic: `m + constant * (batch - m)`, as PyTorch does. Where that difference of finite numbers overflows, which
+/// [`Mode::PyTorch`] lets happen, it is taken in f64.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Averages {
     pub(crate) count: u64,
@@ -58,7 +59,7 @@ impl Averages {
         name: &'static str,
         len: u64,
         ranges: Vec<Range>,
-        constant: f32,
+        (constant, mode): (f32, Mode),
     ) -> Result<(), ObserverError> {
         if ranges.is_empty() {
             return Ok(());
@@ -70,9 +71,17 @@ impl Averages {
             self.average = ranges;
             return Ok(());
         }
+        let moved = |m: f32, batch: f32| {
+            let next = m + constant * (batch - m);
+            if next.is_finite() || mode == Mode::PyTorch {
+                return next;
+            }
+            let (m, batch) = (f64::from(m), f64::from(batch));
+            (m + f64::from(constant) * (batch - m)) as f32
+        };
         for (m, r) in self.average.iter_mut().zip(&ranges) {
-            m.min += constant * (r.min - m.min);
-            m.max += constant * (r.max - m.max);
+            m.min = moved(m.min, r.min);
+            m.max = moved(m.max, r.max);
         }
         Ok(())
     }

@@ -275,6 +275,26 @@ impl ObserverConfig {
         })
     }
 
+    /// The observer's name in files.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ObserverConfig::MinMax { .. } => "min_max",
+            ObserverConfig::PerChannelMinMax { .. } => "per_channel_min_max",
+            ObserverConfig::MovingAverageMinMax { .. } => "moving_average_min_max",
+            ObserverConfig::MovingAveragePerChannelMinMax { .. } => "moving_average_per_channel_min_max",
+            ObserverConfig::PerGroupMinMax { .. } => "per_group_min_max",
+            ObserverConfig::Histogram { .. } => "histogram",
+            ObserverConfig::Percentile { .. } => "percentile",
+            ObserverConfig::Entropy { .. } => "entropy",
+            ObserverConfig::Mse { .. } => "mse",
+            ObserverConfig::FixedQParams { .. } => "fixed_qparams",
+            ObserverConfig::Placeholder { .. } => "placeholder",
+            ObserverConfig::NoOp => "no_op",
+            ObserverConfig::Recording { .. } => "recording",
+        }
+    }
+
     /// What is asked of the quantizer; `None` for observers of tensors that stay in float.
     #[must_use]
     pub const fn spec(&self) -> Option<&QuantSpec> {
@@ -355,6 +375,7 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ObserverConfig>(&text).unwrap(), config);
         assert_eq!(config.build().unwrap().config(), config);
+        assert!(text.contains(&format!("\"observer\":\"{}\"", config.name())), "{text}");
 
         let mixed =
             ObserverConfig::MinMax { spec: *config.spec().unwrap(), eps: DEFAULT_EPS, mode: Mode::Native };

@@ -137,6 +137,10 @@ impl Observer for MinMaxObserver {
         if let (Some(range), Mode::Native) = (range, self.mode) {
             range.check(NAME)?;
         }
+        if (*count == 0) != range.is_none() {
+            let why = format!("{count} values do not belong to its range");
+            return Err(ObserverError::State { observer: NAME, why });
+        }
         self.count = add_counts(NAME, self.count, *count)?;
         self.range = union(self.range, *range);
         Ok(())

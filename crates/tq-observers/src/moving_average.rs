@@ -84,7 +84,12 @@ impl Observer for MovingAverageMinMaxObserver {
         self.settings.check(NAME, Serves::Tensor)?;
         check_len(data, dims)?;
         let range = batch_range(data, self.settings.mode)?;
-        self.seen.push(NAME, data.len() as u64, range.into_iter().collect(), self.settings.constant)
+        self.seen.push(
+            NAME,
+            data.len() as u64,
+            range.into_iter().collect(),
+            (self.settings.constant, self.settings.mode),
+        )
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {

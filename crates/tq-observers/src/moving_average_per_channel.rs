@@ -89,7 +89,7 @@ impl MovingAveragePerChannelMinMaxObserver {
 impl Observer for MovingAveragePerChannelMinMaxObserver {
     fn observe(&mut self, data: &[f32], dims: &[usize]) -> Result<(), ObserverError> {
         let ranges = batch_ranges(data, dims, self.axis(), self.seen.average.len(), self.settings.mode)?;
-        self.seen.push(NAME, data.len() as u64, ranges, self.settings.constant)
+        self.seen.push(NAME, data.len() as u64, ranges, (self.settings.constant, self.settings.mode))
     }
 
     fn calculate_qparams(&self) -> Result<AffineParams, ObserverError> {

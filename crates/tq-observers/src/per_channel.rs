@@ -148,7 +148,7 @@ pub(crate) fn batch_ranges(
             (min[c], max[c]) = (f32::NAN, f32::NAN);
         }
     }
-    Ok(min.into_iter().zip(max).map(|(min, max)| Range { min, max }).collect())
+    Ok(min.into_iter().zip(max).map(|(min, max)| Range::found(min, max)).collect())
 }
 
 impl Observer for PerChannelMinMaxObserver {
@@ -191,6 +191,10 @@ impl Observer for PerChannelMinMaxObserver {
         };
         if self.mode == Mode::Native {
             ranges.iter().try_for_each(|r| r.check(NAME))?;
+        }
+        if (*count == 0) != ranges.is_empty() {
+            let why = format!("{count} values do not belong to {} ranges", ranges.len());
+            return Err(ObserverError::State { observer: NAME, why });
         }
         if ranges.is_empty() {
             return Ok(());

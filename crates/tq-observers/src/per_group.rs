@@ -85,13 +85,13 @@ impl Observer for PerGroupMinMaxObserver {
                 if inner == 1 {
                     let seen = scan(group);
                     non_finite += seen.non_finite;
-                    ranges.push(Range { min: seen.min, max: seen.max });
+                    ranges.push(Range::found(seen.min, seen.max));
                     continue;
                 }
                 min.fill(f32::INFINITY);
                 max.fill(f32::NEG_INFINITY);
                 non_finite += scan_columns(group, &mut min, &mut max);
-                ranges.extend(min.iter().zip(&max).map(|(&min, &max)| Range { min, max }));
+                ranges.extend(min.iter().zip(&max).map(|(&min, &max)| Range::found(min, max)));
             }
         }
         let count = data.len() as u64;
@@ -134,6 +134,10 @@ impl Observer for PerGroupMinMaxObserver {
         let ObserverState::PerGroupMinMax { count, dims, ranges } = state else {
             return Err(ObserverError::Merge { observer: NAME, other: state.observer_name() });
         };
+        if (*count == 0) != ranges.is_empty() {
+            let why = format!("{count} values do not belong to {} ranges", ranges.len());
+            return Err(ObserverError::State { observer: NAME, why });
+        }
         if ranges.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use std::fmt;
 /// Both ends are finite, except in [`crate::Mode::PyTorch`], whose observers take what comes. JSON has no way to
 /// write infinities and NaN, so those are written as the words `inf`, `-inf` and `nan`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Range {
     /// Smallest value.
     #[serde(with = "any_float")]
@@ -30,6 +31,12 @@ impl fmt::Display for Range {
 }
 
 impl Range {
+    /// The range of values whose ends were found by comparison. Adding zero turns -0 into 0, so that the state does not
+    /// depend on which zero came first.
+    pub(crate) fn found(min: f32, max: f32) -> Range {
+        Range { min: min + 0.0, max: max + 0.0 }
+    }
+
     /// The smallest interval that holds both.
     #[must_use]
     pub fn union(self, other: Range) -> Range {

@@ -18,6 +18,7 @@ const MAX_CAPACITY: usize = 1 << 24;
 
 /// One value of the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sampled {
     /// Pseudo-random: the values with the smallest keys are kept.
     pub key: u64,

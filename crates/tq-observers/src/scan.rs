@@ -18,8 +18,7 @@ impl Scan {
 
     /// The range, if any value was seen.
     pub(crate) fn range(&self) -> Option<Range> {
-        // Adding zero turns -0 into 0, so that the state does not depend on which zero came first.
-        (self.min <= self.max).then_some(Range { min: self.min + 0.0, max: self.max + 0.0 })
+        (self.min <= self.max).then_some(Range::found(self.min, self.max))
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn check(
 ) -> Result<(), ObserverError> {
     spec.validate()?;
     if !(eps.is_finite() && eps > 0.0) {
-        return Err(QTypeError::BadScale { index: 0, scale: eps }.into());
+        let (setting, allowed) = ("eps", "it must be finite and above 0");
+        return Err(ObserverError::Setting { observer, setting, value: eps.to_string(), allowed });
     }
     let fits = match spec.granularity {
         Granularity::PerTensor => serves == Serves::Tensor,
@@ -31,7 +32,7 @@ pub(crate) fn check(
     if fits {
         Ok(())
     } else {
-        Err(ObserverError::Granularity { observer, granularity: format!("{:?}", spec.granularity) })
+        Err(ObserverError::Granularity { observer, granularity: spec.granularity.to_string() })
     }
 }
 

@@ -67,6 +67,16 @@ fn what_a_configuration_does_not_know_is_an_error() {
     }
     assert!(parsed(r#"{"observer":"maximum"}"#).is_err());
     assert!(parsed(r#"{"observer":"min_max","mode":"numpy"}"#).is_err());
+    for spec in [
+        r#"{"dtype":"u8","power_of_2":true}"#,
+        r#"{"quant_min":0,"quant_max":255}"#,
+        r#"{"dtype":"i8","bits":4,"quant_min":-7}"#,
+        r#"{"dtype":"i8","bits":9}"#,
+        r#"{"dtype":"f32"}"#,
+        r#"{"dtype":"i8","granularity":{"per_group":{"axis":1,"group_size":32,"foo":2}}}"#,
+    ] {
+        assert!(parsed(&format!(r#"{{"observer":"min_max","spec":{spec}}}"#)).is_err(), "{spec}");
+    }
 }
 
 #[test]
@@ -75,17 +85,16 @@ fn settings_that_cannot_be_are_errors_when_built() {
         r#"{"observer":"moving_average_min_max","averaging_constant":0}"#,
         r#"{"observer":"moving_average_min_max","averaging_constant":-0.5}"#,
         r#"{"observer":"moving_average_per_channel_min_max","averaging_constant":1.01}"#,
+        r#"{"observer":"min_max","eps":0}"#,
         r#"{"observer":"recording","capacity":0}"#,
         r#"{"observer":"recording","capacity":1000000000000}"#,
         r#"{"observer":"placeholder","dtype":"i32"}"#,
     ] {
         assert!(matches!(parsed(text).unwrap().build(), Err(ObserverError::Setting { .. })), "{text}");
     }
-    for text in [
-        r#"{"observer":"min_max","eps":0}"#,
-        r#"{"observer":"fixed_qparams","scale":0}"#,
-        r#"{"observer":"fixed_qparams","zero_point":256}"#,
-    ] {
+    for text in
+        [r#"{"observer":"fixed_qparams","scale":0}"#, r#"{"observer":"fixed_qparams","zero_point":256}"#]
+    {
         assert!(matches!(parsed(text).unwrap().build(), Err(ObserverError::QType(_))), "{text}");
     }
 }
@@ -150,6 +159,10 @@ fn forged_states_are_errors_and_change_nothing() {
         r#"{"observer":"min_max","count":1,"range":{"min":2,"max":1}}"#.to_owned(),
         r#"{"observer":"min_max","count":1,"range":{"min":-1e300,"max":1}}"#.to_owned(),
         format!(r#"{{"observer":"min_max","count":{max},"range":{range}}}"#),
+        format!(r#"{{"observer":"min_max","count":0,"range":{range}}}"#),
+        r#"{"observer":"min_max","count":7,"range":null}"#.to_owned(),
+        r#"{"observer":"per_channel_min_max","count":7,"ranges":[]}"#.to_owned(),
+        r#"{"observer":"per_group_min_max","count":7,"dims":[],"ranges":[]}"#.to_owned(),
         format!(r#"{{"observer":"per_channel_min_max","count":{max},"ranges":[{range},{range}]}}"#),
         r#"{"observer":"per_channel_min_max","count":1,"ranges":[{"min":0,"max":"inf"}]}"#.to_owned(),
         format!(r#"{{"observer":"per_channel_min_max","count":1,"ranges":[{range}]}}"#),

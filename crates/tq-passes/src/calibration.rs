@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use tq_graph::{Graph, Tensor};
-use tq_observers::{ObserverConfig, ObserverState};
+use tq_observers::{ObserverConfig, ObserverError, ObserverState};
 
 /// The version of the format that this crate writes and reads.
 const VERSION: u32 = 1;
@@ -105,7 +105,9 @@ impl CalibrationState {
                 return Err(fail("only one of the states has it".to_owned()));
             };
             if mine.get().config != theirs.config {
-                return Err(fail("the states come from different observers or settings".to_owned()));
+                let (a, b) = (&mine.get().config, &theirs.config);
+                let which = difference(a, b, &[]).unwrap_or_default();
+                return Err(fail(format!("the states come from different observers or settings{which}")));
             }
             let mut observer = theirs.config.build().map_err(|e| fail(e.to_string()))?;
             for state in [&mine.get().state, &theirs.state] {
@@ -130,16 +132,27 @@ impl CalibrationState {
         serde_json::to_string(self).map_err(|e| file_error(&e))
     }
 
-    /// Reads JSON. What is in it is checked when it is merged or loaded.
+    /// Reads JSON.
     ///
     /// # Errors
-    /// [`PassError::File`] with the place and what is wrong there, or for another version of the format.
+    /// [`PassError::File`] with the place and what is wrong there, or for another version of the format;
+    /// [`PassError::CalibrationTensor`] naming the first tensor whose state no observer of its settings can have.
     pub fn from_json(text: &str) -> Result<Self, PassError> {
         let state: Self = serde_json::from_str(text).map_err(|e| file_error(&e))?;
-        if state.version == VERSION {
-            return Ok(state);
+        if state.version != VERSION {
+            let version = state.version;
+            return Err(file_error(&format!(
+                "version {version} of the format, this program reads {VERSION}"
+            )));
         }
-        Err(file_error(&format!("version {} of the format, this program reads {VERSION}", state.version)))
+        for (name, tensor) in &state.tensors {
+            let fail = |e: ObserverError| PassError::CalibrationTensor {
+                tensor: name.clone(),
+                message: e.to_string(),
+            };
+            tensor.config.build().map_err(fail)?.merge_state(&tensor.state).map_err(fail)?;
+        }
+        Ok(state)
     }
 
     /// Reads a file of JSON.
@@ -156,7 +169,7 @@ impl CalibrationState {
         }
         Self::from_json(&text).map_err(|e| match e {
             PassError::File { message, .. } => fail(&message),
-            e => e,
+            e => fail(&e),
         })
     }
 }
@@ -180,13 +193,13 @@ impl Prepared {
 
     /// Adds what calibration gathered elsewhere, as if its batches had been given to [`Prepared::forward`] here.
     ///
-    /// The observers here may ask for other codes (fewer bits, another scheme) than those that gathered the state: what
-    /// they gather is the same.
+    /// The observers here may ask for other codes (fewer bits, another scheme), another smallest scale or another clipping
+    /// than those that gathered the state: what they gather is the same.
     ///
     /// # Errors
     /// [`PassError::CalibrationModel`] for that of another model; [`PassError::CalibrationTensor`] naming the first
-    /// tensor that is not observed on both sides, or by another kind of observer, or whose state is broken. Nothing is
-    /// changed then.
+    /// tensor that is not observed on both sides, or by another kind of observer, or with settings that gather something
+    /// else, or whose state is broken. Nothing is changed then.
     pub fn load_calibration(&self, state: &CalibrationState) -> Result<(), PassError> {
         same_model(&digest(&self.graph), &state.model)?;
         let mut calibration = self.calibration();
@@ -199,6 +212,9 @@ impl Prepared {
             let tensor = missing.remove(name.as_str()).ok_or_else(|| {
                 fail("this configuration observes it, the state does not have it".to_owned())
             })?;
+            if let Some(which) = difference(&tensor.config, &observer.config(), READ_OUT) {
+                return Err(fail(format!("the state comes from another observer or other settings{which}")));
+            }
             observer.merge_state(&tensor.state).map_err(|e| fail(e.to_string()))?;
         }
         if let Some(name) = missing.into_keys().next() {
@@ -209,6 +225,33 @@ impl Prepared {
         *calibration = next;
         Ok(())
     }
+}
+
+/// Settings by which ranges are read out of what was gathered: they do not change what is gathered.
+const READ_OUT: &[&str] = &["codes", "eps", "percentile", "steps", "scale", "zero_point"];
+
+/// The first setting in which two observers differ, in words; those of `but` may.
+fn difference(theirs: &ObserverConfig, ours: &ObserverConfig, but: &[&str]) -> Option<String> {
+    let settings = |config: &ObserverConfig| {
+        let mut out = BTreeMap::new();
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(config) {
+            out.extend(fields);
+        }
+        // What shares a scale shapes what is gathered, the codes do not.
+        if let Some(mut codes) = out.remove("spec") {
+            let granularity = codes.as_object_mut().and_then(|c| c.remove("granularity"));
+            out.insert("granularity".to_owned(), granularity.unwrap_or_default());
+            out.insert("codes".to_owned(), codes);
+        }
+        out.retain(|name, _| !but.contains(&name.as_str()));
+        out
+    };
+    let (theirs, ours) = (settings(theirs), settings(ours));
+    // The kind first: the settings of other kinds are others anyway.
+    let names = std::iter::once("observer").chain(theirs.keys().chain(ours.keys()).map(String::as_str));
+    let shown = |v: Option<&serde_json::Value>| v.map_or("none".to_owned(), ToString::to_string);
+    let mut names = names.filter(|name| theirs.get(*name) != ours.get(*name));
+    names.next().map(|name| format!(": {name} {} against {}", shown(theirs.get(name)), shown(ours.get(name))))
 }
 
 fn add_batches(a: u64, b: u64) -> Result<u64, PassError> {

@@ -6,8 +6,10 @@ use crate::place::{Plan, PlannedNode};
 use crate::scheme::{Activation, Weights};
 use crate::{BackendConfig, FusionOutcome, FusionReport, PassError, Placement, QConfigDict, Rule};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 use tq_graph::Graph;
+use tq_observers::ObserverConfig;
 
 /// What a configuration means for one node of the fused graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +80,24 @@ pub(crate) fn node_plans(types: &Types<'_>, rules: &Rules<'_>, plan: &Plan) -> V
 
 fn scheme(planned: &PlannedNode) -> String {
     let Some(qconfig) = &planned.qconfig else { return "float".into() };
-    let activation = Activation::of(&qconfig.activation).words();
+    let activation = observed(Activation::of(&qconfig.activation).words(), &qconfig.activation);
     if planned.has_weights {
-        format!("{activation}; weights {}", Weights::of(&qconfig.weight).words())
+        let weights = observed(Weights::of(&qconfig.weight).words(), &qconfig.weight);
+        format!("{activation}; weights {weights}")
     } else {
         activation
+    }
+}
+
+/// The words for codes, with how their range is found where that is not by minimum and maximum.
+fn observed(words: String, observer: &ObserverConfig) -> String {
+    match observer {
+        ObserverConfig::MinMax { .. }
+        | ObserverConfig::PerChannelMinMax { .. }
+        | ObserverConfig::PerGroupMinMax { .. }
+        | ObserverConfig::Placeholder { .. }
+        | ObserverConfig::NoOp => words,
+        other => format!("{words}, by {}", other.name()),
     }
 }
 
@@ -93,19 +108,18 @@ pub(crate) fn unused_rules(
     rules: &Rules<'_>,
     fusion: &FusionReport,
 ) -> Vec<String> {
-    let applies = |types: &Types<'_>, rule: &Rule| {
-        let is_for = |node: &&tq_graph::Node| rules.of(types, node).all().any(|r| r == rule);
-        types.graph.nodes.iter().find(is_for).map(|n| n.name.clone())
-    };
+    let (of_fused, of_original) = (applied(fused, rules), applied(original, rules));
     let mut out = Vec::new();
-    for rule in rules.all().filter(|r| *r != Rule::Global) {
-        if applies(fused, &rule).is_some() {
+    let mut more = 0usize;
+    for rule in rules.all().filter(|r| *r != Rule::Global && !of_fused.contains_key(r)) {
+        if out.len() == MAX_UNUSED_TOLD {
+            more += 1;
             continue;
         }
-        out.push(match applies(original, &rule) {
+        out.push(match of_original.get(&rule) {
             None => format!("the {rule} is for no node of the model"),
             Some(node) => {
-                let outcome = fusion.entries.iter().find(|e| e.node == node).map(|e| &e.outcome);
+                let outcome = fusion.entries.iter().find(|e| e.node == *node).map(|e| &e.outcome);
                 let why = match outcome {
                     Some(FusionOutcome::Fused { into }) => format!("fusion made part of {into}"),
                     _ => "folding or fusion took away".to_owned(),
@@ -113,6 +127,25 @@ pub(crate) fn unused_rules(
                 format!("the {rule} is only for nodes such as {node}, which {why}")
             }
         });
+    }
+    if more > 0 {
+        out.push(format!("{more} more rules are for no node of the fused model"));
+    }
+    out
+}
+
+/// Unused rules that are told one by one; of the others the number is told.
+const MAX_UNUSED_TOLD: usize = 50;
+
+/// Every rule that is for a node, with the name of the first such node.
+fn applied<'g>(types: &Types<'g>, rules: &Rules<'_>) -> HashMap<Rule, &'g str> {
+    let mut out = HashMap::new();
+    for node in &types.graph.nodes {
+        for rule in rules.of(types, node).all() {
+            if !out.contains_key(rule) {
+                out.insert(rule.clone(), node.name.as_str());
+            }
+        }
     }
     out
 }

@@ -75,7 +75,10 @@ fn prepare(mut model: Graph, configuration: Configuration) -> Result<Prepared, P
     let verdicts: Vec<_> = graph.nodes.iter().map(|n| rules.of(&types, n)).collect();
     let plan = plan(&graph, &verdicts, &configuration.backend);
     let plans = node_plans(&types, &rules, &plan);
-    let warnings = unused_rules(&Types::new(&model), &types, &rules, &fusion);
+    let mut warnings = unused_rules(&Types::new(&model), &types, &rules, &fusion);
+    if configuration.dict.rules().all(|(_, qconfig)| qconfig.is_none()) {
+        warnings.push("the configuration quantizes nothing: every node stays in float".to_owned());
+    }
     let build = |group: &Group| {
         let error = |source| PassError::Observer { tensor: name_of_group(&graph, group), source };
         group.observer.build().map_err(error)

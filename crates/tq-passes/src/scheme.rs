@@ -124,18 +124,13 @@ impl Weights {
             Weights::Codes(QuantSpec { granularity: Granularity::PerGroup { group_size, .. }, .. }) => {
                 Some(format!("no integer kernel takes weights in groups of {group_size}"))
             }
-            Weights::Codes(spec) if is_8_bit_weight(spec.dtype) => None,
+            Weights::Codes(spec) if spec.dtype.fits_8_bits() => None,
             Weights::Codes(QuantSpec { dtype, .. }) | Weights::Half(dtype) => {
                 Some(format!("no integer kernel takes {dtype} weights"))
             }
             Weights::Float => Some("its weights stay float".into()),
         }
     }
-}
-
-/// True for types whose codes 8-bit kernels take as weights.
-fn is_8_bit_weight(dtype: DType) -> bool {
-    dtype.quant_range().is_some() && dtype.bits() <= 8
 }
 
 /// True for types whose codes 8-bit kernels take as activations.

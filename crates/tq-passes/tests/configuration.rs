@@ -32,7 +32,8 @@ fn expected() -> Configuration {
         .set_module_type::<Conv2d>(QConfig::new().activation(MinMaxObserver::symmetric()))
         .set_module_name_regex(r"layer[34]\..*", int4_qconfig())
         .set_module_name("classifier", None);
-    Configuration { backend: Backend::Qnnpack.into(), dict }
+    // What a file leaves out has the backend's default.
+    Configuration::from(dict).on(Backend::Qnnpack)
 }
 
 fn own_backend() -> BackendConfig {

@@ -113,6 +113,12 @@ impl DType {
         !self.is_float() && !self.is_float8() && !matches!(self, DType::Bool)
     }
 
+    /// True for integers of at most 8 bits: those whose codes 8-bit kernels take as weights.
+    #[must_use]
+    pub const fn fits_8_bits(self) -> bool {
+        self.is_integer() && self.bits() <= 8
+    }
+
     /// Smallest and largest code of an integer type of at most 32 bits, signed or unsigned below 32;
     /// `None` for all others, which do not hold quantized codes.
     #[must_use]

@@ -97,6 +97,9 @@ pub enum QTypeError {
         /// The offending scale.
         scale: f32,
     },
+    /// A range that is given by its bits and by its ends.
+    #[error("bits, or quant_min and quant_max: not both")]
+    RangeTwice,
     /// A zero point outside the codes of the type.
     #[error("zero point {zero_point} at index {index} is outside {quant_min}..={quant_max}")]
     BadZeroPoint {

@@ -2,6 +2,7 @@
 
 use crate::{DType, QTypeError, index};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Whether real zero must sit at the middle of the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub enum QScheme {
 
 /// Which elements of a tensor share one scale and zero point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Granularity {
     /// One pair for the whole tensor.
     PerTensor,
@@ -32,6 +33,18 @@ pub enum Granularity {
         /// Indices a group.
         group_size: usize,
     },
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Granularity::PerTensor => write!(f, "per_tensor"),
+            Granularity::PerChannel { axis } => write!(f, "per_channel (axis {axis})"),
+            Granularity::PerGroup { axis, group_size } => {
+                write!(f, "per_group (axis {axis}, {group_size} a group)")
+            }
+        }
+    }
 }
 
 impl Granularity {
@@ -73,7 +86,19 @@ pub enum Rounding {
 }
 
 /// What is asked of a quantizer for one tensor.
+///
+/// In files `dtype` alone is needed: the codes are then all of that type (symmetric signed ones leave out the smallest),
+/// affine, per tensor. `bits` may stand in the place of `quant_min` and `quant_max`, for the codes of that width.
+///
+/// ```
+/// use tq_qtypes::{DType, Granularity, QScheme, QuantSpec};
+/// let spec: QuantSpec = serde_json::from_str(r#"{ "dtype": "i8", "scheme": "symmetric", "bits": 6 }"#)?;
+/// assert_eq!((spec.quant_min, spec.quant_max), (-31, 31));
+/// assert_eq!(serde_json::from_str::<QuantSpec>(r#"{ "dtype": "u8" }"#)?, QuantSpec::u8_affine());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "SpecFields")]
 pub struct QuantSpec {
     /// Type of the codes.
     pub dtype: DType,
@@ -89,6 +114,60 @@ pub struct QuantSpec {
     /// A chosen scale is rounded up, so that the range stays covered.
     #[serde(default, skip_serializing_if = "is_false")]
     pub power_of_two: bool,
+}
+
+/// A [`QuantSpec`] as files write it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecFields {
+    dtype: DType,
+    bits: Option<u32>,
+    quant_min: Option<i32>,
+    quant_max: Option<i32>,
+    scheme: Option<QScheme>,
+    granularity: Option<Granularity>,
+    #[serde(default)]
+    power_of_two: bool,
+}
+
+impl TryFrom<SpecFields> for QuantSpec {
+    type Error = QTypeError;
+
+    /// Fills in what is left out; the ends of the range are checked by [`QuantSpec::validate`].
+    fn try_from(fields: SpecFields) -> Result<Self, QTypeError> {
+        let SpecFields { dtype, bits, quant_min, quant_max, scheme, granularity, power_of_two } = fields;
+        let scheme = scheme.unwrap_or(QScheme::Affine);
+        let whole = || {
+            let (lo, hi) = dtype.quant_range().ok_or(QTypeError::NotQuantized(dtype))?;
+            Ok((if scheme == QScheme::Symmetric && lo < 0 { -hi } else { lo }, hi))
+        };
+        let (lo, hi) = match (bits, quant_min, quant_max) {
+            (None, Some(lo), Some(hi)) => (lo, hi),
+            (None, lo, hi) => {
+                let all = whole()?;
+                (lo.unwrap_or(all.0), hi.unwrap_or(all.1))
+            }
+            (Some(bits), None, None) => {
+                let signed = whole()?.0 < 0;
+                if !(2..=16).contains(&bits) || bits as usize > dtype.bits() {
+                    return Err(QTypeError::BadBits { bits });
+                }
+                range_of_bits(signed, bits, scheme)
+            }
+            (Some(_), ..) => return Err(QTypeError::RangeTwice),
+        };
+        let granularity = granularity.unwrap_or(Granularity::PerTensor);
+        Ok(Self { dtype, quant_min: lo, quant_max: hi, scheme, granularity, power_of_two })
+    }
+}
+
+/// The codes of that many bits, at most 16; symmetric signed ones leave out the smallest.
+const fn range_of_bits(signed: bool, bits: u32, scheme: QScheme) -> (i32, i32) {
+    match (signed, scheme) {
+        (false, _) => (0, (1 << bits) - 1),
+        (true, QScheme::Symmetric) => (1 - (1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        (true, QScheme::Affine) => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+    }
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -150,11 +229,7 @@ impl QuantSpec {
             (5..=8, false) => DType::U8,
             _ => return Err(QTypeError::BadBits { bits }),
         };
-        let (quant_min, quant_max) = match (signed, scheme) {
-            (false, _) => (0, (1 << bits) - 1),
-            (true, QScheme::Symmetric) => (1 - (1 << (bits - 1)), (1 << (bits - 1)) - 1),
-            (true, QScheme::Affine) => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-        };
+        let (quant_min, quant_max) = range_of_bits(signed, bits, scheme);
         let spec = Self { dtype, quant_min, quant_max, scheme, granularity, power_of_two: false };
         spec.validate()?;
         Ok(spec)

@@ -299,6 +299,8 @@ fn recurrent(
 fn signed_codes(tensor: &Tensor) -> Result<(Vec<i8>, i32), StepError> {
     Ok(match tensor.dtype() {
         DType::U8 => (tensor.as_slice::<u8>()?.iter().map(|c| (*c ^ FLIP) as i8).collect(), 128),
+        // Unsigned codes of fewer bits are non-negative as i8 too.
+        DType::U4 | DType::U2 => (tensor.as_slice::<u8>()?.iter().map(|c| *c as i8).collect(), 0),
         _ => (tensor.as_slice::<i8>()?.to_vec(), 0),
     })
 }

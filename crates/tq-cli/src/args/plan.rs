@@ -18,8 +18,8 @@ pub(crate) struct PlanArgs {
     /// Configuration by one word.
     #[arg(long, value_name = "NAME", value_parser = recipe())]
     pub(crate) recipe: Option<RecipeChoice>,
-    /// Quantize activations at run time, without calibration: the recipe int8-dynamic; with --config, for what the
-    /// file has no rule for.
+    /// Quantize activations at run time, without calibration: the recipe int8-dynamic; with --config, as the global rule,
+    /// where that of the file is float or missing.
     #[arg(long, conflicts_with = "recipe")]
     pub(crate) dynamic: bool,
     /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
@@ -32,7 +32,7 @@ pub(crate) struct PlanArgs {
     /// Nodes, or modules with all that is in them, that stay in float.
     #[arg(long, value_name = "NODE", num_args = 1..)]
     pub(crate) exclude: Vec<String>,
-    /// Module types (Conv2d) or operators (Conv) that alone are quantized, as the global rule says.
+    /// Module types (Conv2d) or operators (Conv) that alone are quantized: as the rule for them says, else the global one.
     #[arg(long, value_name = "TYPE", num_args = 1..)]
     pub(crate) only: Vec<String>,
 }
@@ -83,18 +83,12 @@ impl PlanArgs {
             }
             (Some(file), None) => Configuration::from_file(file)?,
             (None, Some(recipe)) => {
-                let backend = self.backend.unwrap_or_default().backend();
-                Configuration { backend: backend.into(), ..recipe.into() }
+                Configuration::from(recipe).on(self.backend.unwrap_or_default().backend())
             }
             (None, None) => self.backend.unwrap_or_default().config().into(),
         };
         if !self.only.is_empty() {
-            let Some(global) = out.dict.global().cloned() else {
-                bail!("--only: the configuration has no global rule that these types could follow");
-            };
-            let start = out.dict.set_global(None);
-            let set = |d: QConfigDict, t: &String| d.set_module_type_name(t, global.clone());
-            out.dict = self.only.iter().fold(start, set);
+            out.dict = only(&out.dict, &self.only)?;
         }
         if let Some(name) = &self.observer {
             out.dict = observed_by(&out.dict, name)?;
@@ -102,6 +96,35 @@ impl PlanArgs {
         out.dict = self.exclude.iter().fold(out.dict, |d, name| d.set_module_name(name, None));
         Ok(out)
     }
+}
+
+/// The same rules for these types alone.
+fn only(dict: &QConfigDict, types: &[String]) -> Result<QConfigDict> {
+    let mut out = QConfigDict::new();
+    let mut own = Vec::new();
+    for (rule, qconfig) in dict.rules() {
+        match (rule, qconfig) {
+            (Rule::Global, _) => {}
+            (Rule::ModuleType { name }, qconfig) if types.contains(&name) => own.push((name, qconfig)),
+            (Rule::ModuleType { name }, _) => out = out.set_module_type_name(name, None),
+            (Rule::Regex { pattern }, None) => out = out.set_module_name_regex(pattern, None),
+            (Rule::Name { name }, None) => out = out.set_module_name(name, None),
+            // Rules by name are stronger than those by type: they would quantize what is not asked for.
+            (rule, Some(_)) => bail!("--only: the configuration quantizes nodes of any type by its {rule}"),
+            (rule, None) => bail!("--only: the {rule} is not known here"),
+        }
+    }
+    for name in types {
+        let qconfig = match own.iter().find(|(n, _)| n == name) {
+            Some((_, qconfig)) => *qconfig,
+            None => dict.global(),
+        };
+        let Some(qconfig) = qconfig else {
+            bail!("--only {name}: the configuration has no rule that says how these are quantized");
+        };
+        out = out.set_module_type_name(name, qconfig.clone());
+    }
+    Ok(out)
 }
 
 /// The same rules with another observer for every activation that becomes codes; its codes stay as they are.

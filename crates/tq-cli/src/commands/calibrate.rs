@@ -5,9 +5,11 @@ use super::{is_same_file, load};
 use crate::args::{Calibrate, MergeCalib};
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{check_target, write_all};
-use crate::output::emit;
+use crate::output::{emit, say};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use torsh_quantization::ptq::CalibrationState;
 
@@ -66,9 +68,21 @@ pub(crate) fn merge(args: &MergeCalib) -> Result<()> {
 pub(super) fn joined(paths: &[PathBuf]) -> Result<CalibrationState> {
     let [first, rest @ ..] = paths else { bail!("no calibration state is given") };
     let mut state = CalibrationState::from_file(first)?;
+    // The same shard given twice counts its data twice, which is hardly ever meant.
+    let digest = |s: &CalibrationState| -> Result<u64> {
+        let mut hash = DefaultHasher::new();
+        s.to_json()?.hash(&mut hash);
+        Ok(hash.finish())
+    };
+    let mut seen: HashMap<u64, &Path> = HashMap::from([(digest(&state)?, first.as_path())]);
     for path in rest {
         let named = || format!("{} and {}", first.display(), path.display());
-        state.merge(&CalibrationState::from_file(path)?).with_context(named)?;
+        let next = CalibrationState::from_file(path)?;
+        state.merge(&next).with_context(named)?;
+        if let Some(twin) = seen.insert(digest(&next)?, path) {
+            let (path, twin) = (path.display(), twin.display());
+            say(&format!("{path} has observed just what {twin} has: that data counts twice"));
+        }
     }
     Ok(state)
 }

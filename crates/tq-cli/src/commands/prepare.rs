@@ -36,13 +36,14 @@ pub(super) fn prepared_as(
         anyhow::Error::new(e).context(file.display().to_string())
     })?;
     let plans = prepared.explain();
-    for name in &args.exclude {
-        let is_meant = |rule: &Rule| matches!(rule, Rule::Name { name: n } if n == name);
-        let is_used = |p: &NodePlan| is_meant(&p.rule) || p.losers.iter().any(is_meant);
+    let excluded = args.exclude.iter().map(|name| ("--exclude", Rule::Name { name: name.clone() }));
+    let only = args.only.iter().map(|name| ("--only", Rule::ModuleType { name: name.clone() }));
+    for (option, rule) in excluded.chain(only) {
+        let is_used = |p: &NodePlan| p.rule == rule || p.losers.contains(&rule);
         if !plans.iter().any(is_used) {
-            let quoted = format!("{name:?}");
-            let why = prepared.warnings().iter().find(|w| w.contains(&quoted));
-            bail!("--exclude {name}: {}", why.map_or("there is no such node", String::as_str));
+            let told = rule.to_string();
+            let why = prepared.warnings().iter().find(|w| w.contains(&told));
+            bail!("{option}: {}", why.cloned().unwrap_or_else(|| format!("the {told} is for no node")));
         }
     }
     prepared.warnings().iter().for_each(|w| say(w));

@@ -196,10 +196,10 @@ fn text(r: &Report<'_>) -> String {
         out.push_str(&table.to_string());
     }
     if !r.adjusted_biases.is_empty() {
-        out.push_str(&format!(
-            "\nweights made coarser so that the bias fits 32 bits: {}",
-            r.adjusted_biases.join(", ")
-        ));
+        // One entry a channel.
+        let mut nodes: Vec<&str> = r.adjusted_biases.iter().map(String::as_str).collect();
+        nodes.dedup();
+        out.push_str(&format!("\nweights made coarser so that the bias fits 32 bits: {}", nodes.join(", ")));
     }
     out
 }

@@ -118,14 +118,17 @@ impl<'g> Matcher<'g> {
         }
     }
 
-    /// Constant codes of rank `rank` with one scale, or one for each index of `channel_axis`.
+    /// Constant codes of at most 8 bits of rank `rank` with one scale, or one for each index of `channel_axis`.
     pub(super) fn weights(&self, node: &Node, i: usize, channel_axis: usize) -> Match<Codes> {
         let codes = node
             .input(i)
             .and_then(|v| self.dequantized[v.0].clone())
             .filter(|c| self.graph.constant(c.value).is_some())
             .ok_or(FloatReason::WeightsNotQuantized)?;
-        self.check_8_bit(&codes)?;
+        let dtype = codes.params.dtype;
+        if !dtype.fits_8_bits() {
+            return Err(FloatReason::Type { value: self.name(codes.value), dtype });
+        }
         let dims = self.weight_dims(&codes);
         // Axes without elements hide others of any length: nothing may be packed by those.
         if dims.contains(&0) {

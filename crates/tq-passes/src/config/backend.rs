@@ -10,10 +10,10 @@ use tq_qtypes::{CapabilityTable, DType, OperatorKind, OperatorSupport};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Backend {
-    /// Servers: weights with one scale a channel.
+    /// Servers: presets have weights with one scale a channel.
     #[default]
     Fbgemm,
-    /// Mobile: weights with one scale a tensor.
+    /// Mobile: presets have weights with one scale a tensor. One a channel can be asked for.
     Qnnpack,
 }
 
@@ -104,7 +104,7 @@ impl BackendConfig {
     }
 
     /// The named backend that this equals.
-    fn preset(&self) -> Option<Backend> {
+    pub(super) fn preset(&self) -> Option<Backend> {
         Backend::ALL.into_iter().find(|b| *self == BackendConfig::from(*b))
     }
 }
@@ -112,7 +112,8 @@ impl BackendConfig {
 /// All that this project runs: in integers where there are kernels, on dequantized codes elsewhere.
 fn rows() -> Vec<OperatorSupport> {
     use OperatorKind as K;
-    let codes = vec![DType::U8, DType::I8, DType::U4, DType::I4, DType::U16, DType::I16];
+    let codes =
+        [DType::U8, DType::I8, DType::U4, DType::I4, DType::U2, DType::I2, DType::U16, DType::I16].to_vec();
     let weighted = [K::Linear, K::Conv, K::DepthwiseConv, K::ConvTranspose, K::Embedding, K::Recurrent];
     let weighted = weighted.map(|kind| OperatorSupport {
         kind,

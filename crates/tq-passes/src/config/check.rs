@@ -66,6 +66,12 @@ fn check(rule: &Rule, qconfig: &QConfig) -> Result<(), PassError> {
             );
             return fail("weight", message);
         }
+        if let Granularity::PerGroup { axis: axis @ (0 | 2..), .. } = spec.granularity {
+            let message = format!(
+                "group axis {axis}: axis 1 means the input features, wherever an operator keeps them"
+            );
+            return fail("weight", message);
+        }
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! Configuration files.
 
-use super::dict::{NameRule, RegexRule, TypeRule};
-use super::qconfig::choice;
-use crate::{BackendConfig, PassError, QConfig, QConfigDict};
+use super::file::File;
+use crate::{Backend, BackendConfig, PassError, QConfig, QConfigDict};
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::Path;
@@ -36,36 +35,6 @@ pub struct Configuration {
     pub dict: QConfigDict,
 }
 
-/// The fields of a file, all on one level.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    backend: BackendConfig,
-    #[serde(default, with = "choice")]
-    global: Option<QConfig>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    module_type: Vec<TypeRule>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    regex: Vec<RegexRule>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    name: Vec<NameRule>,
-}
-
-impl From<File> for Configuration {
-    fn from(file: File) -> Self {
-        let File { backend, global, module_type, regex, name } = file;
-        Self { backend, dict: QConfigDict { global, module_type, regex, name } }
-    }
-}
-
-impl From<Configuration> for File {
-    fn from(configuration: Configuration) -> Self {
-        let QConfigDict { global, module_type, regex, name } = configuration.dict;
-        Self { backend: configuration.backend, global, module_type, regex, name }
-    }
-}
-
 impl From<QConfigDict> for Configuration {
     /// These rules on the default backend.
     fn from(dict: QConfigDict) -> Self {
@@ -81,6 +50,12 @@ impl From<QConfig> for Configuration {
 }
 
 impl Configuration {
+    /// The same rules on this backend, each as [`QConfig::on`] has it there.
+    #[must_use]
+    pub fn on(self, backend: Backend) -> Self {
+        Self { backend: backend.into(), dict: self.dict.on(backend) }
+    }
+
     /// Reads TOML.
     ///
     /// # Errors
@@ -98,6 +73,10 @@ impl Configuration {
     /// # Errors
     /// [`PassError::File`] with the place and what is wrong there.
     pub fn from_json(text: &str) -> Result<Self, PassError> {
+        // A list would be taken for the fields in their order.
+        if text.trim_start().starts_with('[') {
+            return Err(file_error("JSON", &"a configuration is an object, not a list"));
+        }
         serde_json::from_str(text).map_err(|e| file_error("JSON", &e))
     }
 
@@ -116,9 +95,11 @@ impl Configuration {
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(fail(&format!("more than {MAX_FILE_BYTES} bytes")));
         }
-        let read = match path.extension().and_then(|e| e.to_str()) {
-            Some("toml") => Self::from_toml(&text),
-            Some("json") => Self::from_json(&text),
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let read = match extension.to_ascii_lowercase().as_str() {
+            "toml" => Self::from_toml(text),
+            "json" => Self::from_json(text),
             _ => return Err(fail(&"a configuration file ends in .toml or .json")),
         };
         read.map_err(|e| match e {

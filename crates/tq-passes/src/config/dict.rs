@@ -1,8 +1,8 @@
 //! Which node is quantized how: rules with a precedence.
 
 use super::qconfig::choice;
-use crate::QConfig;
 use crate::module_type::ModuleType;
+use crate::{Backend, QConfig};
 use serde::{Deserialize, Serialize};
 
 /// Rules that say how each node of a model is quantized, or that it stays in float.
@@ -124,6 +124,18 @@ impl QConfigDict {
         match self.name.iter_mut().find(|r| r.name == name) {
             Some(rule) => rule.qconfig = qconfig,
             None => self.name.push(NameRule { name, qconfig }),
+        }
+        self
+    }
+
+    /// The same rules for a family of machines, each as [`QConfig::on`] has it there.
+    #[must_use]
+    pub fn on(mut self, backend: Backend) -> Self {
+        let types = self.module_type.iter_mut().map(|r| &mut r.qconfig);
+        let regexes = self.regex.iter_mut().map(|r| &mut r.qconfig);
+        let names = self.name.iter_mut().map(|r| &mut r.qconfig);
+        for qconfig in std::iter::once(&mut self.global).chain(types).chain(regexes).chain(names) {
+            *qconfig = qconfig.take().map(|q| q.on(backend));
         }
         self
     }

@@ -10,6 +10,7 @@ mod check;
 mod configuration;
 mod custom_backend;
 mod dict;
+mod file;
 mod group_wise;
 pub(crate) mod module_path;
 pub(crate) mod onnx_operators;

@@ -140,12 +140,9 @@ pub(super) fn by_name(name: &str) -> Option<Option<QConfig>> {
     all().find(|(n, _)| *n == name).map(|(_, qconfig)| Some(qconfig))
 }
 
-/// The name of a preset, if this is one.
-pub(super) fn name_of(choice: Option<&QConfig>) -> Option<&'static str> {
-    match choice {
-        None => Some(FLOAT),
-        Some(qconfig) => all().find(|(_, q)| q == qconfig).map(|(name, _)| name),
-    }
+/// The name of the preset that is this on a backend, if one is.
+pub(super) fn name_of(qconfig: &QConfig, backend: Backend) -> Option<&'static str> {
+    all().find(|(_, preset)| preset.clone().on(backend) == *qconfig).map(|(name, _)| name)
 }
 
 /// What to say of a name that stands for nothing.
@@ -163,7 +160,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_lead_back() {
         for (name, qconfig) in all() {
-            assert_eq!(name_of(Some(&qconfig)), Some(name));
+            assert_eq!(name_of(&qconfig, Backend::Fbgemm), Some(name));
             assert_eq!(by_name(name), Some(Some(qconfig)));
         }
         for qconfig in

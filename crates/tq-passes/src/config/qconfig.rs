@@ -1,8 +1,9 @@
 //! How one layer is quantized: an observer for what it writes, one for its weights.
 
-use super::presets;
+use crate::Backend;
 use serde::{Deserialize, Serialize};
 use tq_observers::{MinMaxObserver, ObserverConfig, PerChannelMinMaxObserver};
+use tq_qtypes::{Granularity, QuantSpec};
 
 /// How the nodes are quantized that a rule is for.
 ///
@@ -56,49 +57,36 @@ impl QConfig {
     }
 }
 
+impl QConfig {
+    /// The same for a family of machines: [`Backend::Qnnpack`] has one weight scale a tensor where this has one a channel.
+    #[must_use]
+    pub fn on(mut self, backend: Backend) -> Self {
+        if backend == Backend::Qnnpack
+            && let ObserverConfig::PerChannelMinMax { spec, eps, mode } = self.weight
+        {
+            let spec = QuantSpec { granularity: Granularity::PerTensor, ..spec };
+            self.weight = ObserverConfig::MinMax { spec, eps, mode };
+        }
+        self
+    }
+}
+
 /// What a rule says: how to quantize, or to leave in float. In files a preset's name, `"float"`, or a table.
 pub(super) mod choice {
-    use super::{QConfig, presets};
-    use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+    use super::super::file::Choice;
+    use crate::{Backend, QConfig};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::fmt;
 
     pub(in crate::config) fn serialize<S: Serializer>(
         choice: &Option<QConfig>,
         s: S,
     ) -> Result<S::Ok, S::Error> {
-        match (choice, presets::name_of(choice.as_ref())) {
-            (_, Some(name)) => s.serialize_str(name),
-            (Some(qconfig), None) => qconfig.serialize(s),
-            (None, None) => s.serialize_str(presets::FLOAT),
-        }
+        Choice::of(choice.clone(), Backend::default()).serialize(s)
     }
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         d: D,
     ) -> Result<Option<QConfig>, D::Error> {
-        d.deserialize_any(ChoiceVisitor)
-    }
-
-    struct ChoiceVisitor;
-
-    impl<'de> Visitor<'de> for ChoiceVisitor {
-        type Value = Option<QConfig>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the name of a preset, \"float\", or a table with activation and weight")
-        }
-
-        fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-            presets::by_name(name).ok_or_else(|| E::custom(presets::unknown(name)))
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            QConfig::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
+        Ok(Choice::deserialize(d)?.on(Backend::default()))
     }
 }

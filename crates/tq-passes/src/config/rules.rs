@@ -4,7 +4,7 @@ use super::module_path::ModulePath;
 use crate::module_type::Types;
 use crate::names::did_you_mean;
 use crate::{PassError, QConfig, QConfigDict, module_type};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -39,12 +39,26 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Global => write!(f, "global rule"),
-            Rule::ModuleType { name } => write!(f, "module type rule {name:?}"),
-            Rule::Regex { pattern } => write!(f, "regex rule \"{pattern}\""),
-            Rule::Name { name } => write!(f, "name rule {name:?}"),
+            Rule::ModuleType { name } => write!(f, "module type rule {:?}", shortened(name)),
+            Rule::Regex { pattern } => write!(f, "regex rule \"{}\"", shortened(pattern)),
+            Rule::Name { name } => write!(f, "name rule {:?}", shortened(name)),
         }
     }
 }
+
+/// A text of a file as a message quotes it: its beginning, where it is long.
+pub(crate) fn shortened(text: &str) -> String {
+    const MAX: usize = 200;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Bytes that one compiled regular expression may take: a hundred times what names of modules need.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Regular expressions of one configuration, each of which is tried on every node.
+const MAX_REGEXES: usize = 1000;
 
 /// What the rules say about one node.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,9 +112,17 @@ impl<'d> Rules<'d> {
                 return Err(PassError::Rule { rule, message: "is given twice".into() });
             }
         }
+        let wrong = |pattern: &str, message: &str| PassError::Regex {
+            pattern: shortened(pattern),
+            message: shortened(message),
+        };
+        if let Some(r) = dict.regex.get(MAX_REGEXES) {
+            return Err(wrong(&r.pattern, &format!("more than {MAX_REGEXES} regex rules")));
+        }
         let compile = |r: &super::dict::RegexRule| {
-            Regex::new(&r.pattern)
-                .map_err(|e| PassError::Regex { pattern: r.pattern.clone(), message: e.to_string() })
+            let built = RegexBuilder::new(&r.pattern).size_limit(MAX_REGEX_BYTES).build();
+            // The first lines of a syntax error repeat the whole pattern.
+            built.map_err(|e| wrong(&r.pattern, e.to_string().lines().last().unwrap_or_default()))
         };
         let regexes = dict.regex.iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Self { dict, regexes })

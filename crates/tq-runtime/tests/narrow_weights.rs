@@ -1,0 +1,70 @@
+//! Weights of fewer than 8 bits in integer kernels, against the judge and the reference evaluator.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod common;
+
+use common::*;
+use tq_graph::{Op, Tensor, ValueId};
+use tq_qtypes::DType;
+
+/// All codes of a type in turn, and their scales and zero points: one a channel.
+fn weights(b: &mut Build, dtype: DType, dims: &[usize], channels: usize, axis: i64) -> ValueId {
+    let (lo, hi) = dtype.quant_range().unwrap();
+    let span = hi - lo + 1;
+    let n: usize = dims.iter().product();
+    let codes = (0..n as i32).map(|i| lo + (i * 7 + i / 5) % span);
+    let codes = if lo < 0 {
+        Tensor::with_dtype(dtype, dims, codes.map(|c| c as i8).collect::<Vec<_>>()).unwrap()
+    } else {
+        Tensor::with_dtype(dtype, dims, codes.map(|c| c as u8).collect::<Vec<_>>()).unwrap()
+    };
+    // Affine codes have their zero anywhere, and each channel elsewhere.
+    let zeros: Vec<i32> = (0..channels as i32).map(|c| lo + c % span).collect();
+    let zero = if lo < 0 {
+        Tensor::with_dtype(dtype, &[channels], zeros.iter().map(|z| *z as i8).collect::<Vec<_>>()).unwrap()
+    } else {
+        Tensor::with_dtype(dtype, &[channels], zeros.iter().map(|z| *z as u8).collect::<Vec<_>>()).unwrap()
+    };
+    let scale = (0..channels).map(|c| 0.4137 / span as f32 * (1.0 + 0.1 * c as f32)).collect();
+    let inputs = [b.constant(codes), b.constant(Tensor::vector(scale)), b.constant(zero)];
+    b.node(Op::DequantizeLinear { axis, block_size: 0 }, &inputs)
+}
+
+const NARROW: [DType; 4] = [DType::I4, DType::U4, DType::I2, DType::U2];
+
+#[test]
+fn convolutions() {
+    for dtype in NARROW {
+        for groups in [1, 6] {
+            let mut b = Build::new();
+            let xp = u8p(0.02, 117);
+            let x = b.input(&[1, 6, 7, 5]);
+            let xq = b.qdq(x, xp);
+            let w = weights(&mut b, dtype, &[6, 6 / groups, 3, 3], 6, 0);
+            let y = b.node(Op::Conv(conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], groups)), &[xq, w]);
+            let out = b.qdq(y, u8p(0.0817, 130));
+            let g = b.finish(out);
+            assert_integer(&check(&g, &[xp.reals(&[2, 6, 7, 5], 3)], 0.0817, 1.0), "Conv");
+        }
+    }
+}
+
+#[test]
+fn linear_layers() {
+    for dtype in NARROW {
+        for trans_b in [false, true] {
+            let mut b = Build::new();
+            let xp = i8p(0.02, -3);
+            let x = b.input(&[1, 33]);
+            let xq = b.qdq(x, xp);
+            let (dims, axis) = if trans_b { ([9, 33], 0) } else { ([33, 9], 1) };
+            let w = weights(&mut b, dtype, &dims, 9, axis);
+            let bias = b.constant(Tensor::vector((0..9).map(|i| i as f32 * 0.3 - 1.0).collect()));
+            let y = b.node(Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b }, &[xq, w, bias]);
+            let out = b.qdq(y, u8p(0.05, 128));
+            let g = b.finish(out);
+            assert_integer(&check(&g, &[xp.reals(&[5, 33], 1)], 0.05, 1.0), "Gemm");
+        }
+    }
+}
