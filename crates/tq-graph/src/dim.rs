@@ -49,6 +49,24 @@ enum Atom {
     Floor(Box<Dim>, Box<Dim>),
 }
 
+/// One summand of a [`Dim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Term<'a> {
+    /// The number that the factors are multiplied by.
+    pub coefficient: i64,
+    /// What is multiplied; a power has its base several times.
+    pub factors: Vec<Factor<'a>>,
+}
+
+/// What is multiplied in a [`Term`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factor<'a> {
+    /// A named unknown.
+    Symbol(&'a str),
+    /// The first over the second, rounded down.
+    Floor(&'a Dim, &'a Dim),
+}
+
 impl Atom {
     fn weight(&self) -> usize {
         match self {
@@ -101,6 +119,28 @@ impl Dim {
         match &self.0 {
             Repr::Known(n) => *n >= 0,
             Repr::Poly(terms) => terms.iter().all(|(m, c)| *c >= 0 && m.iter().all(atom)),
+        }
+    }
+
+    /// The summands, in an order that depends on the value alone; a known number is one without factors, or none
+    /// where it is 0.
+    ///
+    /// [`Dim::checked_add`], [`Dim::checked_mul`] and [`Dim::checked_div_floor`] make the same dimension of them again.
+    #[must_use]
+    pub fn summands(&self) -> Vec<Term<'_>> {
+        fn factor(atom: &Atom) -> Factor<'_> {
+            match atom {
+                Atom::Symbol(name) => Factor::Symbol(name),
+                Atom::Floor(a, b) => Factor::Floor(a, b),
+            }
+        }
+        match &self.0 {
+            Repr::Known(0) => Vec::new(),
+            Repr::Known(n) => vec![Term { coefficient: *n, factors: Vec::new() }],
+            Repr::Poly(terms) => terms
+                .iter()
+                .map(|(m, c)| Term { coefficient: *c, factors: m.iter().map(factor).collect() })
+                .collect(),
         }
     }
 
@@ -345,6 +385,32 @@ mod tests {
         assert_eq!(k(5).checked_div_floor(&k(0)), None);
         assert_eq!(k(-7).checked_div_floor(&k(2)), Some(k(-4)));
         assert_eq!(k(i64::MAX).checked_add(&k(1)), None);
+    }
+
+    #[test]
+    fn summands_make_the_same_dimension_again() {
+        fn again(d: &Dim) -> Dim {
+            let mut sum = k(0);
+            for term in d.summands() {
+                let mut product = k(term.coefficient);
+                for factor in term.factors {
+                    product = product
+                        .checked_mul(&match factor {
+                            Factor::Symbol(name) => Dim::symbol(name),
+                            Factor::Floor(a, b) => again(a).checked_div_floor(&again(b)).unwrap(),
+                        })
+                        .unwrap();
+                }
+                sum = sum.checked_add(&product).unwrap();
+            }
+            sum
+        }
+        let n1 = n().checked_add(&k(1)).unwrap();
+        let half = n1.checked_mul(&n1).unwrap().checked_div_floor(&k(2)).unwrap();
+        let nested = half.checked_sub(&k(3)).unwrap().checked_div_floor(&Dim::symbol("M")).unwrap();
+        for d in [k(0), k(-7), n(), n1, half.clone(), nested.checked_mul(&half).unwrap(), nested] {
+            assert_eq!(again(&d), d);
+        }
     }
 
     proptest! {

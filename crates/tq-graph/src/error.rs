@@ -22,6 +22,25 @@ pub enum GraphError {
         /// The element type.
         dtype: DType,
     },
+    /// Memory that the system does not give.
+    #[error("no memory for {bytes} bytes")]
+    Memory {
+        /// How many are needed.
+        bytes: usize,
+    },
+    /// Elements that are not inside a buffer.
+    #[error("{bytes} bytes from byte {start} on are not inside a buffer of {len}")]
+    BufferRange {
+        /// Where they begin.
+        start: usize,
+        /// How many they are.
+        bytes: usize,
+        /// How many the buffer has.
+        len: usize,
+    },
+    /// A byte that is neither 0 nor 1 where truth values are expected.
+    #[error("a byte of a tensor of truth values is neither 0 nor 1")]
+    NotBool,
     /// Another element type was expected.
     #[error("expected {expected}, got {got}")]
     DType {

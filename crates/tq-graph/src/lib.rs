@@ -6,6 +6,7 @@
 //! * [`Graph`], [`Node`], [`Value`]: the graph, in single-assignment form.
 //! * [`infer`](mod@infer): types, shapes and symbolic values of everything in a graph.
 //! * [`builder`]: models built from layers, with weights from safetensors files.
+//! * [`save`]: writing a file so that nobody ever sees half of it.
 //! * [`qdq`]: the view of a graph with Quantize/Dequantize pairs as quantized operators.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod graph;
 pub mod infer;
 pub mod op;
 pub mod qdq;
+pub mod save;
 pub mod tensor;
 mod text;
 
@@ -24,3 +26,4 @@ pub use error::GraphError;
 pub use graph::{Graph, Node, NodeId, Value, ValueId};
 pub use op::Op;
 pub use tensor::{Element, Tensor};
+pub use text::one_line;

@@ -1,9 +1,8 @@
 //! Errors of this crate. All of them print as one line, whatever names a file carries.
 
 use crate::{MAX_OPSET, MIN_OPSET, READ_OPSETS};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use tq_graph::GraphError;
+use tq_graph::{GraphError, one_line};
 
 /// Something in a model that this crate does not support.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,26 +93,6 @@ fn needs_text(needs: i64, opset: i64) -> String {
     }
 }
 
-/// How much of one foreign text goes into a message.
-const SHOWN_CHARS: usize = 200;
-
-/// Foreign text made fit for a one-line message: control characters are escaped, the end cut off when it is long.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == SHOWN_CHARS {
-            out.push_str("...");
-            break;
-        }
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
 /// All unsupported items in one line, those of one operator and reason together, in order of first appearance.
 fn list(items: &[UnsupportedItem]) -> String {
     let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
@@ -161,6 +140,5 @@ mod tests {
             item("b\nc", "Erf", ""),
         ]);
         assert_eq!(error.to_string(), "unsupported: Erf (a, b\\nc); Loop (has a sub-graph: l)");
-        assert_eq!(one_line(&"x".repeat(300)).len(), SHOWN_CHARS + 3);
     }
 }

@@ -53,6 +53,37 @@ pub enum DType {
 }
 
 impl DType {
+    /// Every type.
+    pub const ALL: [DType; 21] = [
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
+        DType::I2,
+        DType::U2,
+        DType::I4,
+        DType::U4,
+        DType::I8,
+        DType::U8,
+        DType::I16,
+        DType::U16,
+        DType::I32,
+        DType::U32,
+        DType::I64,
+        DType::U64,
+        DType::Bool,
+        DType::F8E4M3FN,
+        DType::F8E4M3FNUZ,
+        DType::F8E5M2,
+        DType::F8E5M2FNUZ,
+    ];
+
+    /// The type of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.name() == name)
+    }
+
     /// Width of one element in bits.
     #[must_use]
     pub const fn bits(self) -> usize {
@@ -169,5 +200,46 @@ impl DType {
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has to be told of a new type, which then has to be in [`DType::ALL`] too.
+    fn place(dtype: DType) -> usize {
+        match dtype {
+            DType::F16
+            | DType::BF16
+            | DType::F32
+            | DType::F64
+            | DType::I2
+            | DType::U2
+            | DType::I4
+            | DType::U4
+            | DType::I8
+            | DType::U8
+            | DType::I16
+            | DType::U16
+            | DType::I32
+            | DType::U32
+            | DType::I64
+            | DType::U64
+            | DType::Bool
+            | DType::F8E4M3FN
+            | DType::F8E4M3FNUZ
+            | DType::F8E5M2
+            | DType::F8E5M2FNUZ => dtype as usize,
+        }
+    }
+
+    #[test]
+    fn every_type_is_found_by_its_name() {
+        for (i, dtype) in DType::ALL.into_iter().enumerate() {
+            assert_eq!(place(dtype), i);
+            assert_eq!(DType::by_name(dtype.name()), Some(dtype));
+        }
+        assert_eq!(DType::by_name("f33"), None);
     }
 }

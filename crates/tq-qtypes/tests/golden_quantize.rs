@@ -93,7 +93,8 @@ const I64_LIMIT: f32 = 9_223_372_036_854_775_808.0;
 /// The loop for codes narrower than a byte converts to i64 instead: what does not fit, on either side, becomes the
 /// smallest i64, and thus the smallest code.
 fn pytorch_code(scaled: f32, zero_point: i32, quant_min: i32, quant_max: i32, packed: bool) -> i32 {
-    if packed && !(scaled.abs() < I64_LIMIT) {
+    let fits = scaled.abs() < I64_LIMIT; // a NaN does not
+    if packed && !fits {
         return quant_min;
     }
     let clamped = if scaled < LARGEST_I32 { scaled } else { LARGEST_I32 };

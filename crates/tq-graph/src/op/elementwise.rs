@@ -3,7 +3,6 @@
 /// Functions of one real number that give one of the same type. `Relu`, `Abs`, `Neg`, `Sign` and `Erf` take
 /// integers too.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub enum UnaryOp {
     /// `max(x, 0)`.
     Relu,
@@ -106,7 +105,6 @@ pub enum UnaryOp {
 
 /// Functions of two numbers, with numpy broadcasting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BinaryOp {
     /// Sum.
     Add,

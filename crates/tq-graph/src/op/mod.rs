@@ -53,7 +53,6 @@ pub enum ScatterReduction {
 
 /// An operator with its attributes. Doc comments list inputs -> outputs.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Op {
     /// `x, w[, b] -> y`: convolution over 1 to 3 spatial axes, channels first.
     Conv(ConvAttrs),

@@ -4,7 +4,28 @@ mod attributes;
 
 use crate::dim::Shape;
 use crate::{Graph, Value, ValueId};
-use std::fmt;
+use std::fmt::{self, Write as _};
+
+/// How much of one foreign text goes into a message.
+const SHOWN_CHARS: usize = 200;
+
+/// Text from a file made fit for a one-line message: control characters are escaped, the end is cut off when it is long.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in text.chars().enumerate() {
+        if i == SHOWN_CHARS {
+            out.push_str("...");
+            break;
+        }
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
 
 /// One line for each input, constant, node and output, in order; constants by type and shape only.
 ///
@@ -102,4 +123,15 @@ fn write_shape(f: &mut fmt::Formatter<'_>, shape: &Shape) -> fmt::Result {
         write!(f, "{}{d}", if i == 0 { "" } else { ", " })?;
     }
     write!(f, "]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_stays_on_one_line() {
+        assert_eq!(one_line("a\nb\u{2028}c"), "a\\nb\\u{2028}c");
+        assert_eq!(one_line(&"x".repeat(300)).len(), SHOWN_CHARS + 3);
+    }
 }

@@ -1,8 +1,16 @@
 //! Typed arrays.
 
+mod buffer;
+mod storage;
+
+pub use buffer::ByteBuffer;
+
 use crate::GraphError;
-use ndarray::{ArcArray, ArrayD, ArrayViewD, IxDyn};
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+use storage::{Elements, Sealed, Storage};
 use tq_qtypes::DType;
 
 /// A typed array in row-major order. Cloning shares the data.
@@ -14,71 +22,8 @@ pub struct Tensor {
     storage: Storage,
 }
 
-mod sealed {
-    use super::{ArcArray, DType, Element, IxDyn};
-    use half::{bf16, f16};
-
-    /// How arrays of `Self` are kept.
-    pub trait Sealed: Sized {
-        fn wrap(array: ArcArray<Self, IxDyn>) -> Storage;
-        fn peek(storage: &Storage) -> Option<&ArcArray<Self, IxDyn>>;
-        fn peek_mut(storage: &mut Storage) -> Option<&mut ArcArray<Self, IxDyn>>;
-    }
-
-    macro_rules! storage {
-        ($($variant:ident: $ty:ty),*) => {
-            /// The array behind a tensor, by the Rust type of its elements.
-            #[derive(Clone, PartialEq)]
-            pub enum Storage {
-                $($variant(ArcArray<$ty, IxDyn>),)*
-            }
-
-            impl Storage {
-                pub(super) fn dims(&self) -> &[usize] {
-                    match self { $(Storage::$variant(a) => a.shape(),)* }
-                }
-
-                pub(super) fn reshaped(self, dims: &[usize]) -> Option<Self> {
-                    match self {
-                        $(Storage::$variant(a) => {
-                            a.into_shape_with_order(IxDyn(dims)).ok().map(Storage::$variant)
-                        })*
-                    }
-                }
-            }
-
-            $(
-                impl Sealed for $ty {
-                    fn wrap(array: ArcArray<Self, IxDyn>) -> Storage {
-                        Storage::$variant(array)
-                    }
-                    fn peek(storage: &Storage) -> Option<&ArcArray<Self, IxDyn>> {
-                        match storage {
-                            Storage::$variant(a) => Some(a),
-                            _ => None,
-                        }
-                    }
-                    fn peek_mut(storage: &mut Storage) -> Option<&mut ArcArray<Self, IxDyn>> {
-                        match storage {
-                            Storage::$variant(a) => Some(a),
-                            _ => None,
-                        }
-                    }
-                }
-                impl Element for $ty {
-                    const DTYPE: DType = DType::$variant;
-                }
-            )*
-        };
-    }
-
-    storage!(F16: f16, BF16: bf16, F32: f32, F64: f64, I8: i8, U8: u8, I16: i16, U16: u16,
-        I32: i32, U32: u32, I64: i64, U64: u64, Bool: bool);
-}
-use sealed::Storage;
-
 /// Rust types that can be elements of a [`Tensor`].
-pub trait Element: sealed::Sealed + Clone + Copy + PartialEq + Send + Sync + Default + 'static {
+pub trait Element: Sealed + Clone + Copy + PartialEq + Send + Sync + Default + 'static {
     /// The type's name among [`DType`]s.
     const DTYPE: DType;
 }
@@ -141,7 +86,48 @@ impl Tensor {
         } else {
             array.as_standard_layout().into_owned().into_shared()
         };
-        Self { dtype: T::DTYPE, storage: T::wrap(array) }
+        Self { dtype: T::DTYPE, storage: T::wrap(Elements::Own(array)) }
+    }
+
+    /// A tensor whose elements lie in `buffer` from byte `start` on, little-endian and in row-major order, one a byte
+    /// where they have less bits. They stay there, unless the place is not aligned for them; truth values are copied.
+    ///
+    /// # Errors
+    /// [`GraphError::BufferRange`] where the buffer ends before the elements do, [`GraphError::NotBool`] for a byte that
+    /// is no truth value, [`GraphError::TooLarge`] and [`GraphError::DType`] as [`Tensor::with_dtype`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tq_graph::{Tensor, tensor::ByteBuffer};
+    /// use tq_qtypes::DType;
+    ///
+    /// let mut buffer = ByteBuffer::zeroed(8)?;
+    /// buffer.bytes_mut()[4..].copy_from_slice(&1.5f32.to_le_bytes());
+    /// let t = Tensor::in_buffer(DType::F32, &[1], &Arc::new(buffer), 4)?;
+    /// assert_eq!(t, Tensor::vector(vec![1.5f32]));
+    /// # Ok::<(), tq_graph::GraphError>(())
+    /// ```
+    pub fn in_buffer(
+        dtype: DType,
+        dims: &[usize],
+        buffer: &Arc<ByteBuffer>,
+        start: usize,
+    ) -> Result<Self, GraphError> {
+        let kept_as = storage_dtype(dtype);
+        let bytes = kept_as.packed_bytes(checked_numel(dims, dtype)?);
+        let end = start.checked_add(bytes).filter(|end| *end <= buffer.len());
+        let Some(end) = end else {
+            return Err(GraphError::BufferRange { start, bytes, len: buffer.len() });
+        };
+        let storage = Storage::in_buffer(kept_as, buffer, start..end, dims).ok_or(GraphError::NotBool)?;
+        Self { dtype: kept_as, storage }.retyped(dtype)
+    }
+
+    /// The elements as bytes, little-endian and in row-major order, one a byte where they have less bits: what
+    /// [`Tensor::in_buffer`] takes.
+    #[must_use]
+    pub fn le_bytes(&self) -> Cow<'_, [u8]> {
+        self.storage.le_bytes().unwrap_or_default()
     }
 
     /// A tensor of rank 0.
@@ -218,7 +204,7 @@ impl Tensor {
     /// [`GraphError::DType`] when the elements are not kept as `T`.
     pub fn view<T: Element>(&self) -> Result<ArrayViewD<'_, T>, GraphError> {
         T::peek(&self.storage)
-            .map(|a| a.view())
+            .and_then(Elements::view)
             .ok_or(GraphError::DType { expected: T::DTYPE, got: self.dtype })
     }
 
@@ -228,7 +214,7 @@ impl Tensor {
     /// As [`Tensor::view`].
     pub fn as_slice<T: Element>(&self) -> Result<&[T], GraphError> {
         T::peek(&self.storage)
-            .and_then(|a| a.as_slice())
+            .and_then(Elements::slice)
             .ok_or(GraphError::DType { expected: T::DTYPE, got: self.dtype })
     }
 
@@ -241,7 +227,7 @@ impl Tensor {
     pub fn as_mut_slice<T: Element>(&mut self) -> Result<&mut [T], GraphError> {
         let got = self.dtype;
         T::peek_mut(&mut self.storage)
-            .and_then(|a| a.as_slice_mut())
+            .and_then(Elements::slice_mut)
             .ok_or(GraphError::DType { expected: T::DTYPE, got })
     }
 
@@ -253,9 +239,9 @@ impl Tensor {
         let got = self.dtype;
         T::peek(&self.storage)
             .cloned()
-            .map(|a| {
+            .and_then(|elements| {
                 drop(self); // so that the clone may be the only owner
-                a.into_owned()
+                elements.into_array()
             })
             .ok_or(GraphError::DType { expected: T::DTYPE, got })
     }
@@ -278,8 +264,8 @@ impl Tensor {
     /// and for u64 values beyond i64.
     #[must_use]
     pub fn to_i64_vec(&self) -> Option<Vec<i64>> {
-        fn cast<T: Copy + Into<i64>>(a: &ArcArray<T, IxDyn>) -> Option<Vec<i64>> {
-            Some(a.iter().map(|v| (*v).into()).collect())
+        fn cast<T: Element + Into<i64>>(elements: &Elements<T>) -> Option<Vec<i64>> {
+            Some(elements.slice()?.iter().map(|v| (*v).into()).collect())
         }
         if !(self.dtype.is_integer() || self.dtype == DType::Bool) {
             return None;
@@ -292,8 +278,8 @@ impl Tensor {
             Storage::I32(a) => cast(a),
             Storage::U32(a) => cast(a),
             Storage::I64(a) => cast(a),
-            Storage::U64(a) => a.iter().map(|v| i64::try_from(*v).ok()).collect(),
-            Storage::Bool(a) => Some(a.iter().map(|v| i64::from(*v)).collect()),
+            Storage::U64(a) => a.slice()?.iter().map(|v| i64::try_from(*v).ok()).collect(),
+            Storage::Bool(a) => Some(a.slice()?.iter().map(|v| i64::from(*v)).collect()),
             _ => None,
         }
     }
@@ -302,10 +288,10 @@ impl Tensor {
     #[must_use]
     pub fn to_f32_vec(&self) -> Option<Vec<f32>> {
         match &self.storage {
-            Storage::F16(a) => Some(a.iter().map(|v| v.to_f32()).collect()),
-            Storage::BF16(a) => Some(a.iter().map(|v| v.to_f32()).collect()),
-            Storage::F32(a) => Some(a.iter().copied().collect()),
-            Storage::F64(a) => Some(a.iter().map(|v| *v as f32).collect()),
+            Storage::F16(a) => Some(a.slice()?.iter().map(|v| v.to_f32()).collect()),
+            Storage::BF16(a) => Some(a.slice()?.iter().map(|v| v.to_f32()).collect()),
+            Storage::F32(a) => Some(a.slice()?.to_vec()),
+            Storage::F64(a) => Some(a.slice()?.iter().map(|v| *v as f32).collect()),
             _ => None,
         }
     }
@@ -314,10 +300,10 @@ impl Tensor {
     #[must_use]
     pub fn to_f64_vec(&self) -> Option<Vec<f64>> {
         match &self.storage {
-            Storage::F16(a) => Some(a.iter().map(|v| v.to_f64()).collect()),
-            Storage::BF16(a) => Some(a.iter().map(|v| v.to_f64()).collect()),
-            Storage::F32(a) => Some(a.iter().map(|v| f64::from(*v)).collect()),
-            Storage::F64(a) => Some(a.iter().copied().collect()),
+            Storage::F16(a) => Some(a.slice()?.iter().map(|v| v.to_f64()).collect()),
+            Storage::BF16(a) => Some(a.slice()?.iter().map(|v| v.to_f64()).collect()),
+            Storage::F32(a) => Some(a.slice()?.iter().map(|v| f64::from(*v)).collect()),
+            Storage::F64(a) => Some(a.slice()?.to_vec()),
             _ => None,
         }
     }
@@ -358,6 +344,34 @@ mod tests {
     fn any_array_becomes_row_major() {
         let a = ndarray::array![[1i32, 2], [3, 4]].reversed_axes().into_dyn();
         assert_eq!(Tensor::from_array(a).as_slice::<i32>().unwrap(), [1, 3, 2, 4]);
+    }
+
+    #[test]
+    fn tensors_lie_in_a_buffer() {
+        let mut buffer = ByteBuffer::zeroed(24).unwrap();
+        let values = [0.5f32, -1.0, f32::MAX, -0.0];
+        buffer.bytes_mut()[8..].copy_from_slice(Tensor::vector(values.to_vec()).le_bytes().as_ref());
+        let buffer = Arc::new(buffer);
+        let mut t = Tensor::in_buffer(DType::F32, &[2, 2], &buffer, 8).unwrap();
+        assert_eq!(t.as_slice::<f32>().unwrap().as_ptr().cast(), buffer.bytes()[8..].as_ptr());
+        assert_eq!(t, Tensor::new(&[2, 2], values.to_vec()).unwrap());
+        assert_eq!(t.view::<f32>().unwrap()[[1, 0]], f32::MAX);
+        assert_eq!(t.clone().reshape(&[4]).unwrap().dims(), [4]);
+        // Writing leaves the buffer as it is.
+        t.as_mut_slice::<f32>().unwrap()[0] = 2.0;
+        assert_eq!(t.into_array::<f32>().unwrap()[[0, 0]], 2.0);
+        let again = Tensor::in_buffer(DType::F32, &[4], &buffer, 8).unwrap();
+        assert_eq!(again.to_f32_vec().unwrap(), values);
+        // At odd places there is a copy.
+        let odd = Tensor::in_buffer(DType::U16, &[3], &buffer, 7).unwrap();
+        assert_eq!(odd.as_slice::<u16>().unwrap().len(), 3);
+        assert!(Tensor::in_buffer(DType::F64, &[3], &buffer, 8).is_err());
+        assert!(Tensor::in_buffer(DType::U8, &[1], &buffer, usize::MAX).is_err());
+        assert!(Tensor::in_buffer(DType::F64, &[0], &buffer, 24).is_ok());
+        assert_eq!(Tensor::in_buffer(DType::I4, &[8], &buffer, 0).unwrap().dtype(), DType::I4);
+        assert!(Tensor::in_buffer(DType::I4, &[16], &buffer, 8).is_err());
+        assert_eq!(Tensor::in_buffer(DType::Bool, &[4], &buffer, 0).unwrap().to_i64_vec().unwrap(), [0; 4]);
+        assert_eq!(Tensor::in_buffer(DType::Bool, &[16], &buffer, 8), Err(GraphError::NotBool));
     }
 
     #[test]
