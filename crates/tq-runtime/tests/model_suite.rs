@@ -36,6 +36,19 @@ fn quantized_networks_hold_against_the_judge_and_are_the_same_on_all_kernels() {
         }
         assert!(report.holds(), "{}: {report}", case.name);
         assert!(integer_share(&best) > 0.99, "{}: {}", case.name, best.explain());
+        // From a native file it gives the same bits.
+        for graph in [&graph, &tq_format::strip(&graph)] {
+            let mut file = Vec::new();
+            tq_format::write(graph, &mut file).unwrap();
+            let read = tq_format::read(&mut &file[..], file.len() as u64).unwrap();
+            let native = Session::new(&read, SessionOptions::default()).unwrap();
+            let x = [eval.batch(1, 2)];
+            assert!(
+                read == *graph && native.run(&x).unwrap() == best.run(&x).unwrap(),
+                "{}: native",
+                case.name
+            );
+        }
         // A batch is the same as its samples one by one.
         let batch = best.run(&[eval.batch(0, 3)]).unwrap();
         let single = best.run(&[eval.batch(1, 1)]).unwrap();
