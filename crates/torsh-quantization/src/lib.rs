@@ -11,7 +11,7 @@
 //! * [`backends`]: which kernels there are, and those of one's own.
 //! * [`analysis`]: accuracy, output error, size and latency against the float model.
 //! * [`debug`]: what the observers of a prepared model have seen.
-//! * [`export`]: ONNX files with Quantize and Dequantize operators.
+//! * [`export`]: native files, ONNX files with Quantize and Dequantize operators, safetensors files.
 //!
 //! # Static quantization
 //!
@@ -77,15 +77,46 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # On a device
+//!
+//! A program that only runs models needs the native file and the runtime, which is what is left of this crate with
+//! `default-features = false, features = ["runtime"]`: no import, no quantization, no analysis.
+//!
+//! ```
+//! use torsh_quantization::export::{load, save};
+//! use torsh_quantization::runtime::{Session, SessionOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use torsh_quantization::model::{DType, Graph, Op, Tensor, op::UnaryOp};
+//! # let mut model = Graph::new("net");
+//! # let x = model.add_input("x", DType::F32, vec![2usize.into()]);
+//! # let y = model.add_node("relu", Op::Unary(UnaryOp::Relu), &[x], "y");
+//! # model.outputs.push(y);
+//! # let file = std::env::temp_dir().join(format!("torsh-doc-{}.tq", std::process::id()));
+//! # let path = file.as_path();
+//! save(&model, path)?;
+//! let session = Session::new(&load(path)?, SessionOptions::default())?;
+//! # std::fs::remove_file(path)?;
+//! let outputs = session.run(&[Tensor::vector(vec![-1.0f32, 2.0])])?;
+//! assert_eq!(outputs[0].as_slice::<f32>()?, [0.0, 2.0]);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 /// What static quantization needs.
 pub mod prelude {
+    #[cfg(feature = "full")]
     pub use tq_analysis::{CompareOptions, Dataset, Preprocess, compare_models};
     pub use tq_graph::{Graph, Tensor};
+    #[cfg(feature = "full")]
     pub use tq_observers::{MinMaxObserver, Observer, PerChannelMinMaxObserver};
+    #[cfg(feature = "full")]
     pub use tq_onnx::import as load_model;
+    #[cfg(feature = "full")]
     pub use tq_passes::module_type::{GRU, LSTM, Linear, RNN};
+    #[cfg(feature = "full")]
     pub use tq_passes::{
         Backend, DynamicSpec, Prepared, QConfigDict, QuantConfig, Quantized, convert,
         default_dynamic_qconfig, prepare_static, pytorch_dynamic_qconfig, quantize_dynamic,
@@ -102,11 +133,13 @@ pub mod model {
     pub use tq_graph::{
         Dim, Element, Graph, GraphError, Node, NodeId, Op, Shape, Tensor, Value, ValueId, infer, op, qdq,
     };
+    #[cfg(feature = "full")]
     pub use tq_onnx::{OnnxError, UnsupportedItem, import as load_model, import_bytes as load_model_bytes};
     pub use tq_qtypes::DType;
 }
 
 /// What is asked of quantization: configurations and observers, as plain data.
+#[cfg(feature = "full")]
 pub mod qconfig {
     pub use tq_observers::{
         EntropyObserver, FixedQParamsObserver, HistogramObserver, MinMaxObserver, Mode,
@@ -137,6 +170,7 @@ pub mod qtypes {
 }
 
 /// Quantization after training: fusion, calibration, conversion.
+#[cfg(feature = "full")]
 pub mod ptq {
     pub use tq_passes::{
         BiasAdjustment, CalibrationState, ConvertReport, DynamicSpec, FusionEntry, FusionOutcome,
@@ -160,12 +194,14 @@ pub mod backends {
         Isa, KernelError, KernelLibrary, Kernels, Lookup, QBinary, QConvert, QDepthwise, QGemm, QPool,
         ScalarLibrary,
     };
+    #[cfg(feature = "full")]
     pub use tq_passes::{Backend, BackendConfig, CustomBackend};
     pub use tq_qtypes::{CapabilityTable, OperatorKind, OperatorSupport};
     pub use tq_runtime::{KernelChoice, SessionOptions};
 }
 
 /// How a quantized model compares with the float one.
+#[cfg(feature = "full")]
 pub mod analysis {
     pub use tq_analysis::{
         Accuracy, AnalysisError, AucFigures, Batch, CompareOptions, Comparison, Dataset, EvalOptions,
@@ -179,13 +215,18 @@ pub mod analysis {
 }
 
 /// Looking into a prepared model: what its observers have seen.
+#[cfg(feature = "full")]
 pub mod debug {
     pub use tq_observers::{Observer, ObserverState, Range};
     pub use tq_passes::get_observer_dict;
 }
 
-/// Writing models for other runtimes.
+/// Writing models: native files, which are read here too, ONNX files for other runtimes, weights as safetensors files.
 pub mod export {
+    pub use tq_format::weights::{Form as WeightsForm, load as load_safetensors, save as save_safetensors};
+    pub use tq_format::{FormatError, load, read, save, strip, write};
+    pub use tq_graph::builder::{LoadOptions, LoadReport};
+    #[cfg(feature = "full")]
     pub use tq_onnx::{
         ExportOptions, MAX_OPSET, MIN_OPSET, OnnxError, export as export_onnx,
         export_bytes as export_onnx_bytes,

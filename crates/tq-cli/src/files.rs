@@ -10,14 +10,28 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Onnx,
+    /// The native file.
+    Native,
 }
 
-/// The format that the extension names, checked before any work is done.
+impl Format {
+    /// The format that the extension of a file to read names; ONNX where it names none.
+    pub(crate) fn of_input(path: &Path) -> Self {
+        if has_extension(path, "tq") { Format::Native } else { Format::Onnx }
+    }
+}
+
+pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// The format that the extension of a file to write names, checked before any work is done.
 pub(crate) fn format_of(path: &Path) -> Result<Format> {
     match path.extension().and_then(|e| e.to_str()) {
         Some(e) if e.eq_ignore_ascii_case("onnx") => Ok(Format::Onnx),
-        Some(e) => bail!("{}: format .{e} is not supported, .onnx is", path.display()),
-        None => bail!("{}: the name has no extension to tell the format, .onnx does", path.display()),
+        Some(e) if e.eq_ignore_ascii_case("tq") => Ok(Format::Native),
+        Some(e) => bail!("{}: format .{e} is not supported, .onnx and .tq are", path.display()),
+        None => bail!("{}: the name has no extension to tell the format: .onnx or .tq", path.display()),
     }
 }
 
@@ -119,7 +133,10 @@ mod tests {
     #[test]
     fn extensions_pick_the_format() {
         assert_eq!(format_of(Path::new("a/b.ONNX")).unwrap(), Format::Onnx);
-        assert!(format_of(Path::new("b.tq")).unwrap_err().to_string().contains(".tq"));
+        assert_eq!(format_of(Path::new("b.tq")).unwrap(), Format::Native);
+        assert!(format_of(Path::new("b.pt")).unwrap_err().to_string().contains(".pt"));
+        assert_eq!(Format::of_input(Path::new("b.Tq")), Format::Native);
+        assert_eq!(Format::of_input(Path::new("b")), Format::Onnx);
         assert!(format_of(Path::new("onnx")).is_err());
     }
 

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Compare a quantized model with its float original.
     Compare(Compare),
+    /// Write a model in another format, or its weights alone.
+    Export(Export),
     /// Measure how long a model takes.
     Bench(Bench),
     /// Quantize, compare and save an embedded digit classifier: nothing else is needed.
@@ -46,7 +48,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Inspect {
-    /// ONNX model.
+    /// Model, .onnx or .tq.
     pub(crate) model: PathBuf,
     /// Configuration to plan for.
     #[arg(long, value_enum, default_value_t)]
@@ -58,7 +60,7 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Explain {
-    /// Float ONNX model.
+    /// Float model, .onnx or .tq.
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
@@ -69,9 +71,9 @@ pub(crate) struct Explain {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Quantize {
-    /// Float ONNX model.
+    /// Float model, .onnx or .tq.
     pub(crate) model: PathBuf,
-    /// File to write; its extension picks the format (.onnx).
+    /// File to write; its extension picks the format (.onnx, .tq).
     #[arg(short, long, required_unless_present = "dry_run")]
     pub(crate) output: Option<PathBuf>,
     /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
@@ -104,8 +106,35 @@ pub(crate) struct Quantize {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Export {
+    /// Model, .onnx or .tq.
+    pub(crate) model: PathBuf,
+    /// File to write; its extension picks the format: .onnx, .tq, or .safetensors for the weights alone.
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Weights that take the place of the model's, by name.
+    #[arg(long, value_name = "SAFETENSORS")]
+    pub(crate) weights: Option<PathBuf>,
+    /// With --weights: names that only the model or only the file has are no errors.
+    #[arg(long, requires = "weights")]
+    pub(crate) partial: bool,
+    /// For .tq: leave out all that inference does not need, names of layers among it.
+    #[arg(long)]
+    pub(crate) strip: bool,
+    /// For .safetensors: quantized weights as the float numbers that they stand for.
+    #[arg(long)]
+    pub(crate) dequantize: bool,
+    /// For .onnx: lowest operator set to write; a higher one is taken where the model needs it.
+    #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
+    pub(crate) opset: i64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(crate) struct Calibrate {
-    /// Float ONNX model.
+    /// Float model, .onnx or .tq.
     pub(crate) model: PathBuf,
     /// File to write (.json).
     #[arg(short, long, value_name = "STATE")]
@@ -140,7 +169,7 @@ pub(crate) struct MergeCalib {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Run {
-    /// ONNX model.
+    /// Model, .onnx or .tq.
     pub(crate) model: PathBuf,
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
     #[arg(long, num_args = 1.., value_name = "[NAME=]FILE")]
@@ -160,7 +189,7 @@ pub(crate) struct Run {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Eval {
-    /// ONNX model.
+    /// Model, .onnx or .tq.
     pub(crate) model: PathBuf,
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
     #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
@@ -200,9 +229,9 @@ pub(crate) struct Eval {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Compare {
-    /// Float ONNX model.
+    /// Float model, .onnx or .tq.
     pub(crate) float: PathBuf,
-    /// Quantized ONNX model.
+    /// Quantized model, .onnx or .tq.
     pub(crate) quantized: PathBuf,
     /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
     #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
@@ -222,7 +251,7 @@ pub(crate) struct Compare {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Bench {
-    /// ONNX model.
+    /// Model, .onnx or .tq.
     pub(crate) model: PathBuf,
     /// Input shape, as 1x3x224x224 or 1,3,224,224; NAME is an input's. What is not given is as declared, with 1 for
     /// every free dimension.

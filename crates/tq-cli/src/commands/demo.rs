@@ -1,10 +1,12 @@
 //! `tq demo`: the main job on data that is in the program.
 
 use super::compare::text as comparison_text;
+use super::export::write_model;
 use super::prepare::observe;
-use super::quantize::{FloatNode, float_nodes, write_onnx};
+use super::quantize::{FloatNode, float_nodes};
 use crate::args::{Demo, Shard};
 use crate::arrays::{DEFAULT_BATCH, labels_of};
+use crate::files::Format;
 use crate::npy::read_npz_bytes;
 use crate::output::{emit, print};
 use crate::progress::Progress;
@@ -52,8 +54,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let folder = &args.out_dir;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let (float_path, quantized_path) = (folder.join("mnist_float.onnx"), folder.join("mnist_int8.onnx"));
-    write_onnx(&float, &float_path, MIN_OPSET)?;
-    write_onnx(&quantized.graph, &quantized_path, MIN_OPSET)?;
+    write_model(&float, &float_path, Format::Onnx, MIN_OPSET)?;
+    write_model(&quantized.graph, &quantized_path, Format::Onnx, MIN_OPSET)?;
 
     let options = CompareOptions {
         batch: Some(DEFAULT_BATCH),

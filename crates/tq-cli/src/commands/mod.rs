@@ -6,6 +6,7 @@ mod compare;
 mod demo;
 mod eval;
 mod explain;
+mod export;
 mod inspect;
 mod prepare;
 mod quantize;
@@ -13,9 +14,11 @@ mod recommend;
 mod run;
 
 use crate::args::Command;
+use crate::files::Format;
 use anyhow::{Context as _, Result};
 use std::path::Path;
-use torsh_quantization::model::{Graph, load_model};
+use torsh_quantization::export::load as load_native;
+use torsh_quantization::model::{Graph, infer::infer, load_model};
 
 /// Does what was asked for.
 pub(crate) fn run(command: Command) -> Result<()> {
@@ -28,14 +31,24 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Demo(args) => demo::demo(&args),
     }
 }
 
-/// Reads a model; the error names the file.
+/// Reads a model, an ONNX file or a native one; the error names the file.
 fn load(path: &Path) -> Result<Graph> {
-    load_model(path).with_context(|| path.display().to_string())
+    let shown = || path.display().to_string();
+    match Format::of_input(path) {
+        Format::Onnx => load_model(path).with_context(shown),
+        Format::Native => {
+            let mut graph = load_native(path).with_context(shown)?;
+            // A file for devices leaves types and shapes out.
+            infer(&mut graph).with_context(shown)?;
+            Ok(graph)
+        }
+    }
 }
 
 /// Bytes of a file.

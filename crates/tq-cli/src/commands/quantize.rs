@@ -1,25 +1,25 @@
 //! `tq quantize`.
 
 use super::calibrate::joined;
+use super::export::write_model;
 use super::prepare::{blame, observe, prepared, prepared_as};
 use super::{explain, file_bytes, is_same_file, load, recommend};
 use crate::args::{Quantize, Shard};
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::files::{Format, check_target, format_of};
+use crate::files::{check_target, format_of};
 use crate::output::{bytes, emit, say, table};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use std::path::Path;
 use torsh_quantization::analysis::{RecommendOptions, Recommendation};
-use torsh_quantization::export::{ExportOptions, MAX_OPSET, OnnxError, export_onnx, export_onnx_bytes};
-use torsh_quantization::model::Graph;
 use torsh_quantization::ptq::{ConvertReport, FusionEntry, FusionOutcome, FusionReport, convert};
 use torsh_quantization::qconfig::Configuration;
 
 #[derive(Serialize)]
 struct Report<'a> {
     output: String,
-    opset: i64,
+    /// Of an ONNX file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opset: Option<i64>,
     config: &'a Configuration,
     /// What was tried, where the recipe was searched for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ struct Fusion<'a> {
 
 pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     if let Some(output) = &args.output {
-        let Format::Onnx = format_of(output)?;
+        format_of(output)?;
         check_target(output)?;
         if is_same_file(&args.model, output) {
             bail!("{}: would replace the float model it is made from", output.display());
@@ -108,7 +108,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     }
     let (config, batches) = (prepared.configuration().clone(), prepared.batches());
     let quantized = convert(prepared).with_context(|| args.model.display().to_string())?;
-    let opset = write_onnx(&quantized.graph, output, args.opset)?;
+    let opset = write_model(&quantized.graph, output, format_of(output)?, args.opset)?;
     let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(output)?);
     let conversion = &quantized.report;
     let report = Report {
@@ -137,23 +137,6 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     emit(args.json, &report, || text(&report))
 }
 
-/// Writes the file at this operator set, or at the lowest higher one that has words for the whole graph.
-/// Returns which one that was.
-pub(super) fn write_onnx(graph: &Graph, path: &Path, lowest: i64) -> Result<i64> {
-    let mut opset = lowest;
-    loop {
-        match export_onnx_bytes(graph, &ExportOptions { opset }) {
-            Err(OnnxError::NotExpressible { needs, .. }) if needs > opset && needs <= MAX_OPSET => {
-                opset = needs
-            }
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-            Ok(_) => break,
-        }
-    }
-    export_onnx(graph, path, &ExportOptions { opset }).with_context(|| path.display().to_string())?;
-    Ok(opset)
-}
-
 /// Nodes that are part of others now, or gone.
 pub(super) fn fused(report: &FusionReport) -> impl Iterator<Item = &FusionEntry> {
     let gone = |e: &&FusionEntry| {
@@ -178,7 +161,7 @@ fn text(r: &Report<'_>) -> String {
     let mut out = r.recommendation.map_or(String::new(), recommend::text);
     out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
-         {} -> {} ({:.2}x smaller), opset {}\n",
+         {} -> {} ({:.2}x smaller){}\n",
         r.output,
         r.integer_nodes,
         r.float_nodes,
@@ -186,7 +169,7 @@ fn text(r: &Report<'_>) -> String {
         bytes(r.float_bytes),
         bytes(r.quantized_bytes),
         r.compression_ratio,
-        r.opset,
+        r.opset.map_or(String::new(), |opset| format!(", opset {opset}")),
     );
     if !r.float.is_empty() {
         let mut table = table(&["stays in float", "operator", "because"]);
