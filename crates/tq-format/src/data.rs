@@ -1,8 +1,10 @@
 //! The bytes of tensors: out of a file into one buffer, and into a file.
 
-use crate::header::{Entry, Header, exact, name_of};
+use crate::header::{Entry, Header, name_of};
+use crate::source::Source;
 use crate::{FormatError, packed};
-use std::io::{Read, Write};
+use rayon::prelude::*;
+use std::io::Write;
 use std::sync::Arc;
 use tq_graph::tensor::{ByteBuffer, checked_numel};
 use tq_graph::{GraphError, Tensor};
@@ -10,6 +12,9 @@ use tq_qtypes::DType;
 
 /// Packed bytes that are read or written at once.
 const CHUNK: usize = 64 << 10;
+
+/// Bytes that one thread reads at once.
+const PART: usize = 8 << 20;
 
 /// What a tensor of a file is to the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +25,12 @@ pub(crate) struct Meaning {
 
 /// Where the elements of a tensor are after reading.
 enum Place {
-    Buffer(usize),
+    /// In the buffer from `begin` on, read from byte `from` of the file.
+    Buffer {
+        begin: usize,
+        from: u64,
+        bytes: usize,
+    },
     Own(Tensor),
 }
 
@@ -48,43 +58,65 @@ pub(crate) fn write(tensor: &Tensor, out: &mut impl Write) -> Result<(), FormatE
     Ok(out.write_all(&bytes)?)
 }
 
-/// Reads the tensors behind `header`, each as what `meanings` (one an entry) says. What need not be unpacked is read
-/// into one buffer, and the tensors lie there.
+/// Reads the tensors behind `header`, whose bytes begin at byte `start` of the file, each as what `meanings` (one an
+/// entry) says. What need not be unpacked is read into one buffer, and the tensors lie there.
 pub(crate) fn read(
-    reader: &mut impl Read,
+    source: &impl Source,
+    start: u64,
     header: &Header,
     meanings: &[Meaning],
 ) -> Result<Vec<Tensor>, FormatError> {
-    let mut size = 0usize;
+    let mut places = Vec::with_capacity(meanings.len());
+    let (mut from, mut size) = (start, 0usize);
     for (entry, meaning) in header.entries.iter().zip(meanings) {
         check(entry, meaning)?;
-        if !packed::is_packed(meaning.dtype) {
-            // Below the size of the file, so nothing overflows.
-            size = size.next_multiple_of(ByteBuffer::ALIGN) + entry.bytes;
+        if packed::is_packed(meaning.dtype) {
+            places.push(Place::Own(unpacked(source, from, entry, meaning)?));
+        } else {
+            // Sizes are those of the file, so nothing overflows.
+            let begin = size.next_multiple_of(meaning.dtype.bits().div_ceil(8));
+            size = begin + entry.bytes;
+            places.push(Place::Buffer { begin, from, bytes: entry.bytes });
         }
+        from += entry.bytes as u64;
     }
     let mut buffer = ByteBuffer::zeroed(size)?;
-    let mut places = Vec::with_capacity(meanings.len());
-    let mut at = 0usize;
-    for (entry, meaning) in header.entries.iter().zip(meanings) {
-        if packed::is_packed(meaning.dtype) {
-            places.push(Place::Own(unpacked(reader, entry, meaning)?));
-        } else {
-            let begin = at.next_multiple_of(ByteBuffer::ALIGN);
-            at = begin + entry.bytes;
-            exact(reader, &mut buffer.bytes_mut()[begin..at], "its tensors")?;
-            places.push(Place::Buffer(begin));
-        }
-    }
+    fill(buffer.bytes_mut(), source, &places)?;
     let buffer = Arc::new(buffer);
     let tensors = places.into_iter().zip(meanings).zip(&header.entries);
     tensors
         .map(|((place, meaning), entry)| match place {
             Place::Own(tensor) => Ok(tensor),
-            Place::Buffer(begin) => Tensor::in_buffer(meaning.dtype, &meaning.dims, &buffer, begin)
+            Place::Buffer { begin, .. } => Tensor::in_buffer(meaning.dtype, &meaning.dims, &buffer, begin)
                 .map_err(|e| FormatError::tensor(&entry.name, e)),
         })
         .collect()
+}
+
+/// Fills the buffer, on all threads where there is much to read.
+fn fill(buffer: &mut [u8], source: &impl Source, places: &[Place]) -> Result<(), FormatError> {
+    // What follows on each other in the file and in the buffer is read at once.
+    let mut runs: Vec<(usize, u64, usize)> = Vec::new();
+    for place in places {
+        let Place::Buffer { begin, from, bytes } = *place else { continue };
+        match runs.last_mut() {
+            Some((b, f, n)) if *b + *n == begin && *f + *n as u64 == from => *n += bytes,
+            _ => runs.push((begin, from, bytes)),
+        }
+    }
+    let mut parts: Vec<(&mut [u8], u64)> = Vec::new();
+    let (mut rest, mut at) = (buffer, 0);
+    for (begin, from, bytes) in runs {
+        let (run, after) = rest.split_at_mut(begin - at).1.split_at_mut(bytes);
+        (rest, at) = (after, begin + bytes);
+        let offsets = (from..).step_by(PART);
+        parts.extend(run.chunks_mut(PART).zip(offsets));
+    }
+    let one = |(part, from): (&mut [u8], u64)| source.exact(part, from, "its tensors");
+    if parts.len() < 2 || at < 2 * PART {
+        return parts.into_iter().try_for_each(one);
+    }
+    parts.into_par_iter().try_for_each(one)
 }
 
 /// Checks that an entry of the file can be what the graph takes it for.
@@ -108,7 +140,12 @@ fn check(entry: &Entry, meaning: &Meaning) -> Result<(), FormatError> {
 }
 
 /// Reads packed codes, a piece at a time.
-fn unpacked(reader: &mut impl Read, entry: &Entry, meaning: &Meaning) -> Result<Tensor, FormatError> {
+fn unpacked(
+    source: &impl Source,
+    mut from: u64,
+    entry: &Entry,
+    meaning: &Meaning,
+) -> Result<Tensor, FormatError> {
     let Meaning { dtype, dims } = meaning;
     let numel = checked_numel(dims, *dtype)?;
     let mut codes: Vec<u8> = Vec::new();
@@ -117,7 +154,8 @@ fn unpacked(reader: &mut impl Read, entry: &Entry, meaning: &Meaning) -> Result<
     let mut left = entry.bytes;
     while left > 0 {
         let part = &mut chunk[..left.min(CHUNK)];
-        exact(reader, part, "its tensors")?;
+        source.exact(part, from, "its tensors")?;
+        from += part.len() as u64;
         if !packed::unpack(*dtype, part, numel, &mut codes) {
             return Err(FormatError::tensor(&entry.name, "bits after its last element are set"));
         }

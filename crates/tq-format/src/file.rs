@@ -2,10 +2,10 @@
 
 use crate::data::{self, Meaning};
 use crate::header::{Entry, Header, METADATA};
+use crate::source::{Source, open};
 use crate::{FormatError, wire};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
 use tq_graph::save::replace_file;
 use tq_graph::{Graph, Tensor};
@@ -56,32 +56,22 @@ pub fn write(graph: &Graph, out: &mut impl Write) -> Result<(), FormatError> {
 /// # Errors
 /// As [`read`]; [`FormatError::File`] when the file cannot be read.
 pub fn load(path: &Path) -> Result<Graph, FormatError> {
-    let (mut reader, len) = open(path)?;
-    read(&mut reader, len).map_err(|e| e.of_file(path))
+    graph_of(&open(path)?).map_err(|e| e.of_file(path))
 }
 
-/// The file at `path`, with its length.
-pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64), FormatError> {
-    let of_file = |e: std::io::Error| FormatError::from(e).of_file(path);
-    // Before it is opened: opening a pipe would wait for a writer.
-    if !path.metadata().map_err(of_file)?.is_file() {
-        return Err(of_file(std::io::Error::other("it is not a regular file")));
-    }
-    let file = File::open(path).map_err(of_file)?;
-    let len = file.metadata().map_err(of_file)?.len();
-    Ok((BufReader::new(file), len))
-}
-
-/// Reads the file of a graph, which has `len` bytes. What is read is checked, but types and shapes are not inferred
-/// again.
+/// Reads the graph in the bytes of a file. What is read is checked, but types and shapes are not inferred again.
 ///
 /// No tensor is in memory twice at any time: all are read into one buffer and stay there, but for codes of less than a
 /// byte, which are unpacked while they are read, and truth values.
 ///
 /// # Errors
 /// What is wrong with the file, naming the tensor or the node and the numbers.
-pub fn read(reader: &mut impl Read, len: u64) -> Result<Graph, FormatError> {
-    let mut header = Header::read(reader, len)?;
+pub fn read(bytes: &[u8]) -> Result<Graph, FormatError> {
+    graph_of(&bytes)
+}
+
+fn graph_of(source: &impl Source) -> Result<Graph, FormatError> {
+    let (mut header, start) = Header::read(source)?;
     let json = header.metadata.remove(GRAPH).ok_or(FormatError::NoGraph)?;
     let (mut graph, described) = wire::from_json(&json)?;
     drop(json);
@@ -104,7 +94,7 @@ pub fn read(reader: &mut impl Read, len: u64) -> Result<Graph, FormatError> {
     if let Some(missing) = described.iter().find(|c| by_key.contains_key(c.key.as_str())) {
         return Err(FormatError::tensor(&missing.key, "the file does not have it"));
     }
-    for (value, tensor) in values.into_iter().zip(data::read(reader, &header, &meanings)?) {
+    for (value, tensor) in values.into_iter().zip(data::read(source, start, &header, &meanings)?) {
         graph.values[value].constant = Some(tensor);
     }
     graph.validate()?;

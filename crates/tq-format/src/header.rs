@@ -4,13 +4,13 @@
 //! right after the other. The object has for each tensor `"NAME": {"dtype": …, "shape": […], "data_offsets": [BEGIN,
 //! END]}`, offsets counted from the end of the header, and perhaps `"__metadata__"`, an object of texts.
 
+use crate::source::Source;
 use crate::{FormatError, MAX_HEADER};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::Read;
 use tq_qtypes::DType;
 
 /// The key under which the metadata stands, which therefore no tensor can have as its name.
@@ -76,20 +76,20 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the header of a file of `len` bytes, and checks that it describes all of them.
-    pub(crate) fn read(reader: &mut impl Read, len: u64) -> Result<Self, FormatError> {
+    /// Reads the header of a file, and checks that it describes all of it. Says where it ends, too.
+    pub(crate) fn read(source: &impl Source) -> Result<(Self, u64), FormatError> {
         let mut size = [0; 8];
-        exact(reader, &mut size, "the length of its header")?;
+        source.exact(&mut size, 0, "the length of its header")?;
         let size = u64::from_le_bytes(size);
         if size > MAX_HEADER {
             return Err(FormatError::HeaderSize(size));
         }
-        let Some(data) = len.checked_sub(8).and_then(|n| n.checked_sub(size)) else {
+        let Some(data) = source.len().checked_sub(8).and_then(|n| n.checked_sub(size)) else {
             return Err(FormatError::Truncated("its header"));
         };
         let mut text = vec![0; usize::try_from(size).map_err(|_| FormatError::HeaderSize(size))?];
-        exact(reader, &mut text, "its header")?;
-        Self::parse(&text, data)
+        source.exact(&mut text, 8, "its header")?;
+        Ok((Self::parse(&text, data)?, 8 + size))
     }
 
     fn parse(text: &[u8], data: u64) -> Result<Self, FormatError> {
@@ -177,14 +177,6 @@ impl Header {
         bytes.extend_from_slice(text.as_bytes());
         Ok(bytes)
     }
-}
-
-/// Fills `bytes`; `what` is what the file ends within where it cannot.
-pub(crate) fn exact(reader: &mut impl Read, bytes: &mut [u8], what: &'static str) -> Result<(), FormatError> {
-    reader.read_exact(bytes).map_err(|e| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => FormatError::Truncated(what),
-        _ => e.into(),
-    })
 }
 
 #[derive(Deserialize)]
@@ -323,9 +315,9 @@ mod tests {
 
     #[test]
     fn lengths_are_checked_before_memory_is_taken() {
-        let read = |bytes: &[u8], len: u64| Header::read(&mut &*bytes, len).unwrap_err();
-        assert_eq!(read(&u64::MAX.to_le_bytes(), u64::MAX), FormatError::HeaderSize(u64::MAX));
-        assert_eq!(read(&MAX_HEADER.to_le_bytes(), 8), FormatError::Truncated("its header"));
-        assert_eq!(read(&[1, 0, 0], 3), FormatError::Truncated("the length of its header"));
+        let read = |bytes: &[u8]| Header::read(&bytes).unwrap_err();
+        assert_eq!(read(&u64::MAX.to_le_bytes()), FormatError::HeaderSize(u64::MAX));
+        assert_eq!(read(&MAX_HEADER.to_le_bytes()), FormatError::Truncated("its header"));
+        assert_eq!(read(&[1, 0, 0]), FormatError::Truncated("the length of its header"));
     }
 }

@@ -20,7 +20,7 @@
 //! graph.outputs.push(y);
 //! let mut bytes = Vec::new();
 //! tq_format::write(&graph, &mut bytes)?;
-//! assert_eq!(tq_format::read(&mut bytes.as_slice(), bytes.len() as u64)?, graph);
+//! assert_eq!(tq_format::read(&bytes)?, graph);
 //! # Ok::<(), tq_format::FormatError>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@ mod error;
 mod file;
 mod header;
 mod packed;
+mod source;
 mod strip;
 pub mod weights;
 mod wire;

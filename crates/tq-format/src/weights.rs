@@ -1,12 +1,12 @@
 //! Constants of a graph as plain safetensors files, by name: out for other programs, in from them.
 
 use crate::data::{self, Meaning};
-use crate::file::open;
 use crate::header::{Entry, Header, METADATA, name_of};
+use crate::source::{Source, open};
 use crate::{FormatError, packed};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use tq_graph::builder::{LoadOptions, LoadReport};
 use tq_graph::save::replace_file;
@@ -135,15 +135,19 @@ fn reals(graph: &Graph, node: &Node, codes: &Tensor) -> Result<Vec<u8>, String> 
     Ok(codes.dequantize().into_iter().flat_map(f32::to_le_bytes).collect())
 }
 
-/// The tensors of a safetensors file of `len` bytes by their names, in one buffer. Metadata is not looked at.
+/// The tensors in the bytes of a safetensors file by their names, in one buffer. Metadata is not looked at.
 ///
 /// # Errors
 /// What is wrong with the file; [`FormatError::Tensor`] for element types that no [`Tensor`] has.
-pub fn read(reader: &mut impl Read, len: u64) -> Result<BTreeMap<String, Tensor>, FormatError> {
-    let header = Header::read(reader, len)?;
+pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FormatError> {
+    tensors_of(&bytes)
+}
+
+fn tensors_of(source: &impl Source) -> Result<BTreeMap<String, Tensor>, FormatError> {
+    let (header, start) = Header::read(source)?;
     let meaning = |e: &Entry| Meaning { dtype: e.dtype, dims: e.dims.clone() };
     let meanings: Vec<Meaning> = header.entries.iter().map(meaning).collect();
-    let tensors = data::read(reader, &header, &meanings)?;
+    let tensors = data::read(source, start, &header, &meanings)?;
     Ok(header.entries.into_iter().map(|e| e.name).zip(tensors).collect())
 }
 
@@ -157,8 +161,7 @@ pub fn read(reader: &mut impl Read, len: u64) -> Result<BTreeMap<String, Tensor>
 /// [`FormatError::MissingWeights`] and [`FormatError::UnexpectedWeights`] with all names, unless the options let them
 /// pass; [`FormatError::WeightShape`], [`FormatError::WeightType`]; else as [`read`]. The graph is as it was then.
 pub fn load(graph: &mut Graph, path: &Path, options: LoadOptions) -> Result<LoadReport, FormatError> {
-    let (mut reader, len) = open(path)?;
-    let mut tensors = read(&mut reader, len).map_err(|e| e.of_file(path))?;
+    let mut tensors = tensors_of(&open(path)?).map_err(|e| e.of_file(path))?;
     let mut missing = Vec::new();
     let mut found = Vec::new();
     for (i, value) in graph.values.iter().enumerate() {

@@ -167,6 +167,27 @@ fn tensors_lie_in_one_buffer() {
 }
 
 #[test]
+fn large_files_are_read_by_all_threads() {
+    // Three times what a thread reads at once, in tensors of odd sizes, one of them packed.
+    let sizes = [1, 9_000_001, 5, 7_999_999, 8_000_003];
+    let mut tensors: Vec<(String, Tensor)> = Vec::new();
+    for (i, n) in sizes.into_iter().enumerate() {
+        let codes = (0..n).map(|j: u32| (j.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        tensors.push((format!("t{i}"), Tensor::new(&[n as usize], codes).unwrap()));
+    }
+    tensors.push(("t2.packed".into(), Tensor::with_dtype(DType::U4, &[99_999], vec![9u8; 99_999]).unwrap()));
+    let named: Vec<(&str, Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    let g = of_constants(&named);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.tq");
+    tq_format::save(&g, &path).unwrap();
+    assert!(tq_format::load(&path).unwrap() == g);
+    assert!(from_bytes(&std::fs::read(&path).unwrap()).unwrap() == g);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(20_000_000).unwrap();
+    assert_eq!(tq_format::load(&path).unwrap_err().to_string(), "the file ends within its tensors");
+}
+
+#[test]
 fn constants_know_their_types_and_shapes() {
     let g = of_constants(&[("a", Tensor::vector(vec![1i16, 2]))]);
     let mut unknown = g.clone();

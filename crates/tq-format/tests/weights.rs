@@ -105,7 +105,7 @@ fn file_of(bytes: &[u8]) -> (TempDir, PathBuf) {
 fn dequantized_weights_are_what_the_nodes_make() {
     let g = model();
     let file = bytes(&g, Form::Dequantized);
-    let tensors = read(&mut &file[..], file.len() as u64).unwrap();
+    let tensors = read(&file).unwrap();
     let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
     assert_eq!(names, ["bias", "block", "channel", "four", "last", "shape", "tensor"]);
     let made = Evaluator::new(&g, Precision::F32).unwrap().run(&[]).unwrap();
@@ -123,7 +123,7 @@ fn parameters_that_others_read_stay() {
     let y = g.add_node("use", Op::Identity, &[scale], "scale out");
     g.outputs.extend([y, codes]);
     let file = bytes(&g, Form::Dequantized);
-    let tensors = read(&mut &file[..], file.len() as u64).unwrap();
+    let tensors = read(&file).unwrap();
     assert!(tensors.contains_key("channel_scale") && !tensors.contains_key("tensor_scale"));
 }
 

@@ -40,7 +40,7 @@ fn quantized_networks_hold_against_the_judge_and_are_the_same_on_all_kernels() {
         for graph in [&graph, &tq_format::strip(&graph)] {
             let mut file = Vec::new();
             tq_format::write(graph, &mut file).unwrap();
-            let read = tq_format::read(&mut &file[..], file.len() as u64).unwrap();
+            let read = tq_format::read(&file).unwrap();
             let native = Session::new(&read, SessionOptions::default()).unwrap();
             let x = [eval.batch(1, 2)];
             assert!(

@@ -322,7 +322,7 @@ fn random_networks_hold() {
             for graph in [&graph, &tq_format::strip(&graph)] {
                 let mut file = Vec::new();
                 tq_format::write(graph, &mut file).unwrap();
-                let read = tq_format::read(&mut &file[..], file.len() as u64).unwrap();
+                let read = tq_format::read(&file).unwrap();
                 prop_assert!(read == *graph);
                 all.push(Session::new(&read, SessionOptions::default()).unwrap());
             }

@@ -171,5 +171,5 @@ pub(crate) fn to_bytes(graph: &Graph) -> Vec<u8> {
 }
 
 pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Graph, tq_format::FormatError> {
-    tq_format::read(&mut &*bytes, bytes.len() as u64)
+    tq_format::read(bytes)
 }
