@@ -15,6 +15,7 @@ use common::cases::{Case, DataFlags, Metric, cases};
 use serde_json::Value;
 use std::fmt::Write as _;
 use torsh_quantization::analysis::{JudgeReport, judge};
+use torsh_quantization::export::load;
 use torsh_quantization::model::load_model;
 use torsh_quantization::runtime::{Session, SessionOptions};
 
@@ -51,6 +52,15 @@ fn eval(b: &Bench, case: &Case, model: &str, data: &DataFlags) -> f64 {
 fn hold_to_the_judge(b: &Bench, case: &Case, model: &str) {
     let graph = load_model(&b.path(model)).unwrap();
     let session = Session::new(&graph, SessionOptions::default()).unwrap();
+    // By way of a native file it is the same graph, and gives the same bits.
+    b.json(&format!("export {model} -o native.tq --json"));
+    let native = load(&b.path("native.tq")).unwrap();
+    assert!(native == graph, "{}: {model} is another graph as a native file", case.name);
+    let native = Session::new(&native, SessionOptions::default()).unwrap();
+    if let Some(batch) = case.dataset(&graph).batches(Some(2)).next() {
+        let inputs = batch.unwrap().inputs;
+        assert!(native.run(&inputs).unwrap() == session.run(&inputs).unwrap(), "{}: {model}", case.name);
+    }
     let mut report = JudgeReport::default();
     for batch in case.dataset(&graph).batches(Some(2)).take(JUDGED) {
         report.merge(judge(&session, &batch.unwrap().inputs).unwrap());

@@ -17,7 +17,7 @@ const GRAPH: &str = "torsh-quantization.graph";
 /// ([`replace_file`]), and no more memory is taken than the graph's description without its tensors needs.
 ///
 /// # Errors
-/// As [`write`], and [`FormatError::File`] when the file cannot be written; what was there is still there then.
+/// As [`write()`], and [`FormatError::File`] when the file cannot be written; what was there is still there then.
 pub fn save(graph: &Graph, path: &Path) -> Result<(), FormatError> {
     replace_file(path, |out| write(graph, out)).map_err(|e: FormatError| e.of_file(path))
 }

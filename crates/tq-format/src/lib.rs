@@ -4,7 +4,7 @@
 //! names. The graph around them is one metadata entry, canonical JSON with a version number. `docs/FORMATS.md` of the
 //! project says what stands where.
 //!
-//! * [`save`] and [`write`]: a graph to a file, a piece at a time; the same graph gives the same bytes.
+//! * [`save`] and [`write()`]: a graph to a file, a piece at a time; the same graph gives the same bytes.
 //! * [`load`] and [`read`]: a file to a graph. The tensors are read into one aligned buffer and stay there.
 //! * [`strip`]: a graph without what only people need, for devices.
 //! * [`weights`]: constants to and from plain safetensors files, by name.

@@ -29,7 +29,7 @@ pub enum Form {
 /// ([`replace_file`]).
 ///
 /// # Errors
-/// As [`write`], and [`FormatError::File`] where the file cannot be written; what was there is still there then.
+/// As [`write()`], and [`FormatError::File`] where the file cannot be written; what was there is still there then.
 pub fn save(graph: &Graph, path: &Path, form: Form) -> Result<(), FormatError> {
     replace_file(path, |out| write(graph, form, out)).map_err(|e: FormatError| e.of_file(path))
 }
