@@ -125,7 +125,7 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
     let scale = weights.params.scale.clone();
     let bias = op.bias.as_deref();
     match &graph.node(op.node).op {
-        Op::Conv(attrs) => {
+        Op::Conv(attrs) | Op::ConvInteger(attrs) => {
             let [channels, depth, kernel @ ..] = dims else { return Err(missing()) };
             let taps: usize = kernel.iter().product();
             if is_depthwise(op.kind, dims) {

@@ -58,7 +58,7 @@ impl<'g> Matcher<'g> {
         let mut products: HashMap<NodeId, QOperator> = HashMap::new();
         for (id, node) in self.graph.iter_nodes() {
             let found = match &node.op {
-                Op::MatMulInteger => self.run_time_product(id, node),
+                Op::MatMulInteger | Op::ConvInteger(_) => self.run_time_product(id, node),
                 Op::Recurrent { attrs, .. } => self.recurrent(id, node, attrs),
                 _ => continue,
             };
@@ -251,7 +251,7 @@ impl<'g> Matcher<'g> {
     fn operator(&self, id: NodeId, node: &Node) -> Match<QOperator> {
         match &node.op {
             Op::Recurrent { attrs, .. } => return self.recurrent(id, node, attrs),
-            Op::MatMulInteger => return self.run_time_product(id, node),
+            Op::MatMulInteger | Op::ConvInteger(_) => return self.run_time_product(id, node),
             _ => {}
         }
         let out = node.output(0).ok_or_else(|| FloatReason::OutputNotQuantized(node.name.clone()))?;
@@ -461,7 +461,7 @@ fn per_channel(scales: &[f32], c: usize) -> f32 {
     if scales.len() == 1 { scales[0] } else { scales[c] }
 }
 
-fn conv_kind(attrs: &ConvAttrs, weight_dims: &[usize]) -> OperatorKind {
+pub(super) fn conv_kind(attrs: &ConvAttrs, weight_dims: &[usize]) -> OperatorKind {
     match weight_dims {
         [out, 1, ..] if attrs.groups > 1 && *out == attrs.groups => OperatorKind::DepthwiseConv,
         _ => OperatorKind::Conv,

@@ -1,13 +1,13 @@
 //! Operators whose activations are quantized while the network runs.
 
-use super::matching::{Match, Matcher};
+use super::matching::{Match, Matcher, conv_kind};
 use super::{Codes, FloatReason, QOperator, QOutput, RunTime};
 use crate::op::{BinaryOp, RecurrentAttrs};
 use crate::{Node, NodeId, Op, ValueId};
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
 
 impl Matcher<'_> {
-    /// The product that a MatMulInteger is the heart of:
+    /// The product that a MatMulInteger or a ConvInteger is the heart of:
     ///
     /// ```text
     /// x ─ DynamicQuantizeLinear ┬ codes ───── MatMulInteger ─ Cast ─ Mul ─ [Add bias] ─ y
@@ -15,6 +15,8 @@ impl Matcher<'_> {
     ///                           └ scale ── Mul ──────┼───────────────┘
     ///                        weight scales ──┘       └ weights, their zero points
     /// ```
+    ///
+    /// Scales and biases of a convolution are columns, `[channels, 1, ..]`.
     pub(super) fn run_time_product(&self, id: NodeId, node: &Node) -> Match<QOperator> {
         let other = |what: &str| FloatReason::Attribute(what.to_owned());
         let not_dynamic = || other("its codes do not come from a DynamicQuantizeLinear");
@@ -32,9 +34,16 @@ impl Matcher<'_> {
         }
         let w = node.input(1).ok_or(FloatReason::WeightsNotQuantized)?;
         let weights = self.graph.constant(w).ok_or(FloatReason::WeightsNotQuantized)?;
-        let [depth, channels] = *weights.dims() else { return Err(other("weights of a rank other than 2")) };
-        if depth == 0 || channels == 0 {
-            return Err(FloatReason::Attribute(format!("weights of shape {:?}", weights.dims())));
+        let dims = weights.dims();
+        let (kind, channels, spatial) = match (&node.op, dims) {
+            (Op::ConvInteger(attrs), [channels, _, kernel @ ..]) if !kernel.is_empty() => {
+                (conv_kind(attrs, dims), *channels, kernel.len())
+            }
+            (Op::MatMulInteger, [_, channels]) => (OperatorKind::Linear, *channels, 0),
+            _ => return Err(other("weights of a rank that its products do not have")),
+        };
+        if dims.contains(&0) {
+            return Err(FloatReason::Attribute(format!("weights of shape {dims:?}")));
         }
 
         let sums = node.output(0).ok_or(FloatReason::WeightsNotQuantized)?;
@@ -61,9 +70,9 @@ impl Matcher<'_> {
         let (Some(factor_node), Some(weight_scales)) = (factor_node, weight_scales) else {
             return Err(other("its sums are not scaled by the scales of data and weights"));
         };
-        let params = self.product_params(node, weights.dtype(), channels, weight_scales.dims(), || {
-            weight_scales.as_slice::<f32>().ok().map(<[f32]>::to_vec)
-        })?;
+        let scales = weight_scales.as_slice::<f32>().ok().map(<[f32]>::to_vec);
+        let scales = scales.filter(|_| is_along_channels(weight_scales.dims(), channels, spatial));
+        let params = self.product_params(node, weights.dtype(), channels, scales)?;
 
         let mut absorbed = vec![id, cast, factor_node, scaling];
         let mut out = scaling_node.output(0).ok_or_else(|| other("its product has no name"))?;
@@ -73,7 +82,7 @@ impl Matcher<'_> {
             && add_node.op == Op::Binary(BinaryOp::Add)
             && let Some(bias) = other_operand(add_node, out).and_then(|v| self.graph.constant(v))
             && bias.rank() <= rank
-            && (bias.len() == 1 || (bias.len() == channels && bias.dims().last() == Some(&channels)))
+            && is_along_channels(bias.dims(), channels, spatial)
             && let (Ok(bias), Some(sum)) = (bias.as_slice::<f32>(), add_node.output(0))
         {
             real_bias = Some(if let [one] = *bias { vec![one; channels] } else { bias.to_vec() });
@@ -86,22 +95,21 @@ impl Matcher<'_> {
             run_time: Some(RunTime { real, formula, reads: vec![codes, scale, zero_point] }),
             outputs: vec![QOutput::Float(out)],
             absorbed,
-            ..QOperator::new(id, OperatorKind::Linear)
+            ..QOperator::new(id, kind)
         })
     }
 
-    /// Parameters of the weights of a product: one pair, or one a column.
+    /// Parameters of the weights of a product: one pair, or one a channel.
     fn product_params(
         &self,
         node: &Node,
         dtype: DType,
         channels: usize,
-        scale_dims: &[usize],
-        scales: impl Fn() -> Option<Vec<f32>>,
+        scales: Option<Vec<f32>>,
     ) -> Match<AffineParams> {
         let wrong = || FloatReason::Granularity(node.name.clone());
         let fits = |n: usize| n == 1 || n == channels;
-        let mut scale = scales().filter(|s| fits(s.len()) && scale_dims.len() <= 1).ok_or_else(wrong)?;
+        let mut scale = scales.filter(|s| fits(s.len())).ok_or_else(wrong)?;
         let mut zero_point = match node.input(3) {
             None => vec![0],
             Some(z) => {
@@ -118,7 +126,7 @@ impl Matcher<'_> {
             _ => {
                 scale = if let [one] = scale[..] { vec![one; channels] } else { scale };
                 zero_point = if let [one] = zero_point[..] { vec![one; channels] } else { zero_point };
-                Granularity::PerChannel { axis: 1 }
+                Granularity::PerChannel { axis: usize::from(node.op == Op::MatMulInteger) }
             }
         };
         let (quant_min, quant_max) = dtype.quant_range().ok_or_else(wrong)?;
@@ -199,6 +207,13 @@ impl Matcher<'_> {
             _ => None,
         }
     }
+}
+
+/// True for the shape of one number, or of one a channel where `spatial` axes follow that of the channels.
+fn is_along_channels(dims: &[usize], channels: usize, spatial: usize) -> bool {
+    let one = dims.iter().all(|d| *d == 1) && dims.len() <= spatial + 2;
+    let Some(at) = dims.len().checked_sub(spatial + 1) else { return one };
+    one || (at <= 1 && dims.iter().enumerate().all(|(i, d)| *d == if i == at { channels } else { 1 }))
 }
 
 /// The operand of a binary node beside `v`.

@@ -129,7 +129,9 @@ fn all() -> impl Iterator<Item = (&'static str, QConfig)> {
         ("bf16", bf16_qconfig()),
         ("int8-dynamic-pytorch", pytorch_dynamic_qconfig()),
     ];
-    Recipe::ALL.iter().map(|r| (r.name(), r.qconfig())).chain(others)
+    // This one is two rules, and no preset.
+    let recipes = Recipe::ALL.iter().filter(|r| **r != Recipe::Int8DynamicAll);
+    recipes.map(|r| (r.name(), r.qconfig())).chain(others)
 }
 
 /// What a name in a file stands for; `None` for a name that stands for nothing.

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A configuration by one word: one rule for the whole model.
+/// The operator of convolutions over any number of axes.
+const CONV: &str = "Conv";
+
+/// A configuration by one word: one rule for the whole model, or one with another for convolutions.
 ///
 /// ```
 /// use tq_passes::{Configuration, Recipe};
@@ -24,6 +27,8 @@ pub enum Recipe {
     Int8,
     /// 8-bit weights, activations quantized at run time, in linear and recurrent layers.
     Int8Dynamic,
+    /// [`Recipe::Int8Dynamic`], and convolutions in the same way.
+    Int8DynamicAll,
     /// 16-bit activations and 8-bit weights, calibrated.
     W8a16,
     /// 8-bit weights alone.
@@ -36,8 +41,15 @@ pub enum Recipe {
 
 impl Recipe {
     /// Every recipe.
-    pub const ALL: &'static [Recipe] =
-        &[Recipe::Int8, Recipe::Int8Dynamic, Recipe::W8a16, Recipe::W8, Recipe::W4, Recipe::Fp16];
+    pub const ALL: &'static [Recipe] = &[
+        Recipe::Int8,
+        Recipe::Int8Dynamic,
+        Recipe::Int8DynamicAll,
+        Recipe::W8a16,
+        Recipe::W8,
+        Recipe::W4,
+        Recipe::Fp16,
+    ];
 
     /// The word.
     #[must_use]
@@ -45,6 +57,7 @@ impl Recipe {
         match self {
             Recipe::Int8 => "int8",
             Recipe::Int8Dynamic => "int8-dynamic",
+            Recipe::Int8DynamicAll => "int8-dynamic-all",
             Recipe::W8a16 => "w8a16",
             Recipe::W8 => "w8",
             Recipe::W4 => "w4",
@@ -66,6 +79,9 @@ impl Recipe {
             Recipe::Int8Dynamic => {
                 "8-bit weights, activations quantized at run time, in linear and recurrent layers; no calibration"
             }
+            Recipe::Int8DynamicAll => {
+                "8-bit weights, activations quantized at run time, in convolutions too; no calibration"
+            }
             Recipe::W8a16 => {
                 "16-bit activations, 8-bit weights; computes in float between explicit quantization steps"
             }
@@ -75,12 +91,25 @@ impl Recipe {
         }
     }
 
-    /// What it says of every node.
+    /// `dict` with this recipe for all that it has no rule for. A rule of `dict` for convolutions stands.
+    #[must_use]
+    pub fn under(self, mut dict: QConfigDict) -> QConfigDict {
+        if dict.global.is_none() {
+            dict = dict.set_global(self.qconfig());
+        }
+        // A global rule alone leaves convolutions out of what is quantized at run time.
+        if self == Recipe::Int8DynamicAll && !dict.module_type.iter().any(|r| r.type_name == CONV) {
+            dict = dict.set_module_type_name(CONV, self.qconfig());
+        }
+        dict
+    }
+
+    /// What its global rule says.
     #[must_use]
     pub fn qconfig(self) -> QConfig {
         match self {
             Recipe::Int8 => presets::int8_qconfig(),
-            Recipe::Int8Dynamic => presets::default_dynamic_qconfig(),
+            Recipe::Int8Dynamic | Recipe::Int8DynamicAll => presets::default_dynamic_qconfig(),
             Recipe::W8a16 => presets::w8a16_qconfig(),
             Recipe::W8 => presets::w8_qconfig(),
             Recipe::W4 => presets::w4_qconfig(),
@@ -109,7 +138,7 @@ impl FromStr for Recipe {
 
 impl From<Recipe> for QConfigDict {
     fn from(recipe: Recipe) -> Self {
-        recipe.qconfig().into()
+        recipe.under(QConfigDict::new())
     }
 }
 
@@ -128,7 +157,10 @@ mod tests {
         for recipe in Recipe::ALL {
             assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), *recipe);
             assert_eq!(serde_json::to_string(recipe).unwrap(), format!("\"{recipe}\""));
-            assert_eq!(presets::by_name(recipe.name()), Some(Some(recipe.qconfig())));
+            // What is more than one rule is no preset.
+            let preset = (*recipe != Recipe::Int8DynamicAll).then_some(Some(recipe.qconfig()));
+            assert_eq!(presets::by_name(recipe.name()), preset);
+            assert_eq!(QConfigDict::from(*recipe).global(), Some(&recipe.qconfig()));
         }
         let error = "int-8".parse::<Recipe>().unwrap_err().to_string();
         assert!(error.contains("(did you mean int8?)"), "{error}");

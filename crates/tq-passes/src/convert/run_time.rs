@@ -11,8 +11,9 @@ use tq_observers::ObserverConfig;
 use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, affine};
 
 impl Builder<'_> {
-    /// A linear layer in the form that ONNX has for it, and that other quantizers write: DynamicQuantizeLinear,
-    /// MatMulInteger (which keeps the node's name), Cast, Mul by both scales, Add of the bias.
+    /// A linear layer or a convolution in the form that ONNX has for it, and that other quantizers write:
+    /// DynamicQuantizeLinear, MatMulInteger or ConvInteger (which keeps the node's name), Cast, Mul by both scales, Add of
+    /// the bias. Scales and biases of a convolution are columns, so that they meet its channels.
     pub(super) fn run_time_product(
         &mut self,
         node: &Node,
@@ -29,12 +30,21 @@ impl Builder<'_> {
         if let Op::Gemm { trans_b: true, .. } = node.op {
             codes = transposed(&codes)?;
         }
-        if let Granularity::PerChannel { axis } = &mut params.granularity {
+        let column = match &node.op {
+            Op::Conv(_) => vec![1; codes.rank() - 2],
+            _ => Vec::new(),
+        };
+        if let (Granularity::PerChannel { axis }, true) = (&mut params.granularity, column.is_empty()) {
             *axis = 1;
         }
         let [x_codes, x_scale, x_zero_point] = self.run_time_codes(x, formula);
         let name = float.value(q.weights).name.clone();
         let [scale, zero_point] = param_tensors(codes.dims(), &params)?;
+        let upright = |t: Tensor| match t.len() {
+            1 => t.reshape(&[]),
+            n => t.reshape(&[&[n], &column[..]].concat()),
+        };
+        let scale = upright(scale)?;
         let w_scale = self.add_constant(format!("{name}_scale"), scale);
         let mut operands = vec![x_codes, self.add_constant(format!("{name}_quantized"), codes), x_zero_point];
         if params.zero_point.iter().any(|z| *z != 0) {
@@ -46,8 +56,11 @@ impl Builder<'_> {
         let sums = self.add_value(format!("{base}_accumulator"), DType::I32);
         let inputs = operands.into_iter().map(Some).collect();
         // The name is the node's own, which reports go by.
-        let product =
-            Node { name: node.name.clone(), op: Op::MatMulInteger, inputs, outputs: vec![Some(sums)] };
+        let op = match &node.op {
+            Op::Conv(attrs) => Op::ConvInteger(attrs.clone()),
+            _ => Op::MatMulInteger,
+        };
+        let product = Node { name: node.name.clone(), op, inputs, outputs: vec![Some(sums)] };
         self.graph.nodes.push(product);
         let real_sums = self.add_value(format!("{base}_accumulator_f32"), DType::F32);
         let cast = Op::Cast { to: DType::F32, saturate: true };
@@ -61,7 +74,13 @@ impl Builder<'_> {
         };
         self.add_node(format!("{}_Mul", node.name), mul, &[real_sums, scale], scaled);
         if let Some(bias) = bias {
-            let bias = self.read_float(bias);
+            let bias = match float.constant(bias) {
+                Some(t) if !column.is_empty() => {
+                    let name = format!("{}_column", float.value(bias).name);
+                    self.add_constant(name, upright(t.clone())?)
+                }
+                _ => self.read_float(bias),
+            };
             self.add_node(format!("{}_Add", node.name), Op::Binary(BinaryOp::Add), &[scaled, bias], out);
         }
         self.pair(out)

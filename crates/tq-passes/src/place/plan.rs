@@ -9,7 +9,7 @@ use crate::config::rules::Verdict;
 use crate::fuse::clamp::{epilogue_host, is_clamp};
 use crate::scheme::{Activation, Weights};
 use crate::{BackendConfig, CodeRange, QConfig, Rule};
-use tq_graph::{Graph, Node, NodeId, ValueId};
+use tq_graph::{Graph, Node, NodeId, Op, ValueId};
 use tq_observers::{Mode, ObserverConfig};
 use tq_qtypes::{DType, DynamicFormula, Granularity, OperatorKind, QScheme, QuantSpec};
 
@@ -134,7 +134,8 @@ fn fits_half(graph: &Graph, node: &Node, weights: &Weights) -> Result<(), String
     Ok(())
 }
 
-/// Checks that a node can quantize its data at run time.
+/// Checks that a node can quantize its data at run time. A convolution does so where a rule is for it: the global rule
+/// means the layers whose time goes into reading weights, as in PyTorch.
 fn dynamic(
     graph: &Graph,
     node: &Node,
@@ -143,9 +144,19 @@ fn dynamic(
     backend: &BackendConfig,
     formula: DynamicFormula,
 ) -> Result<Intent, String> {
-    let kind = weighted_kind(node).filter(|k| matches!(k, OperatorKind::Linear | OperatorKind::Recurrent)).ok_or_else(|| {
-        let name = node.op.name();
-        format!("the {rule} quantizes activations at run time, which linear and recurrent layers take, {name} does not")
+    let kind = weighted_kind(node).filter(|kind| match kind {
+        OperatorKind::Linear | OperatorKind::Recurrent => true,
+        OperatorKind::Conv => *rule != Rule::Global,
+        _ => false,
+    });
+    let kind = kind.ok_or_else(|| {
+        let does = match node.op {
+            Op::Conv(_) => "Conv does where a rule of its own says so",
+            _ => &format!("{} does not", node.op.name()),
+        };
+        format!(
+            "the {rule} quantizes activations at run time, which linear and recurrent layers take, {does}"
+        )
     })?;
     run_time(graph, node)?;
     if let Some(refusal) = Weights::of(&qconfig.weight).dynamic_refusal() {

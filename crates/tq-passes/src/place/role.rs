@@ -81,8 +81,8 @@ pub(super) fn constant_weights(graph: &Graph, node: &Node) -> Result<Vec<usize>,
     weights(graph, node, fits)
 }
 
-/// Checks that the activations of a linear or recurrent layer can be quantized at run time, whatever the configuration
-/// says of its weights.
+/// Checks that the activations of a linear layer, a recurrent one or a convolution can be quantized at run time, whatever
+/// the configuration says of its weights.
 pub(super) fn run_time(graph: &Graph, node: &Node) -> Result<(), String> {
     constant_weights(graph, node)?;
     let x = node.input(0).ok_or("it has no data")?;
@@ -93,6 +93,7 @@ pub(super) fn run_time(graph: &Graph, node: &Node) -> Result<(), String> {
         return Err(format!("{} is not f32", graph.value(x).name));
     }
     match node.op {
+        Op::Conv(_) => check_bias(graph, node, constant_weights(graph, node)?[0]),
         Op::Gemm { trans_a: true, .. } => Err("its data is transposed".into()),
         Op::Gemm { alpha, beta, .. } if alpha != 1.0 || (beta != 1.0 && node.input(2).is_some()) => {
             Err(format!("factors alpha {alpha} and beta {beta} could not be folded"))

@@ -365,6 +365,7 @@ impl<'s> Compiler<'s> {
             }
             return match op.kind {
                 OperatorKind::Recurrent => self.recurrent(op, run_time),
+                OperatorKind::Conv | OperatorKind::DepthwiseConv => self.run_time_conv(op, run_time),
                 _ => self.run_time_linear(op, run_time),
             };
         }
@@ -445,7 +446,7 @@ impl<'s> Compiler<'s> {
         };
         let last = |v: Option<ValueId>| Some(*self.dims[v?.0].as_ref()?.last()? as u64);
         let macs = match &node.op {
-            Op::Conv(_) => {
+            Op::Conv(_) | Op::ConvInteger(_) => {
                 let dims = node.input(1).and_then(|v| self.dims[v.0].clone()).unwrap_or_default();
                 let k: u64 = dims.iter().skip(1).map(|d| *d as u64).product();
                 len(node.output(0)).map(|n| n.saturating_mul(k))
@@ -455,7 +456,9 @@ impl<'s> Compiler<'s> {
                 let k: u64 = dims.iter().skip(1).map(|d| *d as u64).product();
                 len(node.input(0)).map(|n| n.saturating_mul(k))
             }
-            Op::MatMul => len(node.output(0)).zip(last(node.input(0))).map(|(n, k)| n.saturating_mul(k)),
+            Op::MatMul | Op::MatMulInteger => {
+                len(node.output(0)).zip(last(node.input(0))).map(|(n, k)| n.saturating_mul(k))
+            }
             Op::Gemm { trans_a, .. } => {
                 let dims = node.input(0).and_then(|v| self.dims[v.0].clone()).unwrap_or_default();
                 let k = dims.get(if *trans_a { 0 } else { 1 }).map(|d| *d as u64);

@@ -3,8 +3,13 @@
 use super::{Compiled, Compiler, Done, PlannedStep, Role, float};
 use crate::error::RuntimeError;
 use crate::explain::{Execution, NodeReport};
+use crate::geometry;
+use crate::layout::Layout;
+use crate::steps::gemm::{Group, Product};
 use crate::steps::recurrent::Recurrent;
 use crate::steps::run_time::{DynamicProduct, DynamicQuantize};
+use crate::steps::run_time_conv::{DynamicConvolution, Sums};
+use crate::weights::is_depthwise;
 use tq_graph::qdq::{QOperator, QOutput, RunTime};
 use tq_graph::{NodeId, Op, ValueId};
 use tq_qtypes::DynamicFormula;
@@ -39,7 +44,7 @@ impl Compiler<'_> {
         let to = self.new_buffer(size);
         let step = DynamicQuantize { from, formula: *formula, to, scale, zero_point };
         self.emit_mixed(step, vec![], vec![to], vec![from], vec![scale, zero_point]);
-        self.set_form(codes, crate::layout::Layout::First, to);
+        self.set_form(codes, Layout::First, to);
         self.ready[scale.0] = true;
         self.ready[zero_point.0] = true;
         let kernel =
@@ -59,7 +64,7 @@ impl Compiler<'_> {
     /// A product with weights.
     pub(super) fn run_time_linear(&mut self, op: &QOperator, run_time: &RunTime) -> Compiled<Done> {
         let [codes, scale, zero_point] = run_time.reads[..] else { return float("no parameters") };
-        let Some(from) = self.forms[codes.0][crate::layout::Layout::First as usize] else {
+        let Some(from) = self.forms[codes.0][Layout::First as usize] else {
             return float(format!("{} is not there as codes", self.name(codes)));
         };
         let dims = self.known(codes)?;
@@ -76,6 +81,79 @@ impl Compiler<'_> {
         self.emit_mixed(step, vec![from], vec![], vec![scale, zero_point], vec![to]);
         self.ready[to.0] = true;
         Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+
+    /// A convolution.
+    pub(super) fn run_time_conv(&mut self, op: &QOperator, run_time: &RunTime) -> Compiled<Done> {
+        let Op::ConvInteger(attrs) = self.graph.node(op.node).op.clone() else {
+            return float("not a convolution");
+        };
+        let [codes, scale, zero_point] = run_time.reads[..] else { return float("no parameters") };
+        let dims = self.known(codes)?;
+        let (to, out_dims) = self.known_output(op)?;
+        let w_dims = match &op.weights {
+            Some(w) => self.known(w.value)?,
+            None => return float("no weights"),
+        };
+        let [channels, depth, kernel @ ..] = w_dims.as_slice() else { return float("weights without axes") };
+        let Some(axes) =
+            geometry::axes(&dims, &out_dims, kernel, &attrs.strides, &attrs.dilations, &attrs.padding)
+        else {
+            return float(format!("a window of {kernel:?} over {dims:?}"));
+        };
+        let agree = attrs.groups > 0
+            && depth.checked_mul(attrs.groups) == Some(dims[1])
+            && out_dims[..2] == [dims[0], *channels];
+        if !agree {
+            return float(format!("weights {w_dims:?} in {} groups on {dims:?}", attrs.groups));
+        }
+        let weights = self.packed(op)?;
+        let from = self.run_time_codes(codes, &dims)?;
+        let (images, positions) = (dims[0], out_dims[2..].iter().product::<usize>());
+        let taps: usize = kernel.iter().product();
+        let macs = (images * positions) as u64 * (channels * depth * taps) as u64;
+        let depthwise = is_depthwise(op.kind, &w_dims);
+        let name = match depthwise {
+            true => self.shared.kernels.depthwise().name(),
+            false => self.shared.kernels.gemm().name(),
+        };
+        let sums = if depthwise {
+            let Some(window) = super::pool::window(images, dims[1], &axes) else {
+                return float("too many spatial axes");
+            };
+            Sums::Depthwise { from, weights, window }
+        } else {
+            let rows = self.rows(&dims, &axes, *depth)?;
+            let each = channels / attrs.groups;
+            let groups = (0..attrs.groups).map(|g| Group { first_in: g * depth, first_out: g * each });
+            Sums::Gathered(Product { from, weights, groups: groups.collect(), rows })
+        };
+        let bias = op.real_bias.clone();
+        let step = DynamicConvolution {
+            sums,
+            scale,
+            zero_point,
+            bias,
+            to,
+            dims: out_dims,
+            extent: (images, positions),
+        };
+        self.emit_mixed(step, vec![from], vec![], vec![scale, zero_point], vec![to]);
+        self.ready[to.0] = true;
+        Ok(Done { kernel: Some(name.to_owned()), macs })
+    }
+
+    /// Codes that a DynamicQuantizeLinear gave, with their channels last.
+    fn run_time_codes(&mut self, codes: ValueId, dims: &[usize]) -> Compiled<crate::slots::BufferId> {
+        match self.forms[codes.0] {
+            [_, Some(last)] => Ok(last),
+            [Some(first), None] => {
+                let last = self.relayout(first, dims, Layout::First, Layout::Last)?;
+                self.set_form(codes, Layout::Last, last);
+                Ok(last)
+            }
+            [None, None] => float(format!("{} is not there as codes", self.name(codes))),
+        }
     }
 
     /// A recurrent layer.

@@ -6,7 +6,7 @@ use crate::geometry::{self, Axis};
 use crate::layout::{Layout, same_order};
 use crate::movement::{FILL, IndexMap};
 use crate::slots::BufferId;
-use crate::steps::gemm::{Finish, Gemm, Group, Rows};
+use crate::steps::gemm::{Finish, Gemm, Group, Product, Rows};
 use crate::steps::movement::Move;
 use crate::steps::window::Depthwise;
 use crate::weights::{Packed, is_depthwise};
@@ -132,7 +132,7 @@ impl Compiler<'_> {
     }
 
     /// The rows of a convolution over a channels-last value of shape `dims` (as the graph has it).
-    fn rows(&self, dims: &[usize], axes: &[Axis], run: usize) -> Compiled<Rows> {
+    pub(super) fn rows(&self, dims: &[usize], axes: &[Axis], run: usize) -> Compiled<Rows> {
         let (images, channels) = (dims[0], dims[1]);
         let in_positions: usize = dims[2..].iter().product();
         let pointwise = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0;
@@ -198,7 +198,8 @@ impl Compiler<'_> {
                     zero_point: out_held.zero_point,
                     clamp: out_held.clamp(op.bounds),
                 };
-                self.emit(Gemm { from, weights, groups, rows, zero_point, finish }, vec![from], vec![to]);
+                let product = Product { from, weights, groups, rows };
+                self.emit(Gemm { product, zero_point, finish }, vec![from], vec![to]);
                 let layout = match op.kind {
                     tq_qtypes::OperatorKind::Linear => Layout::First,
                     _ => Layout::Last,
@@ -208,7 +209,7 @@ impl Compiler<'_> {
             [QOutput::Float(v)] => {
                 let scale = weights.scale.iter().map(|sw| held.scale * sw).collect();
                 let finish = Finish::Reals { to: *v, dims: out_dims.to_vec(), scale, unswap };
-                let step = Gemm { from, weights, groups, rows, zero_point, finish };
+                let step = Gemm { product: Product { from, weights, groups, rows }, zero_point, finish };
                 self.emit_mixed(step, vec![from], vec![], vec![], vec![*v]);
                 self.ready[v.0] = true;
             }

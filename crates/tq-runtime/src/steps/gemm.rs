@@ -52,13 +52,19 @@ pub(crate) enum Finish {
     },
 }
 
-/// A product with packed weights.
+/// A product with packed weights, whatever becomes of it.
 #[derive(Debug)]
-pub(crate) struct Gemm {
+pub(crate) struct Product {
     pub(crate) from: BufferId,
     pub(crate) weights: Arc<Packed>,
     pub(crate) groups: Vec<Group>,
     pub(crate) rows: Rows,
+}
+
+/// A product of codes whose parameters are known.
+#[derive(Debug)]
+pub(crate) struct Gemm {
+    pub(crate) product: Product,
     pub(crate) zero_point: i32,
     pub(crate) finish: Finish,
 }
@@ -76,7 +82,7 @@ impl Step for Gemm {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
         match &self.finish {
             Finish::Codes { to, multiplier, zero_point, clamp } => frame.write_codes(*to, |frame, out| {
-                self.multiply(frame, out, |range, n| Bound {
+                self.product.multiply(frame, self.zero_point, out, |range, n| Bound {
                     stage: OutputStage::Requantize {
                         multiplier: part(multiplier, range, n),
                         zero_point: *zero_point,
@@ -87,7 +93,7 @@ impl Step for Gemm {
             }),
             Finish::Reals { to, dims, scale, unswap } => {
                 let multiply = |frame: &Frame<'_>, out: &mut [f32]| {
-                    self.multiply(frame, out, |range, n| Bound {
+                    self.product.multiply(frame, self.zero_point, out, |range, n| Bound {
                         stage: OutputStage::Dequantize { scale: part(scale, range, n) },
                         wrap: |data, row_stride| GemmOut::F32 { data, row_stride },
                     })
@@ -96,13 +102,13 @@ impl Step for Gemm {
                     return frame.write_tensor::<f32>(*to, dims, multiply);
                 };
                 let mut reals = std::mem::take(&mut frame.workspace.reals);
-                reals.resize(images * positions * self.weights.channels, 0.0);
+                reals.resize(images * positions * self.product.weights.channels, 0.0);
                 let result = multiply(frame, &mut reals).and_then(|()| {
                     frame.write_tensor::<f32>(*to, dims, |_, out| {
                         tq_kernels::layout::channels_last_to_first(
                             &reals,
                             images,
-                            self.weights.channels,
+                            self.product.weights.channels,
                             positions,
                             out,
                         )?;
@@ -122,15 +128,17 @@ fn part(values: &[f32], first: usize, n: usize) -> &[f32] {
 }
 
 /// An output stage with the output it writes to.
-struct Bound<'a, T> {
-    stage: OutputStage<'a>,
-    wrap: fn(&mut [T], usize) -> GemmOut<'_>,
+pub(crate) struct Bound<'a, T> {
+    pub(crate) stage: OutputStage<'a>,
+    pub(crate) wrap: fn(&mut [T], usize) -> GemmOut<'_>,
 }
 
-impl Gemm {
-    fn multiply<'s, T>(
-        &'s self,
+impl Product {
+    /// Multiplies codes of this zero point into `out`. `bind` tells what becomes of a number of channels from the first.
+    pub(crate) fn multiply<'s, T>(
+        &self,
         frame: &Frame<'_>,
+        zero_point: i32,
         out: &mut [T],
         bind: impl Fn(usize, usize) -> Bound<'s, T>,
     ) -> Result<(), StepError> {
@@ -144,7 +152,7 @@ impl Gemm {
         let mut one = |lhs: Lhs<'_>, rhs: &PackedRhs, group: Group, first_row: usize| {
             let bound = bind(group.first_out, rhs.n());
             let out = out.get_mut(first_row * width + group.first_out..).ok_or_else(outside)?;
-            let epilogue = Epilogue { lhs_zero_point: self.zero_point, stage: bound.stage };
+            let epilogue = Epilogue { lhs_zero_point: zero_point, stage: bound.stage };
             gemm.run(lhs, rhs, &epilogue, (bound.wrap)(out, width))?;
             Ok::<(), StepError>(())
         };
@@ -167,7 +175,7 @@ impl Gemm {
                             rows: count * rows,
                             taps: *taps,
                             run: *run,
-                            pad: self.zero_point.clamp(0, 255) as u8,
+                            pad: zero_point.clamp(0, 255) as u8,
                         };
                         one(lhs, rhs, *group, first * rows)?;
                     }

@@ -9,6 +9,7 @@ pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod recurrent;
 pub(crate) mod run_time;
+pub(crate) mod run_time_conv;
 pub(crate) mod table;
 pub(crate) mod transposed;
 pub(crate) mod window;

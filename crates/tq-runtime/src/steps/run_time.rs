@@ -39,6 +39,18 @@ pub(crate) fn sums(
     Ok(kernels.gemm().run(lhs, weights, &epilogue, GemmOut::F32 { data: out, row_stride: weights.n() })?)
 }
 
+/// Scale and zero point of this run.
+pub(crate) fn parameters(
+    frame: &Frame<'_>,
+    scale: ValueId,
+    zero_point: ValueId,
+) -> Result<(f32, i32), StepError> {
+    let none = || StepError::Shape("parameters without elements".into());
+    let scale = *frame.tensor(scale)?.as_slice::<f32>()?.first().ok_or_else(none)?;
+    let zero_point = *frame.tensor(zero_point)?.as_slice::<u8>()?.first().ok_or_else(none)?;
+    Ok((scale, i32::from(zero_point)))
+}
+
 /// A DynamicQuantizeLinear node.
 #[derive(Debug)]
 pub(crate) struct DynamicQuantize {
@@ -88,16 +100,14 @@ pub(crate) struct DynamicProduct {
 
 impl Step for DynamicProduct {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
-        let none = || StepError::Shape("parameters without elements".into());
-        let scale = *frame.tensor(self.scale)?.as_slice::<f32>()?.first().ok_or_else(none)?;
-        let zero_point = *frame.tensor(self.zero_point)?.as_slice::<u8>()?.first().ok_or_else(none)?;
+        let (scale, zero_point) = parameters(frame, self.scale, self.zero_point)?;
         let Form::Matrices(packed) = &self.weights.form else {
             return Err(StepError::Shape("weights of another operator".into()));
         };
         let [packed] = packed.as_slice() else { return Err(StepError::Shape("weights in groups".into())) };
         frame.write_tensor::<f32>(self.to, &self.dims, |frame, out| {
             let codes = frame.codes(self.from)?;
-            sums(frame.kernels, (codes, self.rows, i32::from(zero_point)), packed, out)?;
+            sums(frame.kernels, (codes, self.rows, zero_point), packed, out)?;
             let w = &self.weights.scale;
             for row in out.chunks_exact_mut(packed.n()) {
                 // As the graph writes it: times the product of both scales, then plus the bias.

@@ -1,6 +1,7 @@
 //! Activations quantized while the network runs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod convolution;
 mod golden;
 
 use tq_eval::{Evaluator, Precision};
