@@ -4,15 +4,16 @@ use super::ladder::Rung;
 use super::{RecommendOptions, Trial, TrialFigures, Verdict, is_fatal};
 use crate::accuracy::{find_output, nth};
 use crate::{AnalysisError, Batch, Dataset, Fidelity, Runner, parameter_bytes};
+use std::collections::HashSet;
 use tq_graph::{Graph, Op, Tensor};
 use tq_passes::{Configuration, PassError, Prepared, convert, prepare_static};
-use tq_runtime::{Session, SessionOptions};
+use tq_runtime::{Execution, Explanation, Session, SessionOptions};
 
 /// A float multiplication costs this many in integers: the ratio of an 8-bit kernel's throughput to an f32 one's on
 /// common processors.
 const FLOAT_COST: u64 = 4;
 
-/// Of the work of a model that quantizes at run time this part comes on top: the range of the data is looked for in every
+/// Of the work of layers that quantize at run time this part comes on top: the range of the data is looked for in every
 /// run, and results pass through float. Where calibrated ranges do as well, they are the better choice.
 const RUN_TIME_PART: u64 = 4;
 
@@ -90,7 +91,7 @@ impl<'a> Bench<'a> {
         extent: Extent,
     ) -> Result<TrialFigures, AnalysisError> {
         let mut fidelity = Fidelity::new(self.options.threshold);
-        let (mut integer, mut float, mut bytes, mut at_run_time) = (0u64, 0u64, 0, false);
+        let (mut integer, mut float, mut bytes, mut at_run_time) = (0u64, 0u64, 0, None);
         let (index, name) = (self.output.0, self.output.1.as_str());
         for (fold, held_out) in self.halves.iter().enumerate().take(extent.folds) {
             let fit = &self.halves[(fold + 1) % self.halves.len()];
@@ -101,18 +102,19 @@ impl<'a> Bench<'a> {
                 let output = batch.trim(nth(&outputs, index, name)?.clone())?;
                 fidelity.add(name, expected, &output, batch.rows)?;
             }
-            (integer, float) = session.explain().macs();
-            at_run_time = quantized.nodes.iter().any(|n| is_at_run_time(&n.op));
+            let explanation = session.explain();
+            (integer, float) = explanation.macs();
+            at_run_time = work_at_run_time(&quantized, &explanation);
             bytes = parameter_bytes(&quantized);
         }
         let all = integer.saturating_add(float);
-        let ranges = if at_run_time { integer / RUN_TIME_PART } else { 0 };
+        let ranges = at_run_time.unwrap_or(0) / RUN_TIME_PART;
         Ok(TrialFigures {
             fidelity: fidelity.figures(),
             integer_share: if all == 0 { 0.0 } else { integer as f64 / all as f64 },
             parameter_bytes: bytes,
             work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(ranges),
-            at_run_time,
+            at_run_time: at_run_time.is_some(),
         })
     }
 
@@ -133,11 +135,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// True for operators that choose the parameters of their data in every run.
-fn is_at_run_time(op: &Op) -> bool {
-    match op {
-        Op::DynamicQuantizeLinear { .. } => true,
+/// The integer multiplications of operators that choose the parameters of their data in every run, where there are any.
+fn work_at_run_time(graph: &Graph, explanation: &Explanation) -> Option<u64> {
+    let is_at_run_time = |op: &Op| match op {
+        Op::MatMulInteger | Op::ConvInteger(_) => true,
         Op::Recurrent { attrs, .. } => attrs.dynamic.is_some(),
         _ => false,
-    }
+    };
+    let nodes: HashSet<&str> =
+        graph.nodes.iter().filter(|n| is_at_run_time(&n.op)).map(|n| n.name.as_str()).collect();
+    let integer = explanation.nodes.iter().filter(|n| n.execution == Execution::Integer);
+    let work = integer.filter(|n| nodes.contains(n.node.as_str())).map(|n| n.macs);
+    (!nodes.is_empty()).then(|| work.fold(0, u64::saturating_add))
 }

@@ -76,9 +76,7 @@ impl PlanArgs {
         let mut out = match (&self.config, recipe) {
             (Some(file), Some(recipe)) => {
                 let mut out = Configuration::from_file(file)?;
-                if out.dict.global().is_none() {
-                    out.dict = out.dict.set_global(recipe.qconfig());
-                }
+                out.dict = recipe.under(out.dict);
                 out
             }
             (Some(file), None) => Configuration::from_file(file)?,
