@@ -1,6 +1,7 @@
 //! What runs how, and why.
 
 use serde::Serialize;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use tq_graph::qdq::QdqView;
 use tq_graph::{Graph, Op};
@@ -18,6 +19,8 @@ pub enum Execution {
     Float,
     /// Once, when the plan was made: everything it reads is constant.
     Folded,
+    /// Not at all: arithmetic on shapes, whose result is known once these are.
+    Resolved,
 }
 
 impl Execution {
@@ -29,6 +32,7 @@ impl Execution {
             Execution::Fused => "fused",
             Execution::Float => "float",
             Execution::Folded => "folded",
+            Execution::Resolved => "resolved",
         }
     }
 }
@@ -91,6 +95,12 @@ impl Explanation {
         (sum(Execution::Integer), sum(Execution::Float))
     }
 
+    /// How many nodes are gone once the shapes of the inputs are known.
+    #[must_use]
+    pub fn resolved(&self) -> usize {
+        self.nodes.iter().filter(|n| n.execution == Execution::Resolved).count()
+    }
+
     /// True when the results are the same on every processor: no float matrix product or convolution runs.
     #[must_use]
     pub fn reproducible(&self) -> bool {
@@ -105,7 +115,8 @@ impl fmt::Display for Explanation {
         };
         let (a, b) = (width(&|n| n.node.len(), 4), width(&|n| n.op.len(), 2));
         writeln!(f, "{:a$}  {:b$}  {:7}  {:>12}  kernel or reason", "node", "op", "runs", "macs")?;
-        for n in self.nodes.iter().filter(|n| n.execution != Execution::Fused) {
+        let runs = |n: &&NodeReport| !matches!(n.execution, Execution::Fused | Execution::Resolved);
+        for n in self.nodes.iter().filter(runs) {
             let note = match (&n.kernel, &n.reason) {
                 (Some(kernel), Some(reason)) => format!("{kernel} ({reason})"),
                 (Some(text), None) | (None, Some(text)) => text.clone(),
@@ -120,6 +131,9 @@ impl fmt::Display for Explanation {
                 n.execution.name(),
                 n.macs
             )?;
+        }
+        if self.resolved() > 0 {
+            writeln!(f, "{} nodes of arithmetic on shapes, gone once these are known", self.resolved())?;
         }
         let (integer, float) = self.macs();
         write!(
@@ -142,6 +156,26 @@ pub(crate) fn is_float_product(op: &Op) -> bool {
             | Op::Einsum(_)
             | Op::Recurrent { .. }
     )
+}
+
+/// The reports of a plan for `bound`, which is `graph` with known input shapes, with the nodes that are gone since: all
+/// nodes in the order of `graph`.
+pub(crate) fn with_resolved(graph: &Graph, bound: &Graph, reports: &[NodeReport]) -> Vec<NodeReport> {
+    let left: HashSet<&str> = bound.nodes.iter().map(|n| n.name.as_str()).collect();
+    let gone = graph.nodes.iter().filter(|n| !left.contains(n.name.as_str())).map(|n| NodeReport {
+        node: n.name.clone(),
+        op: n.op.name(),
+        execution: Execution::Resolved,
+        kernel: None,
+        reason: Some("its result follows from the shapes of the inputs, or nothing needs it".into()),
+        macs: 0,
+        reproducible: true,
+    });
+    let mut all: Vec<NodeReport> = reports.iter().cloned().chain(gone).collect();
+    let order: HashMap<&str, usize> =
+        graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
+    all.sort_by_key(|r| order.get(r.node.as_str()).copied());
+    all
 }
 
 /// What the graph alone tells, before shapes are known.

@@ -49,6 +49,10 @@ impl Plan {
         &self.parts.key
     }
 
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.parts.graph
+    }
+
     pub(crate) fn reports(&self) -> &[NodeReport] {
         &self.parts.reports
     }

@@ -156,7 +156,10 @@ impl Session {
         let latest = self.lock().last().cloned();
         let plan = latest.or_else(|| self.plan_for(&self.default_shapes()).ok());
         let (input_shapes, nodes) = match plan {
-            Some(plan) => (plan.key().to_vec(), plan.reports().to_vec()),
+            Some(plan) => {
+                let nodes = explain::with_resolved(&self.graph, plan.graph(), plan.reports());
+                (plan.key().to_vec(), nodes)
+            }
             None => (Vec::new(), explain::of_graph(&self.graph)),
         };
         Explanation { input_shapes, library: self.shared.kernels.library().name().to_owned(), nodes }
