@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, npy, npy_f32, npy_i64, onnx};
+use common::{Bench, in_domain, model, node, npy, npy_f32, npy_i64, onnx, with_graph};
 
 fn relu(dims: &[u8]) -> Vec<u8> {
     onnx(&[("Relu", "r", &["x"], &["y"])], &[("x", dims)], &[("y", dims)])
@@ -42,6 +42,48 @@ fn unsupported_operators_are_all_listed() {
         "quantize m.onnx -o q.onnx --calib x.npy",
     ] {
         b.fails(line, &["m.onnx", "StringNormalizer", "words", "FancyOp", "fancy"]);
+    }
+}
+
+/// Control flow, what is inside of it, and operators that nobody has: one line names them all.
+#[test]
+fn control_flow_and_unknown_operators_are_all_listed() {
+    let b = Bench::new();
+    let choose = node(&("If", "choose", &["c"], &["a"]));
+    let choose = with_graph(choose, "then_branch", &[node(&("FancyOp", "inside", &["x"], &["t"]))]);
+    let choose = with_graph(choose, "else_branch", &[node(&("Relu", "plain", &["x"], &["e"]))]);
+    let again = node(&("Loop", "again", &["", "", "a"], &["b"]));
+    let nested = with_graph(
+        node(&("If", "deep", &["c"], &["d"])),
+        "then_branch",
+        &[node(&("Relu", "r", &["x"], &["d"]))],
+    );
+    let again = with_graph(again, "body", &[nested]);
+    let words = node(&("StringNormalizer", "words", &["b"], &["d"]));
+    let frob = in_domain(node(&("Frob", "frob", &["d"], &["y"])), "acme");
+    b.write(
+        "m.onnx",
+        &model(&[choose, again, words, frob], &[("x", &[1, 2]), ("c", &[1])], &[("y", &[1, 2])]),
+    );
+    b.write("x.npy", &npy_f32(&[1, 2], &[0.0; 2]));
+    for line in [
+        "inspect m.onnx",
+        "explain m.onnx",
+        "run m.onnx --input x.npy --out-dir out",
+        "quantize m.onnx -o q.onnx --calib x.npy",
+        "quantize m.onnx -o q.onnx --dynamic",
+    ] {
+        b.fails(
+            line,
+            &[
+                "m.onnx",
+                "If (has a sub-graph: choose, again/body/deep)",
+                "Loop (has a sub-graph: again)",
+                "FancyOp (choose/then_branch/inside)",
+                "StringNormalizer (words)",
+                "acme::Frob (frob)",
+            ],
+        );
     }
 }
 

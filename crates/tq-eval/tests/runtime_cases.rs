@@ -20,7 +20,7 @@ fn all() -> BTreeMap<String, Case> {
 #[test]
 fn outputs_are_those_of_onnx_runtime() {
     let cases = all();
-    assert_eq!(cases.len(), 368);
+    assert_eq!(cases.len(), 478);
     let mut failures = Vec::new();
     for precision in [Precision::F32, Precision::F64] {
         for (name, case) in &cases {

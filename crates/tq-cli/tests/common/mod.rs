@@ -157,9 +157,38 @@ fn number(field: u8, value: u8) -> Vec<u8> {
 /// A node: operator, name, inputs, outputs.
 pub(crate) type NodeText<'a> = (&'a str, &'a str, &'a [&'a str], &'a [&'a str]);
 
+/// The bytes of a node.
+pub(crate) fn node((op, name, ins, outs): &NodeText<'_>) -> Vec<u8> {
+    let mut node = Vec::new();
+    ins.iter().for_each(|i| node.extend(field(1, i.as_bytes())));
+    outs.iter().for_each(|o| node.extend(field(2, o.as_bytes())));
+    node.extend(field(3, name.as_bytes()));
+    node.extend(field(4, op.as_bytes()));
+    node
+}
+
+/// A node in another domain than ONNX's own.
+pub(crate) fn in_domain(node: Vec<u8>, domain: &str) -> Vec<u8> {
+    [node, field(7, domain.as_bytes())].concat()
+}
+
+/// A node with another attribute: a graph of these nodes.
+pub(crate) fn with_graph(node: Vec<u8>, attribute: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
+    let mut graph: Vec<u8> = nodes.iter().flat_map(|n| field(1, n)).collect();
+    graph.extend(field(2, b"inner"));
+    // The type of the attribute: a graph.
+    let kind = [20 << 3 & 0x7f | 0x80, 1, 5];
+    [node, field(5, &[field(1, attribute.as_bytes()), field(6, &graph), kind.to_vec()].concat())].concat()
+}
+
 /// An ONNX model of opset 13 without weights. A dimension of 0 is free and called N, those
 /// from 250 on are free and called by their number.
 pub(crate) fn onnx(nodes: &[NodeText<'_>], inputs: &[(&str, &[u8])], outputs: &[(&str, &[u8])]) -> Vec<u8> {
+    model(&nodes.iter().map(node).collect::<Vec<_>>(), inputs, outputs)
+}
+
+/// As [`onnx`], of the bytes of nodes.
+pub(crate) fn model(nodes: &[Vec<u8>], inputs: &[(&str, &[u8])], outputs: &[(&str, &[u8])]) -> Vec<u8> {
     let value = |(name, dims): &(&str, &[u8])| {
         let shape: Vec<u8> = dims
             .iter()
@@ -176,14 +205,7 @@ pub(crate) fn onnx(nodes: &[NodeText<'_>], inputs: &[(&str, &[u8])], outputs: &[
         [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
     };
     let mut graph = Vec::new();
-    for (op, name, ins, outs) in nodes {
-        let mut node = Vec::new();
-        ins.iter().for_each(|i| node.extend(field(1, i.as_bytes())));
-        outs.iter().for_each(|o| node.extend(field(2, o.as_bytes())));
-        node.extend(field(3, name.as_bytes()));
-        node.extend(field(4, op.as_bytes()));
-        graph.extend(field(1, &node));
-    }
+    nodes.iter().for_each(|node| graph.extend(field(1, node)));
     graph.extend(field(2, b"g"));
     inputs.iter().for_each(|i| graph.extend(field(11, &value(i))));
     outputs.iter().for_each(|o| graph.extend(field(12, &value(o))));

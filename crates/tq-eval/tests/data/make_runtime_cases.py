@@ -6,7 +6,8 @@
 
 In the archive: `<operator>_<number>/model.onnx`, `input_<i>.pb`, `output_<i>.pb`, as in the node cases of ONNX. They
 have what those leave out: all directions, functions and optional inputs of recurrent operators, groups and padding of
-transposed convolutions, coordinates and roundings of Resize, equations of Einsum.
+transposed convolutions, coordinates and roundings of Resize, equations of Einsum, equal elements in TopK, updates of
+the same element in scatter operators that reduce.
 """
 
 import random
@@ -175,6 +176,48 @@ def suppression():
     return {"center_point_box": center}, inputs, 1
 
 
+def numbers(*dims):
+    """Of one of several types; many are equal."""
+    return np.round(data(*dims, lo=-9, hi=9), R.choice([0, 0, 1])).astype(R.choice([np.float32, np.float64, np.int32, np.int64]))
+
+
+def top_k():
+    dims = [R.randint(1, 5) for _ in range(R.randint(1, 3))]
+    axis = R.randint(-len(dims), len(dims) - 1)
+    k = np.array([R.randint(1, dims[axis])], np.int64)
+    return {"axis": axis, "largest": R.choice([0, 1])}, [numbers(*dims), k], 2
+
+
+def scatter(op, opset):
+    dims = [R.randint(1, 4) for _ in range(R.randint(1, 3))]
+    # Without a reduction the result of updates of the same element is not defined.
+    reductions = {13: ["none"], 16: ["none", "add", "mul"], 18: ["add", "mul", "max", "min"]}
+    reduction = R.choice(reductions[opset])
+    attributes = {} if reduction == "none" else {"reduction": reduction}
+    x = numbers(*dims)
+    if op == "ScatterElements":
+        axis = R.randrange(len(dims))
+        attributes["axis"] = axis - R.choice([0, len(dims)])
+        own = [R.randint(1, d) for d in dims]
+        own[axis] = R.randint(1, 2 * dims[axis] if reduction != "none" else dims[axis])
+        lines = np.moveaxis(np.zeros(own, np.int64), axis, -1)
+        for at in np.ndindex(*lines.shape[:-1]):
+            n = lines.shape[-1]
+            picked = R.sample(range(dims[axis]), n) if reduction == "none" else [R.randrange(dims[axis]) for _ in range(n)]
+            lines[at] = [i - R.choice([0, 0, dims[axis]]) for i in picked]
+        indices = np.moveaxis(lines, -1, axis).copy()
+        updates = indices.shape
+    else:
+        depth = R.randint(1, len(dims))
+        places = list(np.ndindex(*dims[:depth]))
+        n = R.randint(1, len(places))
+        picked = R.sample(places, n) if reduction == "none" else [R.choice(places) for _ in range(2 * n)]
+        signed = [[i - R.choice([0, 0, d]) for i, d in zip(place, dims)] for place in picked]
+        indices = np.array(signed, np.int64).reshape(len(picked), depth)
+        updates = [len(picked)] + dims[depth:]
+    return attributes, [x, indices, np.round(data(*updates, lo=-4, hi=4), 1).astype(x.dtype)], 1
+
+
 def case(op, opset):
     if op in ("LSTM", "GRU", "RNN"):
         return recurrent(op, *{"LSTM": (4, 3), "GRU": (3, 2), "RNN": (1, 1)}[op])
@@ -187,6 +230,9 @@ def case(op, opset):
         "Resize": lambda: resize(opset),
         "Einsum": einsum,
         "NonMaxSuppression": suppression,
+        "TopK": top_k,
+        "ScatterElements": lambda: scatter(op, opset),
+        "ScatterND": lambda: scatter(op, opset),
     }[op]()
 
 
@@ -204,11 +250,15 @@ COUNTS = {
     "Resize": (80, [13, 18, 19, 21]),
     "Einsum": (60, [13, 21]),
     "NonMaxSuppression": (20, [13, 21]),
+    "TopK": (30, [13]),
+    "ScatterElements": (40, [13, 16, 18]),
+    "ScatterND": (40, [13, 16, 18]),
 }
 # Types of outputs that are not those of the first input.
 TYPES = {
     ("MaxPool", 1): TensorProto.INT64,
     ("NonMaxSuppression", 0): TensorProto.INT64,
+    ("TopK", 1): TensorProto.INT64,
 }
 
 
@@ -222,7 +272,7 @@ def build(op, opset):
     outputs = [f"o{k}" for k in range(count)]
     of = helper.np_dtype_to_tensor_dtype
     # What acts as an attribute is constant.
-    fixed = {"i1", "i2", "i3"} if op == "Resize" else set()
+    fixed = {"Resize": {"i1", "i2", "i3"}, "TopK": {"i1"}}.get(op, set())
     inputs = [(n, a) for n, a in given if n not in fixed]
     graph = helper.make_graph(
         [helper.make_node(op, names, outputs, **attributes)],

@@ -7,10 +7,11 @@ mod values;
 
 use half::{bf16, f16};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use tq_eval::{EvalError, Evaluator, Precision};
 use tq_graph::op::{BinaryOp, ConvAttrs, PadMode, Padding, PoolAttrs, ReduceKind, UnaryOp};
 use tq_graph::{Graph, Node, Op, Tensor};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 const DTYPES: [DType; 21] = [
     DType::F16,
@@ -192,7 +193,8 @@ impl Source {
             }
             36 => Op::DequantizeLinear { axis, block_size },
             37 => self.pick(&[
-                Op::DynamicQuantizeLinear { formula: Default::default() },
+                Op::DynamicQuantizeLinear { formula: DynamicFormula::Onnx },
+                Op::DynamicQuantizeLinear { formula: DynamicFormula::Fbgemm { reduce_range: saturate } },
                 Op::Dropout,
                 Op::Identity,
             ]),
@@ -304,6 +306,29 @@ impl Source {
             })
             .collect()
     }
+}
+
+/// The operators that the source of the graph has names for.
+fn known() -> BTreeSet<&'static str> {
+    let sources = [
+        include_str!("../../../tq-graph/src/op/signature.rs"),
+        include_str!("../../../tq-graph/src/op/elementwise.rs"),
+        include_str!("../../../tq-graph/src/op/reduce.rs"),
+        include_str!("../../../tq-graph/src/op/recurrent.rs"),
+    ];
+    let lines = sources.iter().flat_map(|s| s.lines()).filter(|l| !l.contains("Activation::"));
+    let names = lines.filter_map(|l| l.split_once("=> \"")?.1.split_once('"')).map(|(name, _)| name);
+    names.filter(|n| n.starts_with(char::is_uppercase)).collect()
+}
+
+/// What is not drawn is not tested: no operator is forgotten.
+#[test]
+fn every_operator_is_drawn() {
+    let mut source = Source(1);
+    let drawn: BTreeSet<&str> = (0..40_000).map(|_| source.op().name()).collect();
+    let known = known();
+    let left: Vec<_> = known.difference(&drawn).collect();
+    assert!(known.len() > 130 && left.is_empty() && drawn.is_subset(&known), "not drawn: {left:?}");
 }
 
 proptest! {

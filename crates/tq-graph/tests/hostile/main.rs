@@ -2,18 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod networks;
+
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use tq_graph::infer::{bind, infer, simplify_shapes};
 use tq_graph::op::{
-    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, LogicOp, PadMode, Padding, PoolAttrs, ReduceKind,
-    ScatterReduction, UnaryOp, VariadicOp,
-};
-use tq_graph::op::{
-    AspectPolicy, ConvTransposeAttrs, Coordinates, Direction, NearestRounding, RecurrentAttrs, RecurrentKind,
-    ResizeAttrs, ResizeMode,
+    ArgAttrs, BinaryOp, BitwiseOp, CompareOp, ConvAttrs, ConvTransposeAttrs, LogicOp, PadMode, Padding,
+    PoolAttrs, ReduceKind, ScatterReduction, VariadicOp,
 };
 use tq_graph::{Dim, Graph, GraphError, Node, Op, Shape, Tensor, ValueId};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, DynamicFormula};
 
 /// A stream of arbitrary choices (splitmix64 of a seed). The second field says that all numbers are reasonable.
 struct Choices(u64, bool);
@@ -176,7 +175,7 @@ impl Choices {
 
     fn op(&mut self) -> Op {
         let axis = self.int();
-        match self.below(73) {
+        match self.below(76) {
             43..69 => self.values_op(axis),
             0 => Op::Conv(self.conv()),
             1 => Op::ConvInteger(self.conv()),
@@ -188,7 +187,7 @@ impl Choices {
             7 => Op::MatMul,
             8 => Op::MatMulInteger,
             9 => Op::QLinearMatMul,
-            10 => Op::Unary(self.pick(&[UnaryOp::Relu, UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Sign])),
+            10 => self.unary(),
             11 => Op::Binary(self.pick(&[BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div])),
             12 => Op::Clip,
             13 => Op::BatchNormalization { epsilon: 0.0 },
@@ -217,23 +216,7 @@ impl Choices {
             28 => Op::Softmax { axis },
             29 => Op::QuantizeLinear { axis, block_size: self.size(), output_dtype: None, saturate: true },
             30 => Op::DequantizeLinear { axis, block_size: self.size() },
-            34 | 35 => {
-                let kind = self.pick(&[
-                    RecurrentKind::Rnn,
-                    RecurrentKind::Gru { linear_before_reset: true },
-                    RecurrentKind::Lstm { input_forget: false },
-                ]);
-                let direction = self.pick(&[Direction::Reverse, Direction::Bidirectional]);
-                let attrs = RecurrentAttrs {
-                    hidden_size: self.size(),
-                    direction,
-                    activations: kind.default_activations().repeat(self.pick(&[0, 1, 2])),
-                    clip: None,
-                    batch_first: self.below(2) == 0,
-                    dynamic: None,
-                };
-                Op::Recurrent { kind, attrs }
-            }
+            34 | 35 => self.recurrent(),
             36 | 37 => {
                 let ConvAttrs { strides, dilations, padding, groups } = self.conv();
                 let output_shape = if self.below(4) == 0 { Some(self.sizes()) } else { None };
@@ -247,16 +230,14 @@ impl Choices {
                     groups,
                 })
             }
-            69 | 70 => Op::Resize(ResizeAttrs {
-                mode: self.pick(&[ResizeMode::Linear, ResizeMode::Nearest(NearestRounding::Floor)]),
-                coordinates: Coordinates::HalfPixel,
-                antialias: self.below(4) == 0,
-                exclude_outside: false,
-                axes: if self.below(2) == 0 { None } else { Some(self.ints()) },
-                policy: self.pick(&[AspectPolicy::Stretch, AspectPolicy::NotLarger]),
-            }),
-            71 => Op::Einsum(self.pick(&["ij,jk", "...i,i...->...", "ii", "->"]).parse().unwrap()),
-            72 => Op::NonMaxSuppression { center_point_box: false },
+            69 | 70 => self.resize(),
+            71 => self.einsum(),
+            72 => Op::NonMaxSuppression { center_point_box: self.below(2) == 0 },
+            73 => self.pick(&[
+                Op::DynamicQuantizeLinear { formula: DynamicFormula::Onnx },
+                Op::DynamicQuantizeLinear { formula: DynamicFormula::Fbgemm { reduce_range: false } },
+            ]),
+            74 => Op::Dropout,
             38 => Op::LpPool { attrs: self.pool(), p: 2 },
             39 if self.below(2) == 0 => Op::GlobalMaxPool,
             39 => Op::GlobalLpPool { p: self.pick(&[0, 1]) },
@@ -419,6 +400,30 @@ proptest! {
             prop_assert!(!a.iter().zip(b).any(differ), "{:?} {:?}\n{}", a, b, simple);
         }
     }
+}
+
+/// The operators that the source of the graph has names for.
+fn known() -> BTreeSet<&'static str> {
+    let sources = [
+        include_str!("../../src/op/signature.rs"),
+        include_str!("../../src/op/elementwise.rs"),
+        include_str!("../../src/op/reduce.rs"),
+        include_str!("../../src/op/recurrent.rs"),
+    ];
+    let lines = sources.iter().flat_map(|s| s.lines()).filter(|l| !l.contains("Activation::"));
+    let names = lines.filter_map(|l| l.split_once("=> \"")?.1.split_once('"')).map(|(name, _)| name);
+    names.filter(|n| n.starts_with(char::is_uppercase)).collect()
+}
+
+/// What is not drawn is not tested: no operator is forgotten.
+#[test]
+fn every_operator_is_drawn() {
+    let mut choices = Choices(1, false);
+    let drawn: BTreeSet<&str> = (0..40_000).map(|_| choices.op().name()).collect();
+    let known = known();
+    assert!(known.len() > 130, "{known:?}");
+    let left: Vec<_> = known.difference(&drawn).collect();
+    assert!(left.is_empty() && drawn.is_subset(&known), "not drawn: {left:?}");
 }
 
 fn chain(length: usize, ops: impl Fn(&mut Graph, usize, ValueId) -> ValueId) -> Graph {
