@@ -1,8 +1,8 @@
 //! `cargo xtask oracle`: our exported files before other people's programs.
 //!
-//! Quantizes every model of `TQ_MODELS_DIR` (the embedded demo model where it is not set) with `tq`, has the file
-//! checked by `onnx.checker`, runs it in ONNX Runtime with exact integer arithmetic, and compares the answers with
-//! those of our own session. The Python packages go into `target/oracle`; a network is needed the first time.
+//! Single forms of quantized operators, and every model of `TQ_MODELS_DIR` (the embedded demo model where it is not set)
+//! that `tq` quantizes, with calibrated ranges and with those of every run: the files are checked by `onnx.checker` and
+//! run in ONNX Runtime with exact integer arithmetic, and the answers compared with those of our own session. The Python packages go into `target/oracle`; a network is needed the first time.
 
 use crate::workspace;
 use anyhow::Result;
@@ -20,6 +20,10 @@ pub(crate) fn run() -> Result<()> {
         workspace::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         workspace::run(Command::new(venv.join("bin/pip")).args(["install", "-q"]).args(PACKAGES))?;
     }
+    let forms = home.join("forms");
+    let words = ["test", "--release", "--quiet", "-p", "tq-runtime", "--test", "exported_forms"];
+    workspace::run(workspace::cargo().args(words).env("TQ_FORMS_DIR", &forms))?;
+    workspace::run(Command::new(&python).arg(root.join("xtask/oracle/check_forms.py")).arg(&forms))?;
     workspace::run(workspace::cargo().args(["build", "--release", "--quiet", "-p", "tq-cli"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let models =
