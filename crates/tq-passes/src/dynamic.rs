@@ -64,8 +64,8 @@ sets! { (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }
 /// `dtype` is the type of the weights where `qconfig_spec` names types alone: [`DType::I8`] for
 /// [`default_dynamic_qconfig`], [`DType::F16`] for weights in half precision. Rules say it themselves.
 ///
-/// A linear layer becomes `DynamicQuantizeLinear`, `MatMulInteger`, `Cast`, `Mul` and `Add`. A recurrent layer keeps its
-/// operator, with weights behind `DequantizeLinear`, and is marked as one that quantizes its data and, in every step, its
+/// A linear layer becomes `DynamicQuantizeLinear`, `MatMulInteger`, `Cast`, `Mul` and `Add`; a convolution, where its type or
+/// a rule of its own names it, the same with `ConvInteger`. A recurrent layer keeps its operator, with weights behind `DequantizeLinear`, and is marked as one that quantizes its data and, in every step, its
 /// state ([`tq_graph::op::RecurrentAttrs::dynamic`]). Layers under rules that ask for calibration cannot be converted
 /// here: [`quantize_fx`] takes rules of both kinds.
 ///

@@ -4,11 +4,15 @@
 mod common;
 
 use common::{Numbers, assert_integer, executions, sessions};
+use std::collections::BTreeMap;
 use tq_eval::{Evaluator, Precision};
 use tq_graph::builder::*;
 use tq_graph::{Dim, Graph, GraphError, Tensor, ValueId};
 use tq_passes::module_type::Bilinear as BilinearType;
-use tq_passes::{Placement, QConfigDict, Quantized, Rule, convert, explain, int8_qconfig, quantize_fx};
+use tq_passes::{
+    PassError, Placement, QConfigDict, Quantized, Rule, convert, default_dynamic_qconfig, explain,
+    int8_qconfig, quantize_fx, w8_qconfig,
+};
 use tq_qtypes::DType;
 use tq_runtime::{Execution, Session, judge};
 
@@ -222,6 +226,33 @@ fn pools_with_ceil_mode_and_dilations_after_convolutions() {
         let (_, session) = quantize(graph, int8_qconfig(), &[shape]);
         for op in ["Conv", "AveragePool", "MaxPool"] {
             assert_integer(&session, op);
+        }
+    }
+}
+
+/// Weights that are no numbers load, as floats may be NaN; quantization names them.
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut b = Graph::builder();
+        let x = b.input("x", DType::F32, [Dim::symbol("N"), 3usize.into()]).unwrap();
+        let y = b.layer("features.0", x, Linear::new(3, 2)).unwrap();
+        b.output("y", y).unwrap();
+        let mut weight = vec![0.5f32; 6];
+        weight[4] = bad;
+        let tensors = BTreeMap::from([
+            ("features.0.weight".to_owned(), Tensor::new(&[2, 3], weight).unwrap()),
+            ("features.0.bias".to_owned(), Tensor::vector(vec![0.0f32, 1.0])),
+        ]);
+        b.load_weights(&write_safetensors(&tensors).unwrap()).unwrap();
+        let graph = b.build().unwrap();
+        for qconfig in [int8_qconfig(), default_dynamic_qconfig(), w8_qconfig()] {
+            let error = quantize_fx(graph.clone(), qconfig, tq_passes::BackendConfig::default()).unwrap_err();
+            assert!(
+                matches!(&error, PassError::NonFiniteConstant { node, tensor, count: 1 }
+                    if node == "features.0" && tensor == "features.0.weight"),
+                "{error}"
+            );
         }
     }
 }

@@ -6,13 +6,13 @@ mod golden;
 
 use tq_eval::{Evaluator, Precision};
 use tq_graph::op::{Activation, BinaryOp, Direction, RecurrentAttrs, RecurrentKind};
-use tq_graph::{Dim, Graph, Node, Op, Tensor, ValueId};
+use tq_graph::{Dim, Graph, Node, Op, Tensor, ValueId, builder};
 use tq_kernels::Isa;
 use tq_onnx::{ExportOptions, export_bytes, import_bytes};
 use tq_passes::module_type::{LSTM, Linear};
 use tq_passes::{
-    QConfigDict, default_dynamic_qconfig, default_per_channel_weight_observer, pytorch_dynamic_qconfig,
-    quantize_dynamic,
+    BackendConfig, QConfigDict, Recipe, convert, default_dynamic_qconfig,
+    default_per_channel_weight_observer, pytorch_dynamic_qconfig, quantize_dynamic, quantize_fx,
 };
 use tq_qtypes::{DType, DynamicFormula, OperatorKind};
 use tq_runtime::{Execution, Session, SessionOptions, judge};
@@ -285,4 +285,52 @@ fn rules_choose_what_is_dynamic() {
     assert_eq!((integer(&session, "MatMulInteger"), integer(&session, "MatMul")), (1, 0));
     let kinds: Vec<_> = judge(&session, &[n.tensor(&[3, 8], 1.0)]).unwrap().operators;
     assert_eq!(kinds.iter().map(|o| o.kind).collect::<Vec<_>>(), [OperatorKind::Linear]);
+}
+
+/// A table under the same rule becomes codes with a scale a row: rows are dequantized as they are picked.
+#[test]
+fn embeddings_become_tables_of_codes() {
+    let mut b = Graph::builder();
+    let ids = b.input("ids", DType::I64, [Dim::symbol("N"), Dim::symbol("T")]).unwrap();
+    let y = b.layer("table", ids, builder::Embedding::new(40, 24).padding_idx(0)).unwrap();
+    let y = b.recurrent("lstm", y, builder::LSTM::new(24, 16).batch_first(true), None, None).unwrap().output;
+    let y = b.layer("fc", y, builder::Linear::new(16, 5)).unwrap();
+    b.output("y", y).unwrap();
+    b.initialize(3).unwrap();
+    let float = b.build().unwrap();
+    let quantized = quantize_fx(float.clone(), Recipe::Int8Dynamic, BackendConfig::default()).unwrap();
+    let quantized = convert(quantized).unwrap();
+    let table = quantized.report.nodes.iter().find(|n| n.op == "Gather").unwrap();
+    assert!(table.placement.to_string().contains("weights are i8"), "{table}");
+    let graph = &quantized.graph;
+    let codes: Vec<&Tensor> =
+        graph.values.iter().filter_map(|v| v.constant.as_ref()).filter(|t| t.dims() == [40, 24]).collect();
+    assert!(matches!(codes[..], [one] if one.dtype() == DType::I8), "{codes:?}");
+    let scales = graph.find_value("table.weight_scale").and_then(|v| graph.constant(v)).unwrap();
+    assert_eq!(scales.dims(), [40]);
+
+    let ids: Vec<i64> = (0..3 * 7).map(|i| (i * 11) % 40 - if i % 5 == 0 { 40 } else { 0 }).collect();
+    let x = [Tensor::new(&[3, 7], ids).unwrap()];
+    let (session, y) = run(graph, &x);
+    let explanation = session.explain();
+    assert_eq!([integer(&session, "LSTM"), integer(&session, "MatMulInteger")], [1, 1], "{explanation}");
+    let floats: Vec<_> = explanation.floats().map(|n| (n.op, n.reason.clone().unwrap_or_default())).collect();
+    assert!(
+        floats.iter().any(|(op, why)| *op == "Gather" && why.contains("as they are picked")),
+        "{floats:?}"
+    );
+    // No f32 copy of the table is made.
+    assert!(explanation.nodes.iter().all(|n| n.execution != Execution::Folded), "{explanation}");
+    let expected = Evaluator::new(&float, Precision::F32).unwrap().run(&x).unwrap();
+    let (off, size) = (largest(&y, &expected), largest(&expected, &[zeros(&expected[0])]));
+    assert!(off > 0.0 && off < 0.03 * size, "off by {off} of {size}");
+    let read = import_bytes(&export_bytes(graph, &ExportOptions { opset: 14 }).unwrap(), None).unwrap();
+    assert_eq!(run(&read, &x).1, y);
+    let outside = [Tensor::new(&[1, 1], vec![40i64]).unwrap()];
+    let error = session.run(&outside).unwrap_err().to_string();
+    assert!(error.contains("table") && error.contains("40"), "{error}");
+}
+
+fn zeros(like: &Tensor) -> Tensor {
+    Tensor::new(like.dims(), vec![0.0f32; like.len()]).unwrap()
 }
