@@ -398,3 +398,61 @@ fn known_ranges_need_no_data() {
     assert_ne!(scale_of(&mut network(sigmoid()), own).0, 1.0 / 256.0);
     assert_ne!(scale_of(&mut network(Op::Unary(UnaryOp::Elu { alpha: 1.0 })), all()).0, 1.0 / 256.0);
 }
+
+/// A clamp after a node in float is part of what is float: the codes after it are as fine as its bounds allow.
+#[test]
+fn clamps_of_real_numbers_stay_in_float() {
+    let mut n = Net::new(5);
+    let x = n.input("x", &[3, 4, 4]);
+    let a = n.conv("a", x, [3, 8], 1, 0);
+    let a = n.clip("a_clip", a, 0.0, 0.05);
+    let b = n.conv("b", a, [8, 4], 1, 0);
+    let b = n.relu("b_relu", b);
+    n.output(b);
+    tq_graph::infer::infer(&mut n.graph).unwrap();
+    let rules = tq_passes::QConfigDict::new()
+        .set_global(tq_passes::int8_qconfig())
+        .set_module_name("a", tq_passes::w8_qconfig());
+    let prepared =
+        tq_passes::quantize_fx(n.graph.clone(), rules, tq_passes::BackendConfig::default()).unwrap();
+    for _ in 0..2 {
+        prepared.forward(&n.tensor(&[2, 3, 4, 4])).unwrap();
+    }
+    let planned = prepared.placements();
+    let place = |name: &str| planned.iter().find(|p| p.node == name).unwrap().placement.clone();
+    assert!(place("a_clip").float_reason().unwrap().contains("finer after it"), "{}", place("a_clip"));
+    assert!(matches!(place("b_relu"), Placement::Epilogue { .. }), "{}", place("b_relu"));
+    let quantized = convert(prepared).unwrap();
+    assert_eq!(planned, quantized.report.nodes);
+    // One Quantize node between the two, of the clamped values.
+    let graph = &quantized.graph;
+    let scale = graph.find_value("a_clip_scale").and_then(|v| graph.constant(v)).unwrap();
+    assert!(scale.as_slice::<f32>().unwrap()[0] <= 0.05 / 255.0 * 1.001, "{scale:?}");
+    assert!(graph.find_value("a_scale").is_none());
+}
+
+/// What such a clamp gives, and one in the epilogue of a convolution, does not have the fixed scale of a softmax that it is
+/// concatenated with.
+#[test]
+fn clamps_have_ranges_of_their_own() {
+    for epilogue in [false, true] {
+        let mut n = Net::new(6);
+        let x = n.input("x", &[4, 4, 4]);
+        let a = if epilogue { n.conv("before", x, [4, 4], 1, 0) } else { x };
+        let a = n.clip("clip", a, -0.25, 0.5);
+        let s = n.node("softmax", Op::Softmax { axis: 1 }, &[a]);
+        let c = n.node("cat", Op::Concat { axis: 1 }, &[s, a]);
+        let y = n.conv("conv", c, [8, 4], 1, 0);
+        let y = n.relu("relu", y);
+        n.output(y);
+        tq_graph::infer::infer(&mut n.graph).unwrap();
+        let prepared = prepare_static(n.graph.clone(), QuantConfig::default()).unwrap();
+        prepared.forward(&[n.tensor(&[2, 4, 4, 4])]).unwrap();
+        let q = convert(prepared).unwrap();
+        let constant = |name: &str| q.graph.find_value(name).and_then(|v| q.graph.constant(v)).unwrap();
+        let scale = constant("cat_scale").as_slice::<f32>().unwrap()[0];
+        let zero_point = constant("cat_zero_point").as_slice::<u8>().unwrap()[0];
+        // The range goes down to what the clamp lets through, not to zero.
+        assert!((f32::from(zero_point) * scale - 0.25).abs() < 0.01, "{scale} {zero_point}");
+    }
+}

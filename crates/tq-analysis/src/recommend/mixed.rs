@@ -52,16 +52,24 @@ fn by_sensitivity(bench: &Bench<'_>, base: &Configuration) -> Result<Vec<String>
     let prepared = prepare_static(bench.graph.clone(), base.clone())?;
     let Some(qconfig) = base.dict.global().cloned() else { return Ok(Vec::new()) };
     let mut noise = Vec::new();
-    for node in prepared.placements() {
+    let placements = prepared.placements();
+    for node in &placements {
         if !matches!(node.placement, Placement::Integer { .. }) {
             continue;
         }
-        let dict = tq_passes::QConfigDict::new().set_module_name(&node.node, qconfig.clone());
+        // With the clamp in its epilogue: codes before that would be coarser than they ever are.
+        let clamps = placements
+            .iter()
+            .filter(|n| matches!(&n.placement, Placement::Epilogue { of } if *of == node.node))
+            .map(|n| &n.node);
+        let dict = clamps
+            .chain([&node.node])
+            .fold(tq_passes::QConfigDict::new(), |dict, name| dict.set_module_name(name, qconfig.clone()));
         let alone = Configuration { backend: base.backend.clone(), dict };
         // What cannot run in integers alone, as an operator that only passes codes on, does no harm of its own.
         if let Ok(figures) = bench.figures(&alone, Extent::sample(SAMPLED)) {
             let s = figures.fidelity.sqnr_db;
-            noise.push((if s.is_nan() { f64::NEG_INFINITY } else { s }, node.node));
+            noise.push((if s.is_nan() { f64::NEG_INFINITY } else { s }, node.node.clone()));
         }
     }
     noise.sort_by(|a, b| a.0.total_cmp(&b.0));

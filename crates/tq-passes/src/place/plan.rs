@@ -323,6 +323,10 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
                     input.is_some_and(|v| coded[v.0]) || node.outputs.iter().flatten().any(|v| wanted[v.0]);
                 match (host, input) {
                     (Some(h), _) => Placement::Epilogue { of: graph.node(h).name.clone() },
+                    // Before the clamp the range may be far larger: all that it keeps would become a few codes.
+                    (None, Some(v)) if on_codes && is_clamp(&node.op) && !coded[v.0] => Placement::Float {
+                        reason: "it clamps what is not in codes yet, which become finer after it".into(),
+                    },
                     (None, _) if on_codes => Placement::Integer { kind: *kind, float_output: false },
                     (None, Some(v)) if after_last_linear[v.0] => {
                         node.outputs.iter().flatten().for_each(|v| after_last_linear[v.0] = true);
@@ -373,7 +377,13 @@ pub(crate) fn plan(graph: &Graph, verdicts: &[Verdict<'_>], backend: &BackendCon
             notes: note.into_iter().collect(),
         });
     }
-    let shares = |id: NodeId| matches!(intents[id.0], Intent::Static(Role::Sharing(_) | Role::Passing(_)));
+    // What stays in float hands no scale on, and no more does an epilogue: before it there are no codes.
+    let hands_on = |(intent, node): (&Intent, &PlannedNode)| {
+        matches!(intent, Intent::Static(Role::Sharing(_) | Role::Passing(_)))
+            && matches!(node.placement, Placement::Integer { .. })
+    };
+    let sharing: Vec<bool> = intents.iter().zip(&nodes).map(hands_on).collect();
+    let shares = |id: NodeId| sharing[id.0];
     let mut plan = Plan { nodes, group_of: vec![None; graph.values.len()], groups: Vec::new() };
     group::group(graph, &producers, &shares, &coded, verdicts, &mut plan);
     fixed::fix(graph, &producers, &consumers, &shares, verdicts, &mut plan);
