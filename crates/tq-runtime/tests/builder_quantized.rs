@@ -256,3 +256,50 @@ fn weights_that_are_not_finite_are_named() {
         }
     }
 }
+
+/// A slope a channel: a table a channel, after convolutions and rows of features.
+#[test]
+fn slopes_of_channels_are_tables() {
+    let rows: &[usize] = &[1, 6];
+    let one: &[usize] = &[1, 3, 11];
+    let two: &[usize] = &[1, 3, 9, 8];
+    let three: &[usize] = &[1, 3, 4, 5, 3];
+    let tail = |b: &mut Builder, y| {
+        let y = b.layer("prelu", y, PReLU::new(6))?;
+        b.layer("after", y, Tanh)
+    };
+    let graphs = [
+        (rows, model(&[rows], |b, x| tail(b, x[0]))),
+        (
+            one,
+            model(&[one], |b, x| {
+                let y = b.layer("conv", x[0], Conv1d::new(3, 6, 3))?;
+                tail(b, y)
+            }),
+        ),
+        (
+            two,
+            model(&[two], |b, x| {
+                let y = b.layer("conv", x[0], Conv2d::new(3, 6, 3))?;
+                tail(b, y)
+            }),
+        ),
+        (
+            three,
+            model(&[three], |b, x| {
+                let y = b.layer("conv", x[0], Conv3d::new(3, 6, 2))?;
+                tail(b, y)
+            }),
+        ),
+    ];
+    for (shape, mut graph) in graphs {
+        // Every channel has another slope.
+        let slopes = graph.values.iter_mut().find(|v| v.name == "prelu.slope").unwrap();
+        let dims = slopes.constant.as_ref().unwrap().dims().to_vec();
+        let values = (0..6).map(|i| 0.4 * i as f32 - 0.9).collect();
+        slopes.constant = Some(Tensor::new(&dims, values).unwrap());
+        let (_, session) = quantize(graph, int8_qconfig(), &[shape]);
+        assert_integer(&session, "PRelu");
+        assert_eq!(session.explain().floats().count(), 0, "{}", session.explain());
+    }
+}

@@ -123,6 +123,7 @@ fn statics() -> Vec<Form> {
         one("hard_sigmoid", &[3, 40], &["HardSigmoid"], Hardsigmoid),
         one("tanh", &[3, 40], &["Tanh"], Tanh),
         one("softmax", &[3, 40], &["LeakyRelu"], Softmax::new(-1)),
+        one("prelu_channels", &[2, 4, 6, 5], &["PRelu"], PReLU::new(4)),
         one("gelu", &[3, 40], &["LeakyRelu"], GELU::new()),
         one("layer_norm", &[3, 40], &["LeakyRelu"], LayerNorm::new([40])),
         form("attention", &[&[2, 9, 16]], int8_qconfig(), &["MatMul", "Tanh"], attention),

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use tq_graph::op::{ConvTransposeAttrs, Padding, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvTransposeAttrs, Padding, UnaryOp};
 use tq_graph::{Dim, Op, Tensor};
 use tq_qtypes::DType;
 use tq_runtime::Execution;
@@ -266,6 +266,37 @@ fn rows_of_tables_of_codes() {
             let outside = Tensor::new(&[1, 4], vec![0i64, 1, 2, 300]).unwrap();
             let error = session.run(&[outside]).unwrap_err().to_string();
             assert!(error.contains("Gather") && error.contains("300"), "{error}");
+        }
+    }
+}
+
+/// A slope a channel, in every shape that means this, on codes of every type; and slopes that mean something else.
+#[test]
+fn slopes_of_channels() {
+    let x = [1usize, 3, 4, 5];
+    for (xp, out) in
+        [(u8p(0.02, 117), u8p(0.019, 90)), (i8p(0.02, -5), i8p(0.03, 14)), (i8p(0.02, 3), u8p(0.02, 128))]
+    {
+        for (slopes, integer) in [
+            (vec![3usize, 1, 1], true),
+            (vec![1, 3, 1, 1], true),
+            (vec![3, 4, 5], false),
+            (vec![5], false),
+            (vec![4, 1], false),
+        ] {
+            let mut b = Build::new();
+            let input = b.input(&x);
+            let xq = b.qdq(input, xp);
+            let n = slopes.iter().product::<usize>();
+            let slope = Tensor::new(&slopes, (0..n).map(|i| 0.3 * i as f32 - 0.4).collect()).unwrap();
+            let slope = b.constant(slope);
+            let y = b.node(Op::Binary(BinaryOp::PRelu), &[xq, slope]);
+            let y = b.qdq(y, out);
+            let g = b.finish(y);
+            let session = check(&g, &[xp.reals(&[2, 3, 4, 5], 8)], out.scale, 1.0);
+            let runs = executions(&session, "PRelu");
+            let expected = if integer { Execution::Integer } else { Execution::Float };
+            assert!(matches!(&runs[..], [(e, _)] if *e == expected), "{slopes:?}: {runs:?}");
         }
     }
 }

@@ -409,10 +409,22 @@ impl<'g> Matcher<'g> {
         match (both, kind) {
             ([Ok(x), _], _) if is_number(1) && !is_constant(0) => Ok((OperatorKind::Lookup, vec![x])),
             ([_, Ok(x)], _) if is_number(0) && !is_constant(1) => Ok((OperatorKind::Lookup, vec![x])),
+            ([Ok(x), _], _) if b == BinaryOp::PRelu && self.has_slope_a_channel(node) => {
+                Ok((OperatorKind::Lookup, vec![x]))
+            }
             ([Ok(a), Ok(b)], Some(kind)) => Ok((kind, vec![a, b])),
             ([Err(e), _] | [_, Err(e)], _) => Err(e),
             (_, None) => Err(FloatReason::NoIntegerForm(node.op.name())),
         }
+    }
+
+    /// True where the second operand is constant, with one element for each index of axis 1 of the first.
+    fn has_slope_a_channel(&self, node: &Node) -> bool {
+        let (Some(x), Some(slope)) = (node.input(0), node.input(1)) else { return false };
+        let (Some(shape), Some(slope)) = (&self.graph.value(x).shape, self.constant_dims(slope)) else {
+            return false;
+        };
+        is_along_channels(slope, shape)
     }
 
     /// Checks that a mean is over all axes but the first two, whatever the order in which they are named.
@@ -451,6 +463,15 @@ impl<'g> Matcher<'g> {
             ..QOperator::new(id, OperatorKind::Lookup)
         })
     }
+}
+
+/// True for a constant of dimensions `dims` that has, broadcast over `shape`, one element for each index of axis 1.
+#[must_use]
+pub fn is_along_channels(dims: &[usize], shape: &[crate::Dim]) -> bool {
+    let channels = shape.get(1).and_then(|d| d.known_usize());
+    let Some(at) = (dims.len() + 1).checked_sub(shape.len()).filter(|at| *at <= 1) else { return false };
+    channels.is_some()
+        && dims.iter().enumerate().all(|(i, d)| if i == at { Some(*d) == channels } else { *d == 1 })
 }
 
 fn is_plain_8_bit(params: &AffineParams) -> bool {

@@ -10,6 +10,8 @@ mod params;
 mod product;
 mod run_time;
 
+pub use matching::is_along_channels;
+
 use crate::{Graph, Node, NodeId, ValueId};
 use std::fmt;
 use tq_qtypes::{AffineParams, DType, DynamicFormula, OperatorKind};

@@ -198,7 +198,10 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
                 BinaryOp::Add => K::Add,
                 BinaryOp::Sub => K::Sub,
                 BinaryOp::Mul => K::Mul,
-                BinaryOp::PRelu => return Err("its slopes are more than one: no table serves all".into()),
+                BinaryOp::PRelu if has_slope_a_channel(graph, node) => K::Lookup,
+                BinaryOp::PRelu => {
+                    return Err("its slopes are neither one nor one a channel: no table serves all".into());
+                }
                 _ => return no_form(),
             })
         }
@@ -264,6 +267,13 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         }
         _ => return no_form(),
     })
+}
+
+/// True where the slopes are constant, and one for each channel of the data.
+fn has_slope_a_channel(graph: &Graph, node: &Node) -> bool {
+    let shape = node.input(0).and_then(|v| graph.value(v).shape.as_deref());
+    let slope = graph.const_input(node, 1).map(|t| t.dims());
+    slope.zip(shape).is_some_and(|(slope, shape)| tq_graph::qdq::is_along_channels(slope, shape))
 }
 
 /// Checks that both sides of a product are matrices, or stacks of them, and not both constant.

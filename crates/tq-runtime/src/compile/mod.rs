@@ -4,6 +4,7 @@
 //! its reason. Values are brought into the form that a reader asks for (codes in one of two layouts, or a tensor)
 //! only when it asks, and once.
 
+mod channels;
 mod elementwise;
 mod finish;
 mod forms;

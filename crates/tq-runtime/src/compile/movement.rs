@@ -119,6 +119,9 @@ impl Compiler<'_> {
         if out_dims.iter().product::<usize>() != len {
             return float(format!("shapes {dims:?} and {out_dims:?}"));
         }
+        if let Some(channels) = self.slopes(op, &dims) {
+            return self.lookup_channels(op, &dims, channels);
+        }
         let signed = self.held(x)?.signed;
         let codes: Tensor = if signed {
             Tensor::vector((-128..=127i8).collect())

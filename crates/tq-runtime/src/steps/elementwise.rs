@@ -21,6 +21,22 @@ impl Step for Table {
     }
 }
 
+/// Tables of all values of functions of one code, one for each channel; channels are last.
+#[derive(Debug)]
+pub(crate) struct ChannelTables {
+    pub(crate) from: BufferId,
+    pub(crate) to: BufferId,
+    pub(crate) tables: Vec<[u8; 256]>,
+}
+
+impl Step for ChannelTables {
+    fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
+        frame.write_codes(self.to, |frame, out| {
+            Ok(frame.kernels.lookup().lookup_channels(&self.tables, frame.codes(self.from)?, out)?)
+        })
+    }
+}
+
 /// A sum, difference or product.
 #[derive(Debug)]
 pub(crate) struct Binary {
