@@ -24,6 +24,7 @@ INTEGER = {
     "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "MatMulIntegerToFloat",
     "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger",
 }
+BATCH = 32
 RECIPES = ("int8", "int8-dynamic", "int8-dynamic-all")
 
 
@@ -83,8 +84,9 @@ def check(tq, folder, work, recipe):
     model = onnx.load(out)
     onnx.checker.check_model(model, full_check=True)
 
-    subprocess.run([tq, "run", out, "--input", evaluation, "--out-dir", work] + flags(how), check=True,
-                   stdout=subprocess.DEVNULL)
+    # What is quantized at run time depends on what else is in the batch.
+    subprocess.run([tq, "run", out, "--input", evaluation, "--out-dir", work, "--batch", str(BATCH)] + flags(how),
+                   check=True, stdout=subprocess.DEVNULL)
     clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.graph.output[0].name)
     ours = np.load(os.path.join(work, clean + ".npy"))
     ours = ours.reshape(ours.shape[0], -1)
@@ -92,7 +94,7 @@ def check(tq, folder, work, recipe):
     optimized = os.path.join(work, f"{name}.{recipe}.ort.onnx")
     run = session(out, optimized)
     x = preprocess(load(evaluation), how)
-    theirs = np.concatenate([run.run(None, {run.get_inputs()[0].name: x[i:i + 32]})[0] for i in range(0, len(x), 32)])
+    theirs = np.concatenate([run.run(None, {run.get_inputs()[0].name: x[i:i + BATCH]})[0] for i in range(0, len(x), BATCH)])
     theirs = theirs.reshape(theirs.shape[0], -1)
 
     y = load(labels)
