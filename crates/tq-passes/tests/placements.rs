@@ -159,7 +159,7 @@ fn what_has_no_integer_form_says_so() {
     let reduce = |kind| Op::Reduce { kind, keep_dims: true, noop_with_empty_axes: false };
     for (op, others) in [
         (Op::Where, vec![Tensor::new(&[4], vec![true, false, true, true]).unwrap(), number(0.5)]),
-        (Op::Variadic(VariadicOp::Max), vec![number(0.5)]),
+        (Op::Variadic(VariadicOp::Max), vec![Tensor::new(&[8, 1, 1], vec![0.5f32; 8]).unwrap()]),
         (Op::Variadic(VariadicOp::Mean), vec![]),
         (reduce(ReduceKind::Sum), vec![i64s(&[1])]),
         (reduce(ReduceKind::Max), vec![i64s(&[2, 3])]),

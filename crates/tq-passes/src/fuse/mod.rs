@@ -14,12 +14,13 @@ use affine::{ChannelAffine, fold_after, fold_before, make_plain};
 use clamp::{bounds_of, epilogue_host, is_clamp};
 use edit::{At, Editor};
 use std::collections::HashMap;
-use tq_graph::op::{BinaryOp, ConvAttrs, Padding, UnaryOp};
+use tq_graph::op::{BinaryOp, ConvAttrs, Padding, UnaryOp, VariadicOp};
 use tq_graph::{Graph, NodeId, Op, Tensor, infer};
 
 /// Fuses what can be fused without changing what the graph computes, up to float rounding.
 ///
-/// * Identity, Dropout, paddings of nothing and clips without bounds go; clamps after clamps become one.
+/// * Identity, Dropout, paddings of nothing and clips without bounds go; the larger or smaller of a tensor and a number is a
+///   clamp; clamps after clamps become one.
 /// * `x * clip(x + 3, 0, 6) / 6` in its spellings becomes HardSwish, `clip(x + b, 0, c) / c` HardSigmoid,
 ///   `x * (1 + erf(x / sqrt(2))) / 2` Gelu.
 /// * Padding with zeros goes into the convolutions and pools after it, where that is exact.
@@ -37,6 +38,7 @@ pub fn fuse(graph: &mut Graph) -> Result<FusionReport, PassError> {
     infer::infer(graph)?;
     let mut pass = Pass { report: FusionReport::default(), kept: HashMap::new(), ed: Editor::new(graph) };
     pass.remove_idle();
+    pass.clamp_extremes();
     pass.merge_clamps();
     pass.hard_activations();
     pass.paddings();
@@ -116,6 +118,37 @@ impl Pass<'_> {
         }
         ed.rename_output(producer, x, out);
         true
+    }
+
+    /// Max and Min of a tensor and a number: clamps.
+    fn clamp_extremes(&mut self) {
+        for at in self.ed.live() {
+            let ed = &self.ed;
+            let node = ed.node(at);
+            let (Op::Variadic(op @ (VariadicOp::Max | VariadicOp::Min)), [Some(a), Some(b)]) =
+                (&node.op, &node.inputs[..])
+            else {
+                continue;
+            };
+            let is_max = *op == VariadicOp::Max;
+            let (x, bound) = match (ed.scalar(*a, *b), ed.scalar(*b, *a)) {
+                (None, Some(c)) => (*a, c),
+                (Some(c), None) => (*b, c),
+                _ => continue,
+            };
+            if bound.is_nan() || !ed.is_f32(x) || ed.graph.constant(x).is_some() {
+                continue;
+            }
+            let name = node.name.clone();
+            if is_max && bound == 0.0 {
+                self.ed.rewrite(at, Op::Unary(UnaryOp::Relu), &[x]);
+                continue;
+            }
+            let (lo, hi) = if is_max { (bound, f32::INFINITY) } else { (f32::NEG_INFINITY, bound) };
+            let lo = self.ed.add_constant(&format!("{name}_min"), Tensor::scalar(lo));
+            let hi = self.ed.add_constant(&format!("{name}_max"), Tensor::scalar(hi));
+            self.ed.rewrite(at, Op::Clip, &[x, lo, hi]);
+        }
     }
 
     /// A clamp whose only reader is a clamp: one clamp.
