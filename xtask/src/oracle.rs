@@ -1,15 +1,17 @@
-//! `cargo xtask oracle`: our exported files before other people's programs.
+//! `cargo xtask oracle`: our exported files before other people's programs, and theirs before ours.
 //!
 //! Single forms of quantized operators, and every model of `TQ_MODELS_DIR` (the embedded demo model where it is not set)
 //! that `tq` quantizes, with calibrated ranges and with those of every run: the files are checked by `onnx.checker` and
-//! run in ONNX Runtime with exact integer arithmetic, and the answers compared with those of our own session. The Python packages go into `target/oracle`; a network is needed the first time.
+//! run in ONNX Runtime with exact integer arithmetic, and the answers compared with those of our own session. Then ONNX
+//! Runtime's quantizer makes files of the same models in all its forms, and our session has to give ONNX Runtime's answers
+//! for them. The Python packages go into `target/oracle`; a network is needed the first time.
 
 use crate::workspace;
 use anyhow::Result;
 use std::process::Command;
 
 /// Versions that the figures in the documentation were made with.
-const PACKAGES: &[&str] = &["numpy", "onnx==1.16.2", "onnxruntime==1.32.0"];
+const PACKAGES: &[&str] = &["numpy", "onnx==1.23.2", "onnxruntime==1.32.0", "onnx_ir", "sympy"];
 
 pub(crate) fn run() -> Result<()> {
     let root = workspace::root();
@@ -28,11 +30,14 @@ pub(crate) fn run() -> Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let models =
         std::env::var_os("TQ_MODELS_DIR").map_or_else(|| root.join("crates/tq-cli/demo"), Into::into);
-    workspace::run(
-        Command::new(python)
-            .arg(root.join("xtask/oracle/check_export.py"))
-            .arg(target.join("release/tq"))
-            .arg(models)
-            .arg(home.join("work")),
-    )
+    for (script, work) in [("check_export.py", "work"), ("check_import.py", "imported")] {
+        workspace::run(
+            Command::new(&python)
+                .arg(root.join("xtask/oracle").join(script))
+                .arg(target.join("release/tq"))
+                .arg(&models)
+                .arg(home.join(work)),
+        )?;
+    }
+    Ok(())
 }

@@ -173,9 +173,10 @@ pub mod qtypes {
 #[cfg(feature = "full")]
 pub mod ptq {
     pub use tq_passes::{
-        BiasAdjustment, CalibrationState, ConvertReport, DynamicSpec, FusionEntry, FusionOutcome,
-        FusionReport, NodePlan, NodeReport, PassError, Placement, Prepared, Quantized, convert, explain,
-        fold_constants, fuse, prepare_static, quantize_dynamic, quantize_fx,
+        BiasAdjustment, CalibrationRanges, CalibrationState, ConvertReport, DynamicSpec, FusionEntry,
+        FusionOutcome, FusionReport, IgnoredRange, NodePlan, NodeReport, PassError, Placement, Prepared,
+        Quantized, RangesFormat, RangesReport, convert, explain, fold_constants, fuse, prepare_static,
+        quantize_dynamic, quantize_fx,
     };
 }
 

@@ -341,3 +341,65 @@ fn the_configuration_of_the_documentation_works() {
     assert_eq!(e["warnings"].as_array().unwrap().len(), 2, "{}", e["warnings"]);
     assert_eq!(node(&e, "/a/a.0/Conv")["rule"]["name"], "Conv2d");
 }
+
+/// A state of min-max observers as the calibration files of other tools.
+fn ranges_of(state: &Value) -> Vec<(String, f64, f64)> {
+    let tensors = state["tensors"].as_object().unwrap();
+    let range = |t: &Value, end: &str| t["state"]["range"][end].as_f64().unwrap();
+    tensors.iter().map(|(name, t)| (name.clone(), range(t, "min"), range(t, "max"))).collect()
+}
+
+#[test]
+fn ranges_of_other_tools_replace_calibration() {
+    let b = Bench::new().with_digits();
+    b.json("calibrate model.onnx -o s.json --calib calib.npz --preset unit --observer min-max --json");
+    let state: Value = serde_json::from_slice(&std::fs::read(b.path("s.json")).unwrap()).unwrap();
+    let ranges = ranges_of(&state);
+    let ort = |entry: &dyn Fn(&(String, f64, f64)) -> Value| -> Value {
+        json!({ "CLS": "TensorsData", "data": ranges.iter().map(|r| (r.0.clone(), entry(r))).collect::<serde_json::Map<_, _>>() })
+    };
+    let number = |v: f64| json!({ "data": [v], "dtype": "float32", "CLS": "numpy.array" });
+    let mut file = ort(&|r| json!({ "lowest": number(r.1), "highest": number(r.2), "CLS": "TensorData" }));
+    file["data"]["weight_of_nobody"] = json!([0, 1]);
+    b.write("ort.json", file.to_string().as_bytes());
+    let encodings: Vec<Value> = ranges
+        .iter()
+        .map(|(name, min, max)| json!({ "name": name, "min": min, "max": max, "dtype": "INT", "bw": 8 }))
+        .collect();
+    let aimet = json!({ "version": "1.0.0", "activation_encodings": encodings, "param_encodings": [] });
+    b.write("aimet.json", aimet.to_string().as_bytes());
+    b.json("quantize model.onnx -o calib.onnx --calib calib.npz --preset unit --observer min-max --json");
+    let want = std::fs::read(b.path("calib.onnx")).unwrap();
+    for (name, format) in [("ort.json", "ort"), ("aimet.json", "aimet")] {
+        for told in ["", &format!(" --ranges-format {format}")] {
+            let q = b.json(&format!(
+                "quantize model.onnx -o r.onnx --ranges {name}{told} --observer min-max --json"
+            ));
+            assert_eq!(q["ranges"]["format"], format);
+            assert_eq!(q["ranges"]["missing"], json!([]));
+            assert!(q["ranges"]["taken"].as_array().unwrap().len() >= ranges.len());
+            assert!(std::fs::read(b.path("r.onnx")).unwrap() == want, "{name}");
+        }
+    }
+    let text = b.tq("quantize model.onnx -o r.onnx --ranges ort.json");
+    assert!(text.stdout.contains("fused away: weight_of_nobody"), "{}", text.stdout);
+    // TensorRT's are symmetric.
+    let hex = |v: f64| format!("{:08x}", (v as f32 / 127.0).to_bits());
+    let lines = ranges.iter().map(|(name, min, max)| format!("{name}: {}\n", hex(max.max(-min))));
+    b.write("trt.cache", format!("TRT-8600-EntropyCalibration2\n{}", lines.collect::<String>()).as_bytes());
+    let q = b.json("quantize model.onnx -o t.onnx --ranges trt.cache --json");
+    assert_eq!((&q["ranges"]["format"], &q["ranges"]["ignored"]), (&json!("tensorrt"), &json!([])));
+    // What is not in the file needs data; with it, only that is calibrated.
+    let left = &ranges[ranges.len() / 2].0;
+    file["data"].as_object_mut().unwrap().remove(left);
+    b.write("part.json", file.to_string().as_bytes());
+    b.fails("quantize model.onnx -o p.onnx --ranges part.json", &["no", left, "--calib"]);
+    let line =
+        "quantize model.onnx -o p.onnx --ranges part.json --calib calib.npz --preset unit --observer min-max";
+    assert_eq!(b.json(&format!("{line} --json"))["ranges"]["missing"], json!([left]));
+    assert!(std::fs::read(b.path("p.onnx")).unwrap() == want);
+    b.fails("quantize model.onnx -o p.onnx --ranges ort.json --ranges-format tensorrt", &["line 1", "TRT-"]);
+    b.fails("quantize model.onnx -o p.onnx --ranges model.onnx", &["model.onnx"]);
+    b.write("nan.json", br#"{"x": [NaN, 1]}"#);
+    b.fails("quantize model.onnx -o p.onnx --ranges nan.json", &["tensor x", "NaN"]);
+}

@@ -149,6 +149,16 @@ pub enum PassError {
         /// What is wrong.
         message: String,
     },
+    /// A range in another tool's calibration file that is none.
+    #[error("calibration ranges: tensor {tensor}: from {min} to {max} is no range")]
+    Range {
+        /// Name of the tensor.
+        tensor: String,
+        /// Where it begins.
+        min: f32,
+        /// Where it ends.
+        max: f32,
+    },
     /// A constant that is to be quantized is not finite.
     #[error("node {node}: {count} values of constant {tensor} are NaN or infinite")]
     NonFiniteConstant {

@@ -5,7 +5,8 @@
 //! * [`fuse()`]: batch normalization, constant factors and paddings into convolutions and linear layers; hard-swish
 //!   patterns into one operator; a [`FusionReport`] of what fused, what did not, and why.
 //! * [`prepare_static`], [`quantize_fx`]: decide what runs in integers and which tensors are observed; [`Prepared::forward`]
-//!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged.
+//!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged; [`CalibrationRanges`] are those of other
+//!   tools' files, to be used instead.
 //! * [`quantize_dynamic`]: linear and recurrent layers whose activations are quantized at run time, without calibration.
 //! * [`convert()`]: the graph with Quantize and Dequantize pairs, and a [`ConvertReport`] in which nothing is left in
 //!   float without its reason.
@@ -23,6 +24,7 @@ pub mod module_type;
 mod names;
 mod place;
 pub mod prepare;
+pub mod ranges;
 mod scheme;
 
 pub use calibration::CalibrationState;
@@ -41,3 +43,4 @@ pub use fold::fold_constants;
 pub use fuse::{FusionEntry, FusionOutcome, FusionReport, fuse};
 pub use place::Placement;
 pub use prepare::{Prepared, get_observer_dict, prepare_static, quantize_fx};
+pub use ranges::{CalibrationRanges, IgnoredRange, RangesFormat, RangesReport};

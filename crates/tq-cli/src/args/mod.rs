@@ -7,6 +7,7 @@ mod plan;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 use torsh_quantization::analysis::RecommendOptions;
+use torsh_quantization::ptq::RangesFormat;
 
 pub(crate) use data::{DataArgs, Shard};
 pub(crate) use metric::MetricName;
@@ -81,12 +82,20 @@ pub(crate) struct Quantize {
         long,
         num_args = 1..,
         value_name = "[NAME=]FILE",
-        required_unless_present_any = ["pictures", "calib_state", "dry_run", "config", "recipe", "dynamic"]
+        required_unless_present_any =
+            ["pictures", "calib_state", "ranges", "dry_run", "config", "recipe", "dynamic"]
     )]
     pub(crate) calib: Vec<String>,
     /// What `tq calibrate` observed with the same model and observers; several are joined.
     #[arg(long, num_args = 1.., value_name = "STATE", conflicts_with_all = ["calib", "pictures"])]
     pub(crate) calib_state: Vec<PathBuf>,
+    /// Ranges that another tool's calibration left: ONNX Runtime's JSON, TensorRT's cache, AIMET's encodings. What it
+    /// does not have is calibrated.
+    #[arg(long, value_name = "FILE", conflicts_with = "calib_state")]
+    pub(crate) ranges: Option<PathBuf>,
+    /// Whose file --ranges is: ort, tensorrt or aimet; it is told by its content.
+    #[arg(long, value_name = "FORMAT", requires = "ranges")]
+    pub(crate) ranges_format: Option<RangesFormat>,
     /// Print for every node what would become of it, and write nothing. No calibration data is read.
     #[arg(long)]
     pub(crate) dry_run: bool,

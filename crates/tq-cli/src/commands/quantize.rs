@@ -10,8 +10,13 @@ use crate::files::{check_target, format_of};
 use crate::output::{bytes, emit, say, table};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
 use torsh_quantization::analysis::{RecommendOptions, Recommendation};
-use torsh_quantization::ptq::{ConvertReport, FusionEntry, FusionOutcome, FusionReport, convert};
+use torsh_quantization::ptq::{
+    CalibrationRanges, ConvertReport, FusionEntry, FusionOutcome, FusionReport, Prepared, RangesReport,
+    convert,
+};
 use torsh_quantization::qconfig::Configuration;
 
 #[derive(Serialize)]
@@ -28,6 +33,9 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     calibration_rows: Option<usize>,
     calibration_batches: u64,
+    /// What became of the ranges of another tool's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranges: Option<&'a RangesReport>,
     integer_nodes: usize,
     float_nodes: usize,
     float: Vec<FloatNode<'a>>,
@@ -92,7 +100,15 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         let state = joined(&args.calib_state)?;
         prepared.load_calibration(&state).with_context(|| names.join(", "))?;
     }
+    let ranges = match &args.ranges {
+        None => None,
+        Some(path) => Some(load_ranges(&prepared, path, args)?),
+    };
     let is_observed = !prepared.observers().is_empty();
+    let needs_data = match &ranges {
+        None => is_observed && args.calib_state.is_empty(),
+        Some(report) => !report.missing.is_empty(),
+    };
     match &data {
         Some(data) if is_observed => {
             let batch = args.data.batch().unwrap_or(DEFAULT_BATCH);
@@ -100,10 +116,17 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
             rows = Some(blame(shown, &sources, &args.model)?);
         }
         Some(_) => say("nothing of this model is calibrated: the data was not used"),
-        None if is_observed && args.calib_state.is_empty() => bail!(
-            "{}: the configuration needs calibration data: --calib, --data or --calib-state gives it",
-            args.model.display()
-        ),
+        None if needs_data => match &ranges {
+            None => bail!(
+                "{}: the configuration needs calibration data: --calib, --data, --calib-state or --ranges gives it",
+                args.model.display()
+            ),
+            Some(report) => bail!(
+                "{}: the file of ranges has none for {}: --calib or --data gives calibration data for them",
+                args.model.display(),
+                report.missing.join(", ")
+            ),
+        },
         None => {}
     }
     let (config, batches) = (prepared.configuration().clone(), prepared.batches());
@@ -118,6 +141,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         recommendation: recommendation.as_ref(),
         calibration_rows: rows,
         calibration_batches: batches,
+        ranges: ranges.as_ref(),
         integer_nodes: conversion.integer_nodes().count(),
         float_nodes: conversion.float_nodes().count(),
         float: float_nodes(conversion),
@@ -137,6 +161,12 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     emit(args.json, &report, || text(&report))
 }
 
+/// Gives the tensors of a prepared model the ranges of a file.
+fn load_ranges(prepared: &Prepared, path: &Path, args: &Quantize) -> Result<RangesReport> {
+    let ranges = CalibrationRanges::from_file(path, args.ranges_format)?;
+    prepared.load_ranges(&ranges).with_context(|| path.display().to_string())
+}
+
 /// Nodes that are part of others now, or gone.
 pub(super) fn fused(report: &FusionReport) -> impl Iterator<Item = &FusionEntry> {
     let gone = |e: &&FusionEntry| {
@@ -152,6 +182,22 @@ pub(super) fn float_nodes(report: &ConvertReport) -> Vec<FloatNode<'_>> {
     report.float_nodes().map(|(n, reason)| FloatNode { node: &n.node, op: &n.op, reason }).collect()
 }
 
+fn ranges_text(report: &RangesReport) -> String {
+    let mut out =
+        format!("{} tensors have their range from the file ({})\n", report.taken.len(), report.format);
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for ignored in &report.ignored {
+        reasons.entry(&ignored.reason).or_default().push(&ignored.tensor);
+    }
+    for (reason, tensors) in reasons {
+        out += &format!("not used, {reason}: {}\n", tensors.join(", "));
+    }
+    if !report.missing.is_empty() {
+        out += &format!("not in the file, calibrated: {}\n", report.missing.join(", "));
+    }
+    out
+}
+
 fn text(r: &Report<'_>) -> String {
     let calibrated = match (r.calibration_rows, r.calibration_batches) {
         (_, 0) => "no calibration".to_owned(),
@@ -159,6 +205,7 @@ fn text(r: &Report<'_>) -> String {
         (None, batches) => format!("{batches} calibration batches"),
     };
     let mut out = r.recommendation.map_or(String::new(), recommend::text);
+    out += &r.ranges.map_or(String::new(), ranges_text);
     out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
          {} -> {} ({:.2}x smaller){}\n",

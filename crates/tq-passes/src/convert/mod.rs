@@ -131,7 +131,9 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
 fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
     let mut calibration = prepared.calibration().clone();
     let batches = calibration.batches;
-    if batches == 0 && !prepared.plan.groups.is_empty() {
+    // Ranges may have come from a file.
+    let unseen = |o: &Box<dyn Observer>| matches!(o.calculate_qparams(), Err(ObserverError::NoData));
+    if batches == 0 && calibration.observers.iter().any(unseen) {
         return Err(PassError::NoCalibrationData);
     }
     observe_constants(&prepared.graph, &prepared.plan, &mut calibration.observers)?;
