@@ -65,7 +65,7 @@ def check(tq, folder, case, form, work):
     equal = (ours.argmax(1) == theirs.argmax(1)) | tie
     a, b = (ours.argmax(1) == labels).mean() * 100, (theirs.argmax(1) == labels).mean() * 100
     seen = json.loads(subprocess.run([tq, "inspect", path, "--json"], check=True, capture_output=True).stdout)
-    integer = seen.get("integer_nodes", 0)
+    integer = len(seen["quantizable"])
     same = (ours == theirs).mean() * 100
     print(f"{case['case']} {form}: top-1 ours {a:.2f} ONNX Runtime {b:.2f}; argmax equal {equal.mean() * 100:.2f} %; "
           f"outputs identical {same:.2f} %; {integer} integer nodes")
@@ -83,8 +83,8 @@ def main():
         if not os.path.exists(path):
             continue
         case = json.load(open(path))
-        if "top1" not in str(case.get("metric")):
-            print(f"{case['case']}: SKIPPED: a metric that this check does not have")
+        if "top1" not in str(case.get("metric")) or case["case"].endswith("lstm"):
+            print(f"{case['case']}: SKIPPED: needs inputs or a metric that this check does not have")
             continue
         own = os.path.join(work, case["case"])
         for form in quantize.make(folder, own):

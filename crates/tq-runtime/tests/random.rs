@@ -351,3 +351,64 @@ fn random_networks_hold() {
     let total = total.into_inner();
     assert!(total.holds(), "{total}");
 }
+
+/// The network with its activations in float: readers of what a Dequantize node makes of the codes of a Quantize node
+/// read what that one quantized.
+fn in_float(graph: &Graph) -> Graph {
+    let mut g = graph.clone();
+    let producers = g.producers();
+    let source = |v: ValueId| {
+        let node = g.node(producers[v.0]?);
+        let before = matches!(node.op, Op::DequantizeLinear { .. }).then_some(node.input(0)?)?;
+        let quantize = g.node(producers[before.0]?);
+        matches!(quantize.op, Op::QuantizeLinear { .. }).then_some(quantize.input(0)?)
+    };
+    let real: Vec<Option<ValueId>> = (0..g.values.len()).map(|i| source(ValueId(i))).collect();
+    let follow = |mut v: ValueId| {
+        while let Some(before) = real[v.0] {
+            v = before;
+        }
+        v
+    };
+    for node in &mut g.nodes {
+        node.inputs.iter_mut().flatten().for_each(|v| *v = follow(*v));
+    }
+    g.outputs.iter_mut().for_each(|v| *v = follow(*v));
+    g.compact();
+    tq_graph::infer::infer(&mut g).unwrap();
+    g
+}
+
+/// What a file of a network says stays the same however often it is read and written, and computes the same bits.
+#[test]
+fn files_of_random_networks_are_stable() {
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new_with_rng(
+        config,
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    let case = (prop::collection::vec(layer(), 1..9), 1usize..9, 2usize..12, 2usize..12, any::<u32>());
+    runner
+        .run(&case, |(layers, c, h, w, seed)| {
+            let quantized = network(&layers, [c, h, w], u64::from(seed));
+            let x = [image(&[2, c, h, w], u64::from(seed) + 1)];
+            for graph in [in_float(&quantized), quantized] {
+                let run = |g: &Graph| {
+                    let session = tq_runtime::Session::new(g, tq_runtime::SessionOptions::default());
+                    session.unwrap().run(&x).unwrap()
+                };
+                let want = run(&graph);
+                for opset in [tq_onnx::MIN_OPSET, 17, tq_onnx::MAX_OPSET] {
+                    let options = tq_onnx::ExportOptions { opset };
+                    let write = |g: &Graph| tq_onnx::export_bytes(g, &options).unwrap();
+                    let first = tq_onnx::import_bytes(&write(&graph), None).unwrap();
+                    let second = tq_onnx::import_bytes(&write(&first), None).unwrap();
+                    prop_assert!(first == second, "at {opset}:\n{first}\n{second}");
+                    prop_assert!(write(&first) == write(&second));
+                    prop_assert!(run(&first) == want, "at {opset}:\n{first}");
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}

@@ -5,6 +5,7 @@ mod constant_codes;
 mod elementwise;
 mod graph;
 mod hard_swish;
+mod identities;
 mod index;
 mod microsoft;
 mod newer;
@@ -115,6 +116,7 @@ fn from_bytes(bytes: Bytes, folder: Folder) -> Result<Graph, OnnxError> {
     drop(model); // the weights live in the graph now
     graph.validate()?;
     hard_swish::fold(&mut graph);
+    identities::remove(&mut graph);
     constant_codes::fold(&mut graph);
     on_codes::rewrite(&mut graph);
     infer::simplify_shapes(&mut graph)?;
