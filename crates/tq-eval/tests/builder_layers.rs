@@ -154,7 +154,7 @@ fn every_layer_gives_what_pytorch_gives_and_survives_onnx() {
         let outputs = run(&graph);
         assert_close(case, &outputs, &expected);
 
-        let bytes = tq_onnx::export_bytes(&graph, &tq_onnx::ExportOptions { opset: 21 }).unwrap();
+        let bytes = tq_onnx::export_bytes(&graph, &tq_onnx::ExportOptions::at(21)).unwrap();
         let again = tq_onnx::import_bytes(&bytes, None).unwrap();
         assert_close(case, &run(&again), &outputs);
     }

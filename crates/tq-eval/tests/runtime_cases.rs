@@ -39,13 +39,13 @@ fn written_and_read_again() {
         let graph = tq_onnx::import_bytes(&case.model, None).unwrap();
         let mut opset = 13;
         while let Err(OnnxError::NotExpressible { needs, .. }) =
-            tq_onnx::export_bytes(&graph, &ExportOptions { opset })
+            tq_onnx::export_bytes(&graph, &ExportOptions::at(opset))
         {
             assert!(needs > opset, "{name} at {opset} needs {needs}");
             opset = needs;
         }
         for opset in [opset, 21] {
-            let model = tq_onnx::export_bytes(&graph, &ExportOptions { opset }).unwrap();
+            let model = tq_onnx::export_bytes(&graph, &ExportOptions::at(opset)).unwrap();
             let written = Case { model, inputs: case.inputs.clone(), outputs: case.outputs.clone() };
             if let Err(message) = run(&written, Precision::F32, TOLERANCE) {
                 panic!("{name} at opset {opset}: {message}");

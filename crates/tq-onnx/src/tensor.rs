@@ -94,9 +94,21 @@ pub(crate) fn code_of(dtype: DType) -> Option<i32> {
         DType::F8E5M2FNUZ => DataType::Float8e5m2fnuz,
         DType::U4 => DataType::Uint4,
         DType::I4 => DataType::Int4,
+        DType::U2 => return Some(UINT2),
+        DType::I2 => return Some(INT2),
         _ => return None,
     };
     Some(data_type as i32)
+}
+
+/// The first operator set whose files know the type at all.
+pub(crate) fn known_since(dtype: DType) -> i64 {
+    match dtype {
+        d if d.is_float8() => 19,
+        DType::I4 | DType::U4 => 21,
+        DType::I2 | DType::U2 => 25,
+        _ => 0,
+    }
 }
 
 /// The tensor that `proto` holds, or that it points at inside `folder`.
@@ -263,6 +275,10 @@ pub(crate) fn write(tensor: &Tensor, name: &str) -> Result<TensorProto, GraphErr
     let pack = |codes: Vec<u8>| -> Vec<u8> {
         codes.chunks(2).map(|p| (p[0] & 0x0f) | (p.get(1).copied().unwrap_or(0) << 4)).collect()
     };
+    let pack_2 = |codes: Vec<u8>| -> Vec<u8> {
+        let byte = |c: &[u8]| c.iter().enumerate().fold(0, |byte, (i, code)| byte | ((code & 3) << (2 * i)));
+        codes.chunks(4).map(byte).collect()
+    };
     let raw = match dtype {
         DType::F32 => bytes(tensor, f32::to_le_bytes)?,
         DType::F64 => bytes(tensor, f64::to_le_bytes)?,
@@ -278,6 +294,8 @@ pub(crate) fn write(tensor: &Tensor, name: &str) -> Result<TensorProto, GraphErr
         DType::Bool => bytes(tensor, |b: bool| [u8::from(b)])?,
         DType::I4 => pack(tensor.as_slice::<i8>()?.iter().map(|v| v.to_le_bytes()[0]).collect()),
         DType::U4 => pack(tensor.as_slice::<u8>()?.to_vec()),
+        DType::I2 => pack_2(tensor.as_slice::<i8>()?.iter().map(|v| v.to_le_bytes()[0]).collect()),
+        DType::U2 => pack_2(tensor.as_slice::<u8>()?.to_vec()),
         _ => tensor.as_slice::<u8>()?.to_vec(),
     };
     Ok(TensorProto {

@@ -169,7 +169,7 @@ fn written_and_read_again() {
         let want = session.run(&case.inputs).unwrap();
         let mut opset = tq_onnx::MIN_OPSET;
         loop {
-            let options = tq_onnx::ExportOptions { opset };
+            let options = tq_onnx::ExportOptions::at(opset);
             let bytes = match tq_onnx::export_bytes(&graph, &options) {
                 Ok(bytes) => bytes,
                 Err(tq_onnx::OnnxError::NotExpressible { needs, .. }) if needs > opset => {

@@ -154,7 +154,7 @@ fn written_and_read_again() {
             let graph = tq_onnx::import_bytes(&case.model, None).unwrap_or_else(|e| panic!("{name}: {e}"));
             let mut opset = 13;
             let bytes = loop {
-                match tq_onnx::export_bytes(&graph, &ExportOptions { opset }) {
+                match tq_onnx::export_bytes(&graph, &ExportOptions::at(opset)) {
                     Ok(bytes) => break bytes,
                     // Operators got these types after the highest operator set that is written.
                     Err(OnnxError::NotExpressible { needs, .. })
@@ -166,7 +166,7 @@ fn written_and_read_again() {
                     Err(e) => panic!("{name}: {e}"),
                 }
             };
-            let highest = tq_onnx::export_bytes(&graph, &ExportOptions { opset: 21 });
+            let highest = tq_onnx::export_bytes(&graph, &ExportOptions::at(21));
             for bytes in [bytes, highest.unwrap_or_else(|e| panic!("{name}: {e}"))] {
                 let written =
                     Case { model: bytes, inputs: case.inputs.clone(), outputs: case.outputs.clone() };

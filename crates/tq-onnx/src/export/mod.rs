@@ -1,12 +1,17 @@
 //! From a graph to a file.
 
+mod external;
 mod file;
+mod forms;
+mod nbits;
 mod node;
 mod norm;
+mod options;
 mod recurrent;
 mod resize;
 
 pub use file::export;
+pub use options::{BiasForm, ExportOptions, OperatorForm, WeightForm};
 
 use crate::names::Names;
 use crate::proto::tensor_shape_proto::{Dimension, dimension};
@@ -14,24 +19,11 @@ use crate::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto,
     TypeProto, ValueInfoProto, type_proto,
 };
-use crate::{MAX_OPSET, MIN_OPSET, OnnxError, run_time, tensor};
+use crate::{MAX_OPSET, MIN_OPSET, OnnxError, documentation, run_time, tensor};
+use nbits::Products;
 use prost::Message as _;
 use std::collections::BTreeSet;
 use tq_graph::{Dim, Graph, Tensor, ValueId, infer};
-
-/// How a graph is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportOptions {
-    /// The operator set, 13 to 21. Only what the graph needs is a reason for more than the default 13:
-    /// 4-bit, 16-bit and block-wise quantization needs 21.
-    pub opset: i64,
-}
-
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self { opset: MIN_OPSET }
-    }
-}
 
 /// The first version of the file format that goes with an operator set; older runtimes refuse newer ones.
 const fn ir_version(opset: i64) -> i64 {
@@ -39,18 +31,22 @@ const fn ir_version(opset: i64) -> i64 {
         ..=14 => 7,
         15..=18 => 8,
         19..=20 => 9,
-        _ => 10,
+        21..=22 => 10,
+        23 => 11,
+        24 => 12,
+        _ => 13,
     }
 }
 
 /// The graph as the bytes of an ONNX file. The same graph gives the same bytes.
 ///
-/// Names of values and nodes and the metadata are kept. Weights are in the file. Symbolic dimensions of inputs and
-/// outputs keep their names.
+/// Names of values and nodes, metadata and doc strings are kept. Symbolic dimensions of inputs and outputs keep their
+/// names.
 ///
 /// # Errors
 /// [`OnnxError::NotExpressible`] for the first node that the operator set has no words for, [`OnnxError::Graph`] for
-/// a graph that is not valid, [`OnnxError::Model`] for one that does not fit a file.
+/// a graph that is not valid, [`OnnxError::Model`] for one that does not fit a file, or when external data is asked for:
+/// bytes alone have no file beside them, [`export`] has.
 ///
 /// ```
 /// use tq_graph::{Dim, Graph, op::{Op, UnaryOp}};
@@ -65,15 +61,54 @@ const fn ir_version(opset: i64) -> i64 {
 /// # Ok::<(), tq_onnx::OnnxError>(())
 /// ```
 pub fn export_bytes(graph: &Graph, options: &ExportOptions) -> Result<Vec<u8>, OnnxError> {
-    if !(MIN_OPSET..=MAX_OPSET).contains(&options.opset) {
-        return Err(OnnxError::WrittenOpset(options.opset));
+    if options.external_data.is_some() {
+        return Err(OnnxError::Model("external data needs a file to lie beside".into()));
     }
+    encoded(&message(&form(graph, options)?, options)?.0)
+}
+
+/// The graph in the form that `options` ask for, and the operator set that [`export`] would write: what stands in the file,
+/// for those who want to look at it before.
+///
+/// # Errors
+/// As [`export_bytes`].
+pub fn formed(graph: &Graph, options: &ExportOptions) -> Result<(Graph, i64), OnnxError> {
+    let graph = form(graph, options)?;
+    let (_, opset) = message(&graph, options)?;
+    Ok((graph, opset))
+}
+
+fn form(graph: &Graph, options: &ExportOptions) -> Result<Graph, OnnxError> {
     let mut graph = graph.clone(); // data is shared, so this is cheap
     infer::infer(&mut graph)?;
-    let model = Writer::new(&graph, options.opset)?.model()?;
+    forms::apply(&mut graph, options)?;
+    Ok(graph)
+}
+
+/// The message of a graph that has its form, and its operator set.
+fn message(graph: &Graph, options: &ExportOptions) -> Result<(ModelProto, i64), OnnxError> {
+    let mut opset = options.lowest();
+    if !(MIN_OPSET..=MAX_OPSET).contains(&opset) {
+        return Err(OnnxError::WrittenOpset(opset));
+    }
+    let products = if options.matmul_nbits { Products::of(graph) } else { Products::default() };
+    loop {
+        match Writer::new(graph, opset)?.model(&products) {
+            // Where none was asked for, the lowest that has words for everything.
+            Err(OnnxError::NotExpressible { needs, .. })
+                if options.opset.is_none() && needs > opset && needs <= MAX_OPSET =>
+            {
+                opset = needs;
+            }
+            model => return Ok((model?, opset)),
+        }
+    }
+}
+
+fn encoded(model: &ModelProto) -> Result<Vec<u8>, OnnxError> {
     if i32::try_from(model.encoded_len()).is_err() {
         return Err(OnnxError::Model(format!(
-            "{} bytes are more than the 2 GiB that a protobuf file can have",
+            "{} bytes are more than the 2 GiB that a protobuf file can have; external data takes constants out of it",
             model.encoded_len()
         )));
     }
@@ -118,10 +153,14 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn model(mut self) -> Result<ModelProto, OnnxError> {
+    fn model(mut self, products: &Products) -> Result<ModelProto, OnnxError> {
         let graph = self.graph;
-        for node in &graph.nodes {
-            self.node(node)?;
+        for (id, node) in graph.iter_nodes() {
+            match products.of_node.get(&id) {
+                Some(product) => self.nbits(node, product)?,
+                None if products.skipped.contains(&id) => {}
+                None => self.node(node)?,
+            }
         }
         self.used.extend(graph.outputs.iter().copied());
         let mut initializers = Vec::new();
@@ -142,9 +181,14 @@ impl<'a> Writer<'a> {
             key: Some(k.clone()),
             value: Some(v.clone()),
         };
-        Ok(ModelProto {
+        let mut domains = vec![(String::new(), self.opset)];
+        if !products.of_node.is_empty() {
+            domains.push((nbits::DOMAIN.to_owned(), 1));
+        }
+        let domain = |(domain, version)| OperatorSetIdProto { domain: Some(domain), version: Some(version) };
+        let mut model = ModelProto {
             ir_version: Some(ir_version(self.opset)),
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }],
+            opset_import: domains.into_iter().map(domain).collect(),
             producer_name: Some("torsh-quantization".to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             graph: Some(GraphProto {
@@ -156,9 +200,11 @@ impl<'a> Writer<'a> {
                 output: outputs,
                 ..GraphProto::default()
             }),
-            metadata_props: metadata.iter().map(entry).collect(),
             ..ModelProto::default()
-        })
+        };
+        documentation::give_back(&mut model, &mut metadata);
+        model.metadata_props = metadata.iter().map(entry).collect();
+        Ok(model)
     }
 
     /// The ONNX type number of a value's elements.
@@ -173,6 +219,16 @@ impl<'a> Writer<'a> {
                 value.name
             ))
         };
+        let needs = tensor::known_since(dtype);
+        if needs > self.opset {
+            return Err(OnnxError::NotExpressible {
+                node: value.name.clone(),
+                op: "tensor",
+                opset: self.opset,
+                needs,
+                what: format!("{dtype} data"),
+            });
+        }
         tensor::code_of(dtype).ok_or_else(never)
     }
 

@@ -10,7 +10,7 @@ use crate::names::Names;
 use crate::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::proto::{tensor_shape_proto, type_proto};
 use crate::tensor::{self, MAX_RANK, Problem};
-use crate::{OnnxError, READ_OPSETS, UnsupportedItem, types, versions};
+use crate::{OnnxError, READ_OPSETS, UnsupportedItem, documentation, types, versions};
 use std::collections::{HashMap, HashSet};
 use tq_graph::infer::Inference;
 use tq_graph::op::Op;
@@ -51,6 +51,7 @@ pub(super) fn build(model: &ModelProto, folder: Folder) -> Result<Graph, OnnxErr
     }
     builder.graph.metadata =
         model.metadata_props.iter().map(|e| (e.key().to_owned(), e.value().to_owned())).collect();
+    builder.graph.metadata.extend(documentation::entries(model));
     builder.initializers()?;
     builder.inputs()?;
     builder.nodes()?;

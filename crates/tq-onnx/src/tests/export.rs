@@ -24,20 +24,32 @@ fn relu() -> Graph {
 }
 
 fn write(graph: &Graph, opset: i64) -> Result<ModelProto, String> {
-    let bytes = export_bytes(graph, &ExportOptions { opset }).map_err(|e| e.to_string())?;
+    let bytes = export_bytes(graph, &ExportOptions::at(opset)).map_err(|e| e.to_string())?;
     Ok(ModelProto::decode(bytes.as_slice()).unwrap())
 }
 
 #[test]
 fn the_frame_of_a_file() {
-    for (opset, ir) in [(13, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (21, 10)] {
+    for (opset, ir) in [
+        (13, 7),
+        (14, 7),
+        (15, 8),
+        (18, 8),
+        (19, 9),
+        (20, 9),
+        (21, 10),
+        (22, 10),
+        (23, 11),
+        (24, 12),
+        (25, 13),
+    ] {
         let m = write(&relu(), opset).unwrap();
         assert_eq!((m.ir_version(), m.opset_import[0].version()), (ir, opset));
         assert_eq!(m.producer_name(), "torsh-quantization");
     }
-    for opset in [0, 12, 22] {
-        let error = export_bytes(&relu(), &ExportOptions { opset }).unwrap_err();
-        assert_eq!(error.to_string(), format!("opset {opset} is not written, 13 to 21 are"));
+    for opset in [0, 12, 26] {
+        let error = export_bytes(&relu(), &ExportOptions::at(opset)).unwrap_err();
+        assert_eq!(error.to_string(), format!("opset {opset} is not written, 13 to 25 are"));
     }
     let m = write(&relu(), 13).unwrap();
     let g = m.graph.unwrap();
@@ -84,7 +96,7 @@ fn hard_swish_below_14_is_its_definition() {
 fn what_an_operator_set_cannot_say_is_named_with_the_one_that_can() {
     let refused = |g: &Graph, opset: i64, expected: &str| {
         assert_eq!(write(g, opset).unwrap_err(), expected);
-        let OnnxError::NotExpressible { needs, .. } = export_bytes(g, &ExportOptions { opset }).unwrap_err()
+        let OnnxError::NotExpressible { needs, .. } = export_bytes(g, &ExportOptions::at(opset)).unwrap_err()
         else {
             panic!()
         };
@@ -132,20 +144,20 @@ fn what_an_operator_set_cannot_say_is_named_with_the_one_that_can() {
     refused(&bytes, 13, "node n (Add) needs opset 14, not 13: u8 data");
     let mut never = one(Op::Concat { axis: 0 }, vec![]);
     never.values[0].dtype = Some(DType::I4);
-    refused(&never, 21, "node n (Concat) cannot be written at any opset up to 21: i4 data");
+    refused(&never, 21, "node n (Concat) cannot be written at any opset up to 25: i4 data");
     let quantize =
         Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype: Some(DType::U2), saturate: true };
     let mut two_bits = one(quantize, vec![Tensor::scalar(0.5f32)]);
     two_bits.values[0].dtype = Some(DType::F32);
-    refused(&two_bits, 21, "node n (QuantizeLinear) cannot be written at any opset up to 21: u2 data");
+    refused(&two_bits, 21, "node n (QuantizeLinear) needs opset 25, not 21: u2 data");
     let mut moved = one(Op::Transpose { perm: None }, vec![]);
     moved.values[0].dtype = Some(DType::I2);
-    refused(&moved, 21, "node n (Transpose) cannot be written at any opset up to 21: i2 data");
+    refused(&moved, 21, "node n (Transpose) needs opset 25, not 21: i2 data");
     let mut alone = Graph::new("alone");
     let constant = alone.add_constant("w", Tensor::with_dtype(DType::I2, &[1], vec![1i8]).unwrap());
     alone.outputs.push(constant);
-    let error = export_bytes(&alone, &ExportOptions { opset: 21 }).unwrap_err().to_string();
-    assert_eq!(error, "model: w is of type i2, which no opset up to 21 has");
+    let error = export_bytes(&alone, &ExportOptions::at(21)).unwrap_err().to_string();
+    assert_eq!(error, "node w (tensor) needs opset 25, not 21: i2 data");
 }
 
 #[test]
@@ -199,7 +211,7 @@ fn a_file_appears_whole_or_not_at_all() {
     let list = || std::fs::read_dir(dir.path()).unwrap().count();
     // A graph that cannot be written leaves the file as it was.
     let shape = one(Op::Shape { start: 1, end: None }, vec![]);
-    assert!(export(&shape, &path, &options).is_err());
+    assert!(export(&shape, &path, &ExportOptions::at(13)).is_err());
     assert_eq!((std::fs::read(&path).unwrap(), list()), (before, 1));
     // It replaces a file, but nothing else.
     export(&one(Op::Identity, vec![]), &path, &options).unwrap();

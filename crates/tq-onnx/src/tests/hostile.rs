@@ -176,7 +176,7 @@ fn survive(bytes: &[u8]) {
     let start = Instant::now();
     match import_bytes(bytes, None) {
         Ok(graph) => {
-            let _ = crate::export_bytes(&graph, &crate::ExportOptions { opset: 21 });
+            let _ = crate::export_bytes(&graph, &crate::ExportOptions::at(21));
         }
         Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
     }

@@ -5,6 +5,7 @@ mod data;
 mod detectors;
 mod export;
 mod external;
+mod forms;
 mod hostile;
 mod import;
 mod models;

@@ -30,7 +30,7 @@ fn check(mut g: Graph, lowest: i64) {
         if opset >= lowest {
             assert_round_trip(&g, opset);
         } else {
-            let error = export_bytes(&g, &ExportOptions { opset }).unwrap_err().to_string();
+            let error = export_bytes(&g, &ExportOptions::at(opset)).unwrap_err().to_string();
             assert!(error.contains(&format!("needs opset {lowest}, not {opset}")), "{error}");
         }
     }
@@ -57,7 +57,7 @@ fn normalizations() {
     g.outputs.push(y);
     infer::infer(&mut g).unwrap();
     assert_round_trip(&g, 21);
-    let error = export_bytes(&g, &ExportOptions { opset: 18 }).unwrap_err().to_string();
+    let error = export_bytes(&g, &ExportOptions::at(18)).unwrap_err().to_string();
     assert_eq!(
         error,
         "node gn (GroupNormalization) needs opset 21, not 18: scale that is not one number a group"
@@ -70,7 +70,7 @@ fn parameters_of_groups_are_repeated_for_the_channels_of_opset_21() {
     let (s, b) = (constant(&mut g, "s", &[2]), constant(&mut g, "b", &[6]));
     let y = g.add_node("gn", Op::GroupNormalization { epsilon: 0.5, groups: 2 }, &[x, s, b], "y");
     g.outputs.push(y);
-    let read = import_bytes(&export_bytes(&g, &ExportOptions { opset: 21 }).unwrap(), None).unwrap();
+    let read = import_bytes(&export_bytes(&g, &ExportOptions::at(21)).unwrap(), None).unwrap();
     let [gather, norm] = read.nodes.as_slice() else { panic!("{read}") };
     assert_eq!((gather.name.as_str(), &gather.op), ("gn_scale", &Op::Gather { axis: 0 }));
     let indices = read.const_input(gather, 1).unwrap().to_i64_vec().unwrap();

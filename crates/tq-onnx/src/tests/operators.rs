@@ -75,7 +75,7 @@ fn reduce_sum_takes_its_axes_from_an_input_at_13() {
     assert_eq!(graph.const_input(&graph.nodes[0], 1), Some(&tq_graph::Tensor::vector(vec![-1i64])));
     // Written at either side of the change, it is read as it was.
     for opset in [13, 18] {
-        let bytes = export_bytes(&graph, &ExportOptions { opset }).unwrap();
+        let bytes = export_bytes(&graph, &ExportOptions::at(opset)).unwrap();
         let again = import_bytes(&bytes, None).unwrap();
         assert_eq!(again.nodes[0].op, graph.nodes[0].op);
         assert_eq!(again.const_input(&again.nodes[0], 1), graph.const_input(&graph.nodes[0], 1));
@@ -105,7 +105,7 @@ fn updates_are_reduced_from_16_on() {
 fn what_an_operator_set_does_not_have_is_not_written() {
     let refused = |source: &ModelProto, opset: i64| {
         let graph = read(source).unwrap();
-        export_bytes(&graph, &ExportOptions { opset }).unwrap_err().to_string()
+        export_bytes(&graph, &ExportOptions::at(opset)).unwrap_err().to_string()
     };
     let gelu = one(20, "Gelu", vec![], vec![]);
     assert_eq!(refused(&gelu, 19), "node Gelu_0 (Gelu) needs opset 20, not 19: the operator");

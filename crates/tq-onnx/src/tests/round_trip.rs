@@ -43,7 +43,7 @@ fn by_name(g: &Graph) -> ByName<'_> {
 
 /// Writes and reads; what comes back must be the same but for ids, and from then on even those.
 pub(super) fn assert_round_trip(graph: &Graph, opset: i64) {
-    let options = ExportOptions { opset };
+    let options = ExportOptions::at(opset);
     let bytes = export_bytes(graph, &options).unwrap();
     assert_eq!(bytes, export_bytes(graph, &options).unwrap(), "two exports differ");
     let first = import_bytes(&bytes, None).unwrap();
@@ -56,7 +56,7 @@ pub(super) fn assert_round_trip(graph: &Graph, opset: i64) {
 
 /// Round trips of what reading this graph's own export gives.
 pub(super) fn assert_stable(graph: &Graph, opset: i64) {
-    let bytes = export_bytes(graph, &ExportOptions { opset }).unwrap();
+    let bytes = export_bytes(graph, &ExportOptions::at(opset)).unwrap();
     assert_round_trip(&import_bytes(&bytes, None).unwrap(), opset);
 }
 
@@ -213,7 +213,7 @@ fn quantized_graphs_at_the_operator_sets_that_have_their_types() {
                 assert_round_trip(&graph, opset);
                 continue;
             }
-            let error = export_bytes(&graph, &ExportOptions { opset }).unwrap_err().to_string();
+            let error = export_bytes(&graph, &ExportOptions::at(opset)).unwrap_err().to_string();
             assert_eq!(
                 error,
                 format!("node q (QuantizeLinear) needs opset {lowest}, not {opset}: {dtype} data")
@@ -225,7 +225,7 @@ fn quantized_graphs_at_the_operator_sets_that_have_their_types() {
         qdq(codes, 2, Tensor::new(&[4, 3], vec![0.5f32; 12]).unwrap())
     };
     assert_round_trip(&blocks(DType::I4), 21);
-    let error = export_bytes(&blocks(DType::I8), &ExportOptions { opset: 20 }).unwrap_err().to_string();
+    let error = export_bytes(&blocks(DType::I8), &ExportOptions::at(20)).unwrap_err().to_string();
     assert_eq!(error, "node q (QuantizeLinear) needs opset 21, not 20: block_size 2");
 }
 

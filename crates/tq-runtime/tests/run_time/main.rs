@@ -234,7 +234,7 @@ fn recurrent_layers_of_every_form_run_in_integers_and_survive_a_file() {
         let empty = y.iter().all(|t| t.to_f32_vec().unwrap().iter().all(|v| *v == 0.0));
         assert!((off > 0.0 || empty) && off < 0.1, "seed {seed}: off by {off} from float");
 
-        let options = ExportOptions { opset: 14 };
+        let options = ExportOptions::at(14);
         let read = import_bytes(&export_bytes(&quantized, &options).unwrap(), None).unwrap();
         assert_eq!(run(&read, &x).1, y, "seed {seed}");
         assert!(read.metadata.is_empty());
