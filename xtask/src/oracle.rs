@@ -4,7 +4,8 @@
 //! that `tq` quantizes, with calibrated ranges and with those of every run: the files are checked by `onnx.checker` and
 //! run in ONNX Runtime with exact integer arithmetic, and the answers compared with those of our own session. Then ONNX
 //! Runtime's quantizer makes files of the same models in all its forms, and our session has to give ONNX Runtime's answers
-//! for them. The Python packages go into `target/oracle`; a network is needed the first time.
+//! for them. Last, small models of every operator and the real ones are written in every form at several operator sets, and
+//! the linter's forecast is held to the graph that ONNX Runtime's optimizer makes. The Python packages go into `target/oracle`; a network is needed the first time.
 
 use crate::workspace;
 use anyhow::Result;
@@ -30,7 +31,9 @@ pub(crate) fn run() -> Result<()> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let models =
         std::env::var_os("TQ_MODELS_DIR").map_or_else(|| root.join("crates/tq-cli/demo"), Into::into);
-    for (script, work) in [("check_export.py", "work"), ("check_import.py", "imported")] {
+    for (script, work) in
+        [("check_export.py", "work"), ("check_import.py", "imported"), ("check_targets.py", "targets")]
+    {
         workspace::run(
             Command::new(&python)
                 .arg(root.join("xtask/oracle").join(script))

@@ -11,7 +11,7 @@
 //! * [`backends`]: which kernels there are, and those of one's own.
 //! * [`analysis`]: accuracy, output error, size and latency against the float model.
 //! * [`debug`]: what the observers of a prepared model have seen.
-//! * [`export`]: native files, ONNX files with Quantize and Dequantize operators, safetensors files.
+//! * [`export`]: native files, ONNX files for other runtimes and what these make of them, TensorRT, safetensors files.
 //!
 //! # Static quantization
 //!
@@ -222,14 +222,25 @@ pub mod debug {
     pub use tq_passes::get_observer_dict;
 }
 
-/// Writing models: native files, which are read here too, ONNX files for other runtimes, weights as safetensors files.
+/// Writing models: native files, which are read here too; ONNX files in every form, and the linter that says what a target
+/// makes of them; TensorRT; weights as safetensors files.
 pub mod export {
+    #[cfg(feature = "full")]
+    pub use tq_export::lint::{RULES, Rule, Verdict};
+    #[cfg(feature = "full")]
+    pub use tq_export::tensorrt::{CacheAlgorithm, TensorRtModel};
+    #[cfg(feature = "full")]
+    pub use tq_export::{
+        CalibrationCache, ExportError, Exported, InputScaling, LintReport, NodeLint, Outcome, Precision,
+        Profile, Provenance, Target, TargetOptions, Version, export_for, export_quantized_onnx,
+        export_tensorrt, fold_preprocess, for_tensorrt, lint, strip_borders,
+    };
     pub use tq_format::weights::{Form as WeightsForm, load as load_safetensors, save as save_safetensors};
     pub use tq_format::{FormatError, load, read, save, strip, write};
     pub use tq_graph::builder::{LoadOptions, LoadReport};
     #[cfg(feature = "full")]
     pub use tq_onnx::{
-        ExportOptions, MAX_OPSET, MIN_OPSET, OnnxError, export as export_onnx,
-        export_bytes as export_onnx_bytes,
+        BiasForm, ExportOptions, MAX_OPSET, MIN_OPSET, OnnxError, OperatorForm, WeightForm,
+        export as export_onnx, export_bytes as export_onnx_bytes, formed as formed_onnx,
     };
 }

@@ -102,8 +102,13 @@ pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<G
                     if let Some(note) = folder.note() {
                         say(&format!("{path}: {note}"));
                     }
-                    let rows = Pictures::new(folder.pictures, graph.value(*id), args.layout, args.shaping())
-                        .with_context(|| path.to_owned())?;
+                    let rows = Pictures::new(
+                        folder.pictures,
+                        graph.value(*id),
+                        args.preprocess.layout,
+                        args.shaping(),
+                    )
+                    .with_context(|| path.to_owned())?;
                     preprocess.channel_axis = rows.layout().channel_axis();
                     (classes, streamed) = (folder.classes, true);
                     Source::Rows(Arc::new(rows))

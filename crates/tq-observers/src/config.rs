@@ -314,10 +314,8 @@ impl ObserverConfig {
         }
     }
 
-    /// The same with its channels or groups along another axis; nothing changes where there are none.
-    #[must_use]
-    pub fn along(mut self, new_axis: usize) -> Self {
-        let spec = match &mut self {
+    fn spec_mut(&mut self) -> Option<&mut QuantSpec> {
+        match self {
             ObserverConfig::MinMax { spec, .. }
             | ObserverConfig::PerChannelMinMax { spec, .. }
             | ObserverConfig::MovingAverageMinMax { spec, .. }
@@ -328,12 +326,29 @@ impl ObserverConfig {
             | ObserverConfig::Entropy { spec, .. }
             | ObserverConfig::Mse { spec, .. }
             | ObserverConfig::FixedQParams { spec, .. }
-            | ObserverConfig::Recording { spec, .. } => spec,
-            ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => return self,
-        };
-        match &mut spec.granularity {
-            Granularity::PerTensor => {}
-            Granularity::PerChannel { axis } | Granularity::PerGroup { axis, .. } => *axis = new_axis,
+            | ObserverConfig::Recording { spec, .. } => Some(spec),
+            ObserverConfig::Placeholder { .. } | ObserverConfig::NoOp => None,
+        }
+    }
+
+    /// The same, asking for other codes; nothing changes for tensors that stay in float.
+    #[must_use]
+    pub fn with_spec(mut self, spec: QuantSpec) -> Self {
+        if let Some(own) = self.spec_mut() {
+            *own = spec;
+        }
+        self
+    }
+
+    /// The same with its channels or groups along another axis; nothing changes where there are none.
+    #[must_use]
+    pub fn along(mut self, new_axis: usize) -> Self {
+        if let Some(QuantSpec {
+            granularity: Granularity::PerChannel { axis } | Granularity::PerGroup { axis, .. },
+            ..
+        }) = self.spec_mut()
+        {
+            *axis = new_axis;
         }
         self
     }

@@ -73,6 +73,14 @@ struct TensorState {
 }
 
 impl CalibrationState {
+    /// SHA-256 of the whole state in hexadecimal digits: what tells data and observers of one calibration from another's.
+    ///
+    /// # Errors
+    /// As [`CalibrationState::to_json`].
+    pub fn digest(&self) -> Result<String, PassError> {
+        Ok(Sha256::digest(self.to_json()?).iter().map(|b| format!("{b:02x}")).collect())
+    }
+
     /// Number of batches.
     #[must_use]
     pub fn batches(&self) -> u64 {

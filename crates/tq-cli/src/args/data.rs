@@ -16,10 +16,6 @@ pub(crate) struct DataArgs {
     /// Middle of the resized pictures that is taken: NxN, or HEIGHTxWIDTH.
     #[arg(long, value_name = "N|HxW")]
     pub(crate) crop: Option<Size>,
-    /// Where pictures and bytes have their channels; where not given, the input's shape decides for pictures, and
-    /// bytes have them on axis 1.
-    #[arg(long, value_enum)]
-    pub(crate) layout: Option<Layout>,
     /// Axis 0 of arrays counts runs, each of which is given to the model whole: clips [clips, frames, features] for a
     /// model of frames [frames, features].
     #[arg(long, conflicts_with_all = ["pictures", "batch"])]
@@ -30,6 +26,36 @@ pub(crate) struct DataArgs {
     /// Rows of axis 0, or pictures, in a batch; a model with a fixed first dimension gets its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: Option<u32>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+impl DataArgs {
+    pub(crate) fn preprocess(&self) -> Preprocess {
+        self.preprocess.preprocess()
+    }
+
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch.and_then(|b| usize::try_from(b).ok())
+    }
+
+    /// What was given, for messages.
+    pub(crate) fn sources(&self, arrays: &[String]) -> Vec<String> {
+        arrays.iter().chain(&self.pictures).cloned().collect()
+    }
+
+    pub(crate) fn shaping(&self) -> Shaping {
+        Shaping { resize: self.resize, crop: self.crop }
+    }
+}
+
+/// How bytes become floats: (stored * scale - mean) / std.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PreprocessArgs {
+    /// Where pictures and bytes have their channels; where not given, the input's shape decides for pictures, and
+    /// bytes have them on axis 1.
+    #[arg(long, value_enum)]
+    pub(crate) layout: Option<Layout>,
     /// Scale, mean and std in one word; those given beside it win.
     #[arg(long, value_enum)]
     pub(crate) preset: Option<Preset>,
@@ -44,7 +70,7 @@ pub(crate) struct DataArgs {
     pub(crate) std: Vec<f32>,
 }
 
-impl DataArgs {
+impl PreprocessArgs {
     pub(crate) fn preprocess(&self) -> Preprocess {
         let mut p = self.preset.unwrap_or_default().preprocess();
         if let Some(scale) = self.scale {
@@ -60,19 +86,6 @@ impl DataArgs {
             p.channel_axis = layout.channel_axis();
         }
         p
-    }
-
-    pub(crate) fn batch(&self) -> Option<usize> {
-        self.batch.and_then(|b| usize::try_from(b).ok())
-    }
-
-    /// What was given, for messages.
-    pub(crate) fn sources(&self, arrays: &[String]) -> Vec<String> {
-        arrays.iter().chain(&self.pictures).cloned().collect()
-    }
-
-    pub(crate) fn shaping(&self) -> Shaping {
-        Shaping { resize: self.resize, crop: self.crop }
     }
 }
 

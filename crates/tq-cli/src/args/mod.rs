@@ -1,6 +1,7 @@
 //! What the program can be told.
 
 mod data;
+mod export;
 mod metric;
 mod plan;
 
@@ -10,6 +11,7 @@ use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::ptq::RangesFormat;
 
 pub(crate) use data::{DataArgs, Shard};
+pub(crate) use export::{Export, Io, Lint};
 pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
 
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Measure how long a model takes.
     Bench(Bench),
+    /// Say for every node whether a target runs it in integers, in float, or refuses it, and why.
+    Lint(Lint),
     /// Quantize, compare and save an embedded digit classifier: nothing else is needed.
     Demo(Demo),
 }
@@ -109,33 +113,6 @@ pub(crate) struct Quantize {
     pub(crate) opset: i64,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Export {
-    /// Model, .onnx or .tq.
-    pub(crate) model: PathBuf,
-    /// File to write; its extension picks the format: .onnx, .tq, or .safetensors for the weights alone.
-    #[arg(short, long)]
-    pub(crate) output: PathBuf,
-    /// Weights that take the place of the model's, by name.
-    #[arg(long, value_name = "SAFETENSORS")]
-    pub(crate) weights: Option<PathBuf>,
-    /// With --weights: names that only the model or only the file has are no errors.
-    #[arg(long, requires = "weights")]
-    pub(crate) partial: bool,
-    /// For .tq: leave out all that inference does not need, names of layers among it.
-    #[arg(long)]
-    pub(crate) strip: bool,
-    /// For .safetensors: quantized weights as the float numbers that they stand for.
-    #[arg(long)]
-    pub(crate) dequantize: bool,
-    /// For .onnx: lowest operator set to write; a higher one is taken where the model needs it.
-    #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
-    pub(crate) opset: i64,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -310,7 +287,7 @@ mod tests {
         let line =
             ["tq", "eval", "m", "--input", "x=a=b.npy", "c.npy", "--labels", "l", "--mean", "-1,2.5,-3e1"];
         let Command::Eval(eval) = Args::parse_from(line).command else { panic!("not eval") };
-        assert_eq!(eval.data.mean, [-1.0, 2.5, -30.0]);
+        assert_eq!(eval.data.preprocess.mean, [-1.0, 2.5, -30.0]);
         assert_eq!(eval.input, ["x=a=b.npy", "c.npy"]);
         assert!(Args::try_parse_from(["tq", "eval", "m", "--labels", "l"]).is_err());
         assert!(Args::try_parse_from(["tq", "bench", "m", "--threads", "0"]).is_err());

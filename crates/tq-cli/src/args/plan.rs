@@ -22,7 +22,8 @@ pub(crate) struct PlanArgs {
     /// where that of the file is float or missing.
     #[arg(long, conflicts_with = "recipe")]
     pub(crate) dynamic: bool,
-    /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor.
+    /// Family of machines whose defaults are used: fbgemm has one weight scale a channel, qnnpack one a tensor, tensorrt
+    /// signed codes without zero points.
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
     /// How activations are observed, instead of how the configuration says: min-max, moving-average-min-max,
@@ -183,6 +184,8 @@ pub(crate) enum BackendName {
     Fbgemm,
     /// Mobile: one weight scale a tensor.
     Qnnpack,
+    /// TensorRT: symmetric signed codes without zero points.
+    Tensorrt,
 }
 
 impl BackendName {
@@ -190,6 +193,7 @@ impl BackendName {
         match self {
             BackendName::Fbgemm => Backend::Fbgemm,
             BackendName::Qnnpack => Backend::Qnnpack,
+            BackendName::Tensorrt => Backend::TensorRt,
         }
     }
 

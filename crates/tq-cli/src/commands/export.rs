@@ -1,6 +1,6 @@
 //! `tq export`, and writing models for other commands.
 
-use super::{file_bytes, is_same_file, load};
+use super::{export_onnx, file_bytes, is_same_file, load};
 use crate::args::Export;
 use crate::files::{Format, check_target, format_of, has_extension};
 use crate::output::{bytes, emit, say};
@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::path::Path;
 use torsh_quantization::export::{
-    ExportOptions, LoadOptions, MAX_OPSET, OnnxError, WeightsForm, export_onnx, export_onnx_bytes,
-    load_safetensors, save, save_safetensors, strip,
+    ExportOptions, LoadOptions, WeightsForm, export_onnx as write_onnx, formed_onnx, load_safetensors, save,
+    save_safetensors, strip,
 };
 use torsh_quantization::model::Graph;
 
@@ -17,8 +17,6 @@ use torsh_quantization::model::Graph;
 struct Report {
     output: String,
     format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    opset: Option<i64>,
     bytes: u64,
 }
 
@@ -52,31 +50,20 @@ pub(crate) fn export(args: &Export) -> Result<()> {
             }
         }
     }
-    let opset = match format {
-        Some(format) => {
-            let graph = if args.strip { strip(&graph) } else { graph };
-            write_model(&graph, output, format, args.opset)?
-        }
+    match format {
+        Some(Format::Onnx) => return export_onnx::export(graph, args),
+        Some(Format::Native) => save(&if args.strip { strip(&graph) } else { graph }, output)?,
         None => {
             let form = if args.dequantize { WeightsForm::Dequantized } else { WeightsForm::Stored };
             save_safetensors(&graph, output, form)?;
-            None
         }
-    };
+    }
     let report = Report {
         output: output.display().to_string(),
-        format: match format {
-            Some(Format::Onnx) => "onnx",
-            Some(Format::Native) => "tq",
-            None => "safetensors",
-        },
-        opset,
+        format: if format.is_some() { "tq" } else { "safetensors" },
         bytes: file_bytes(output)?,
     };
-    emit(args.json, &report, || {
-        let opset = report.opset.map_or(String::new(), |o| format!(", opset {o}"));
-        format!("{}: {}{opset}", report.output, bytes(report.bytes))
-    })
+    emit(args.json, &report, || format!("{}: {}", report.output, bytes(report.bytes)))
 }
 
 /// Writes the file in this format, an ONNX file at this operator set, or at the lowest higher one that has words for
@@ -86,16 +73,7 @@ pub(super) fn write_model(graph: &Graph, path: &Path, format: Format, lowest: i6
         save(graph, path)?;
         return Ok(None);
     }
-    let mut opset = lowest;
-    loop {
-        match export_onnx_bytes(graph, &ExportOptions { opset }) {
-            Err(OnnxError::NotExpressible { needs, .. }) if needs > opset && needs <= MAX_OPSET => {
-                opset = needs
-            }
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-            Ok(_) => break,
-        }
-    }
-    export_onnx(graph, path, &ExportOptions { opset }).with_context(|| path.display().to_string())?;
-    Ok(Some(opset))
+    let name = || path.display().to_string();
+    let (_, needed) = formed_onnx(graph, &ExportOptions::default()).with_context(name)?;
+    Ok(Some(write_onnx(graph, path, &ExportOptions::at(needed.max(lowest))).with_context(name)?))
 }

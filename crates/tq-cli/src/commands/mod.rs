@@ -7,7 +7,9 @@ mod demo;
 mod eval;
 mod explain;
 mod export;
+mod export_onnx;
 mod inspect;
+mod lint;
 mod prepare;
 mod quantize;
 mod recommend;
@@ -33,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Compare(args) => compare::compare(&args),
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Lint(args) => lint::lint(&args),
         Command::Demo(args) => demo::demo(&args),
     }
 }

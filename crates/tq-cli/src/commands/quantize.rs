@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use torsh_quantization::analysis::{RecommendOptions, Recommendation};
+use torsh_quantization::export::Provenance;
 use torsh_quantization::ptq::{
     CalibrationRanges, ConvertReport, FusionEntry, FusionOutcome, FusionReport, Prepared, RangesReport,
     convert,
@@ -130,7 +131,10 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         None => {}
     }
     let (config, batches) = (prepared.configuration().clone(), prepared.batches());
-    let quantized = convert(prepared).with_context(|| args.model.display().to_string())?;
+    let state = prepared.calibration_state();
+    let calibration = if batches > 0 { Some(state.digest()?) } else { None };
+    let mut quantized = convert(prepared).with_context(|| args.model.display().to_string())?;
+    Provenance { calibration, ..Provenance::default() }.config(&config).apply(&mut quantized.graph);
     let opset = write_model(&quantized.graph, output, format_of(output)?, args.opset)?;
     let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(output)?);
     let conversion = &quantized.report;

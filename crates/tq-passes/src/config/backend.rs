@@ -15,6 +15,8 @@ pub enum Backend {
     Fbgemm,
     /// Mobile: presets have weights with one scale a tensor. One a channel can be asked for.
     Qnnpack,
+    /// NVIDIA's TensorRT: symmetric i8 activations without zero point, symmetric i8 weights with one scale a channel.
+    TensorRt,
 }
 
 impl Backend {
@@ -23,7 +25,7 @@ impl Backend {
     /// [`Backend::Qnnpack`], as PyTorch's users write it.
     pub const QNNPACK: Backend = Backend::Qnnpack;
 
-    const ALL: [Backend; 2] = [Backend::Fbgemm, Backend::Qnnpack];
+    const ALL: [Backend; 3] = [Backend::Fbgemm, Backend::Qnnpack, Backend::TensorRt];
 
     /// The name in files.
     #[must_use]
@@ -31,6 +33,7 @@ impl Backend {
         match self {
             Backend::Fbgemm => "fbgemm",
             Backend::Qnnpack => "qnnpack",
+            Backend::TensorRt => "tensorrt",
         }
     }
 }
@@ -44,7 +47,7 @@ impl fmt::Display for Backend {
 /// Which operator takes which types, and over which codes: what a configuration may ask for.
 ///
 /// An operator without a row in `operators` stays in float. A row whose activations list a float type takes weights
-/// alone in codes. In files a backend's name (`"fbgemm"`, `"qnnpack"`), or a table with these fields.
+/// alone in codes. In files a backend's name (`"fbgemm"`, `"qnnpack"`, `"tensorrt"`), or a table with these fields.
 ///
 /// ```
 /// use tq_passes::{Backend, BackendConfig};
@@ -92,7 +95,10 @@ impl Default for BackendConfig {
 
 impl From<Backend> for BackendConfig {
     fn from(backend: Backend) -> Self {
-        Self::new(backend.name(), CapabilityTable::new(rows()))
+        match backend {
+            Backend::TensorRt => tensorrt(),
+            _ => Self::new(backend.name(), CapabilityTable::new(rows())),
+        }
     }
 }
 
@@ -130,6 +136,32 @@ fn rows() -> Vec<OperatorSupport> {
         per_channel_weights: false,
     });
     weighted.into_iter().chain(plain).collect()
+}
+
+/// What TensorRT's parser reads: signed codes, symmetric, one scale for a tensor of activations. 4-bit weights go with
+/// float activations alone.
+fn tensorrt() -> BackendConfig {
+    use OperatorKind as K;
+    let row = |kind: K, activations: &[DType], weights: &[DType]| OperatorSupport {
+        kind,
+        activations: activations.to_vec(),
+        weights: weights.to_vec(),
+        per_channel_weights: !weights.is_empty(),
+    };
+    let weighted = [K::Linear, K::Conv, K::DepthwiseConv, K::ConvTranspose];
+    let coded = weighted.map(|kind| row(kind, &[DType::I8], &[DType::I8]));
+    let weight_only = weighted
+        .map(|kind| row(kind, &[DType::F32], &[DType::I8, DType::I4, DType::F16, DType::BF16, DType::F32]));
+    // Functions of one code are there for the sake of clamps, which are part of what is before them.
+    let plain = [K::MatMul, K::Add, K::Concat, K::MaxPool, K::AveragePool, K::Lookup, K::Movement]
+        .map(|kind| row(kind, &[DType::I8], &[]));
+    let rows = coded.into_iter().chain(weight_only).chain(plain).collect();
+    let symmetric = |dtype, quant_min, quant_max| CodeRange { dtype, quant_min, quant_max, symmetric: true };
+    BackendConfig {
+        activation_ranges: vec![symmetric(DType::I8, -128, 127)],
+        weight_ranges: vec![symmetric(DType::I8, -128, 127), symmetric(DType::I4, -8, 7)],
+        ..BackendConfig::new(Backend::TensorRt.name(), CapabilityTable::new(rows))
+    }
 }
 
 /// A backend of one's own, as files write it.

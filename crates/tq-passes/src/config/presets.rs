@@ -106,12 +106,20 @@ pub fn get_default_qconfig() -> QConfig {
 }
 
 /// PyTorch's `get_default_qconfig(backend)`, in compatibility mode: [`get_default_qconfig`] for `Fbgemm`; for `Qnnpack`
-/// histograms over the whole u8 range, and weights i8 -128..=127 with one scale a tensor.
+/// histograms over the whole u8 range, and weights i8 -128..=127 with one scale a tensor. PyTorch has none for
+/// `TensorRt`: histograms for symmetric i8 codes -127..=127, and the same codes for weights, one scale a channel.
 #[must_use]
 pub fn get_default_qconfig_for(backend: Backend) -> QConfig {
     let (quant_max, weight) = match backend {
         Backend::Fbgemm => (127, default_per_channel_weight_observer()),
         Backend::Qnnpack => (255, default_weight_observer()),
+        // PyTorch has no configuration of that name: what TensorRT takes, by histograms.
+        Backend::TensorRt => {
+            let spec = QuantSpec::i8_symmetric(Granularity::PerTensor);
+            let activation =
+                ObserverConfig::Histogram { spec, eps: DEFAULT_EPS, bins: PYTORCH_BINS, mode: Mode::Native };
+            return QConfig { activation, weight: channels(DType::I8, -127, 127, Mode::Native) };
+        }
     };
     let spec = QuantSpec { quant_max, ..QuantSpec::u8_affine() };
     let activation =
@@ -165,6 +173,10 @@ mod tests {
             assert_eq!(name_of(&qconfig, Backend::Fbgemm), Some(name));
             assert_eq!(by_name(name), Some(Some(qconfig)));
         }
+        assert_eq!(
+            int8_qconfig().on(Backend::TensorRt),
+            crate::QuantConfig::default().backend(Backend::TensorRt).into()
+        );
         for qconfig in
             [get_default_qconfig(), get_default_qconfig_for(Backend::Qnnpack), default_dynamic_qconfig()]
         {

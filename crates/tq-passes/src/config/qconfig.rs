@@ -58,7 +58,8 @@ impl QConfig {
 }
 
 impl QConfig {
-    /// The same for a family of machines: [`Backend::Qnnpack`] has one weight scale a tensor where this has one a channel.
+    /// The same for a family of machines: [`Backend::Qnnpack`] has one weight scale a tensor where this has one a channel,
+    /// [`Backend::TensorRt`] symmetric i8 activations where this has affine u8 ones.
     #[must_use]
     pub fn on(mut self, backend: Backend) -> Self {
         if backend == Backend::Qnnpack
@@ -66,6 +67,9 @@ impl QConfig {
         {
             let spec = QuantSpec { granularity: Granularity::PerTensor, ..spec };
             self.weight = ObserverConfig::MinMax { spec, eps, mode };
+        }
+        if backend == Backend::TensorRt && self.activation.spec() == Some(&QuantSpec::u8_affine()) {
+            self.activation = self.activation.with_spec(QuantSpec::i8_symmetric(Granularity::PerTensor));
         }
         self
     }

@@ -17,11 +17,12 @@ use tq_observers::{MinMaxObserver, ObserverConfig, PerChannelMinMaxObserver};
 pub struct QuantConfig {
     /// Gives the defaults of what is not set.
     pub backend: Backend,
-    /// How activations are observed; unset means u8 codes 0..=255, affine, per tensor, minimum and maximum.
+    /// How activations are observed; unset means u8 codes 0..=255, affine, per tensor, minimum and maximum (for
+    /// `TensorRt` i8 codes -127..=127, symmetric).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<ObserverConfig>,
     /// How weights are observed; unset means i8 codes -127..=127, symmetric, minimum and maximum, one scale a
-    /// channel (`Fbgemm`) or one a tensor (`Qnnpack`).
+    /// channel (`Fbgemm`, `TensorRt`) or one a tensor (`Qnnpack`).
     ///
     /// Channel axis 0 means the output channels, in whichever axis of the weights an operator keeps them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,14 +60,17 @@ impl QuantConfig {
     /// The observer of activations, the backend's default where none is set.
     #[must_use]
     pub fn activation_observer(&self) -> ObserverConfig {
-        self.activation.clone().unwrap_or_else(|| MinMaxObserver::asymmetric().into())
+        self.activation.clone().unwrap_or_else(|| match self.backend {
+            Backend::Fbgemm | Backend::Qnnpack => MinMaxObserver::asymmetric().into(),
+            Backend::TensorRt => MinMaxObserver::symmetric().into(),
+        })
     }
 
     /// The observer of weights, the backend's default where none is set.
     #[must_use]
     pub fn weight_observer(&self) -> ObserverConfig {
         self.weight.clone().unwrap_or_else(|| match self.backend {
-            Backend::Fbgemm => PerChannelMinMaxObserver::symmetric().into(),
+            Backend::Fbgemm | Backend::TensorRt => PerChannelMinMaxObserver::symmetric().into(),
             Backend::Qnnpack => MinMaxObserver::symmetric().into(),
         })
     }

@@ -14,8 +14,8 @@ pub(super) fn to_pairs(edit: &mut Edit<'_>) -> Result<(), OnnxError> {
     let nodes = std::mem::take(&mut edit.graph.nodes);
     let mut out = Vec::with_capacity(nodes.len());
     let mut failed = None;
-    for mut node in nodes {
-        match pair(edit, &mut node) {
+    for node in nodes {
+        match pair(edit, &node) {
             Ok(quantize) => out.extend(quantize),
             Err(e) => {
                 failed.get_or_insert(e);
@@ -27,7 +27,7 @@ pub(super) fn to_pairs(edit: &mut Edit<'_>) -> Result<(), OnnxError> {
     failed.map_or(Ok(()), Err)
 }
 
-fn pair(edit: &mut Edit<'_>, node: &mut Node) -> Result<Option<Node>, OnnxError> {
+fn pair(edit: &mut Edit<'_>, node: &Node) -> Result<Option<Node>, OnnxError> {
     let Op::DequantizeLinear { axis, block_size } = node.op else { return Ok(None) };
     let Some(at) = node.input(0) else { return Ok(None) };
     let (Some(tensor), Some(params)) = (edit.graph.constant(at), node_params(edit.graph, node)) else {
@@ -49,14 +49,14 @@ fn pair(edit: &mut Edit<'_>, node: &mut Node) -> Result<Option<Node>, OnnxError>
     }
     let base = real_name(&name).to_owned();
     let float = edit.constant(&base, Tensor::new(&dims, real)?);
-    let written = edit.value(&format!("{base}_codes"));
     let mut inputs = node.inputs.clone();
     inputs[0] = Some(float);
-    node.inputs[0] = Some(written);
+    // The codes keep their name, now as what the Quantize gives to all that read them.
+    edit.graph.values[at.0].constant = None;
     // With a zero point that tells the type, the attribute would only ask for a higher operator set.
     let output_dtype = inputs.get(2).copied().flatten().is_none().then_some(params.dtype);
     let op = Op::QuantizeLinear { axis, block_size, output_dtype, saturate: true };
-    Ok(Some(edit.node(&format!("{base}_QuantizeLinear"), op, inputs, written)))
+    Ok(Some(edit.node(&format!("{base}_QuantizeLinear"), op, inputs, at)))
 }
 
 /// Every Quantize of constant floats becomes constant codes.

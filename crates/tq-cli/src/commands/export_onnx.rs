@@ -1,0 +1,112 @@
+//! `tq export` of ONNX files.
+
+use super::file_bytes;
+use super::lint::{Counted, text};
+use crate::args::{Export, Io};
+use crate::output::{bytes, emit, say};
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use torsh_quantization::export::{CacheAlgorithm, Precision};
+use torsh_quantization::export::{
+    ExportOptions, InputScaling, Target, TargetOptions, export_for, export_tensorrt, fold_preprocess,
+    strip_borders,
+};
+use torsh_quantization::model::{DType, Graph};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    output: String,
+    format: &'static str,
+    opset: i64,
+    bytes: u64,
+    /// What was moved or left as it is on the way.
+    notes: Vec<String>,
+    lint: Counted<'a>,
+}
+
+/// Writes the model as its arguments say.
+pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
+    let how = &args.onnx;
+    let is_tensorrt = matches!(how.target, Target::TensorRt { .. });
+    if how.calibration_cache.is_some() && !is_tensorrt {
+        bail!("--calibration-cache is for --target tensorrt, not {}", how.target);
+    }
+    let name = || args.model.display().to_string();
+    let mut notes = Vec::new();
+    if let Some(input) = &how.fold_preprocess {
+        fold(&mut graph, input, args, &mut notes).with_context(name)?;
+    }
+    if how.io == Io::Int8 {
+        for (value, reason) in strip_borders(&mut graph).with_context(name)? {
+            notes.push(format!("{value} stays as it is: {reason}"));
+        }
+    }
+    if is_tensorrt {
+        let model = export_tensorrt(&graph, Precision::Int8, None).with_context(name)?;
+        if let Some(path) = &how.calibration_cache {
+            let cache = model.cache.header(&how.cache_version, CacheAlgorithm::EntropyCalibration2);
+            cache.save(path)?;
+        }
+        graph = model.graph;
+        notes.extend(model.notes);
+    }
+    let options = TargetOptions {
+        onnx: ExportOptions {
+            opset: how.opset,
+            form: how.form.into(),
+            weights: how.weights_as.map(Into::into),
+            bias: how.bias_as.map(Into::into),
+            matmul_nbits: how.matmul_nbits,
+            external_data: how.external_data,
+        },
+        ..TargetOptions::new(how.target)
+    };
+    let exported = export_for(&graph, &args.output, &options).with_context(name)?;
+    for note in notes.iter().filter(|_| !args.json) {
+        say(note);
+    }
+    let report = Report {
+        output: args.output.display().to_string(),
+        format: "onnx",
+        opset: exported.opset,
+        bytes: file_bytes(&args.output)?,
+        notes,
+        lint: Counted::of(&exported.lint),
+    };
+    emit(args.json, &report, || {
+        format!(
+            "{}: opset {}, {}\n{}",
+            report.output,
+            report.opset,
+            bytes(report.bytes),
+            text(&exported.lint)
+        )
+    })
+}
+
+/// Puts the preprocessing into the model.
+fn fold(graph: &mut Graph, input: &str, args: &Export, notes: &mut Vec<String>) -> Result<()> {
+    let floats: Vec<&str> = graph
+        .inputs
+        .iter()
+        .map(|v| graph.value(*v))
+        .filter(|v| v.dtype == Some(DType::F32))
+        .map(|v| v.name.as_str())
+        .collect();
+    let input = match (input, floats.as_slice()) {
+        ("", [one]) => (*one).to_owned(),
+        ("", all) => bail!("--fold-preprocess: the model has {} float inputs, NAME tells which", all.len()),
+        (name, _) => name.to_owned(),
+    };
+    let stored = args.onnx.preprocess.preprocess();
+    let scaling = InputScaling {
+        scale: stored.scale,
+        mean: stored.mean,
+        std: stored.std,
+        channel_axis: stored.channel_axis,
+    };
+    if fold_preprocess(graph, &input, &scaling)? {
+        notes.push(format!("the bytes of {input} are the codes that the model computes on"));
+    }
+    Ok(())
+}

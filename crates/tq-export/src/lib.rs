@@ -1,0 +1,27 @@
+//! Writing quantized models for other programs, and saying beforehand what these will make of them.
+//!
+//! * [`Target`]: the programs, with what is known of each as data.
+//! * [`lint()`]: node by node whether a target computes in integers, falls back to float, or refuses, and why.
+//! * [`export_for`]: an ONNX file for a target, or the list of what it refuses; [`export_quantized_onnx`] in one line.
+//! * [`io`] and [`preprocess`]: models that take and give codes, or pictures as they are stored.
+//! * [`tensorrt`]: a file that obeys TensorRT's rules, and its calibration cache.
+//! * [`Provenance`]: what a file says of how it was made.
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod io;
+pub mod lint;
+mod onnx;
+pub mod preprocess;
+mod provenance;
+mod target;
+pub mod tensorrt;
+
+pub use error::ExportError;
+pub use io::strip_borders;
+pub use lint::{LintReport, NodeLint, Outcome, lint};
+pub use onnx::{Exported, TargetOptions, export_for, export_quantized_onnx};
+pub use preprocess::{InputScaling, fold_preprocess};
+pub use provenance::Provenance;
+pub use target::{Profile, Target, Version};
+pub use tensorrt::{CalibrationCache, Precision, export_tensorrt, for_tensorrt};

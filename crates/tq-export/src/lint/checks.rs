@@ -1,0 +1,232 @@
+//! What the rules look at, one function a rule. Each says nothing of nodes that are not its business.
+
+use super::{Place, Subject};
+use tq_graph::op::UnaryOp;
+use tq_graph::qdq::{QOutput, node_params};
+use tq_graph::{Op, Tensor};
+use tq_qtypes::{DType, Granularity, OperatorKind, Rounding, affine};
+
+type Found = Option<String>;
+
+fn when(condition: bool) -> Found {
+    condition.then(String::new)
+}
+
+fn is_quantize(op: &Op) -> bool {
+    matches!(op, Op::QuantizeLinear { .. })
+}
+
+fn is_dequantize(op: &Op) -> bool {
+    matches!(op, Op::DequantizeLinear { .. })
+}
+
+fn is_pair(op: &Op) -> bool {
+    is_quantize(op) || is_dequantize(op)
+}
+
+/// The type of the codes of a Quantize or Dequantize.
+fn code_type(s: &Subject<'_>, p: &Place<'_>) -> Option<DType> {
+    let v = if is_quantize(&p.node.op) { p.node.output(0) } else { p.node.input(0) };
+    v.and_then(|v| s.graph.value(v).dtype)
+}
+
+fn constant<'g>(s: &'g Subject<'_>, p: &Place<'_>, i: usize) -> Option<&'g Tensor> {
+    p.node.input(i).and_then(|v| s.graph.constant(v))
+}
+
+pub(super) fn opset_too_high(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let opset = s.opset.filter(|o| *o > s.profile.max_opset)?;
+    // It is about the file: told once, of its first node.
+    (s.graph.nodes.first()?.name == p.node.name).then(|| format!("{opset}, at most {}", s.profile.max_opset))
+}
+
+pub(super) fn integer_operator(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(matches!(
+        p.node.op,
+        Op::DynamicQuantizeLinear { .. }
+            | Op::QLinearConv(_)
+            | Op::QLinearMatMul
+            | Op::ConvInteger(_)
+            | Op::MatMulInteger
+    ))
+}
+
+pub(super) fn operator_on_codes(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let codes = p.node.input(0).and_then(|v| s.graph.value(v).dtype);
+    let eight_bit = matches!(codes, Some(DType::U8 | DType::I8));
+    when(match p.node.op {
+        Op::QLinearConv(_) | Op::QLinearMatMul | Op::ConvInteger(_) | Op::MatMulInteger => true,
+        Op::MaxPool { .. } => eight_bit,
+        _ => false,
+    })
+}
+
+pub(super) fn trt_type(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let dtype = code_type(s, p).filter(|_| is_pair(&p.node.op))?;
+    let read = matches!(dtype, DType::I8 | DType::I4 | DType::F8E4M3FN);
+    (!read).then(|| format!("these are {dtype}"))
+}
+
+pub(super) fn parameters_not_constant(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let missing = |i: usize| p.node.input(i).filter(|v| s.graph.constant(*v).is_none());
+    let v = missing(1).or_else(|| missing(2)).filter(|_| is_pair(&p.node.op))?;
+    Some(format!("{} is not", s.name(v)))
+}
+
+pub(super) fn zero_point(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let zeros = constant(s, p, 2).filter(|_| is_pair(&p.node.op))?.to_i64_vec()?;
+    zeros.iter().find(|z| **z != 0).map(|z| format!("its zero point is {z}"))
+}
+
+pub(super) fn scale_not_positive(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let scales = constant(s, p, 1).filter(|_| is_pair(&p.node.op))?.to_f64_vec()?;
+    let bad = scales.iter().position(|s| !(s.is_finite() && *s > 0.0))?;
+    Some(format!("scale {bad} is {}", scales[bad]))
+}
+
+pub(super) fn per_channel_activation(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let many = constant(s, p, 1).filter(|t| is_pair(&p.node.op) && t.len() > 1)?;
+    let data = p.node.input(0)?;
+    let constant = |v| s.graph.constant(v).is_some();
+    // The codes of constant floats are constant too.
+    let behind = s.producer(data).filter(|n| is_quantize(&n.op)).and_then(|n| n.input(0));
+    let activation = !constant(data) && !behind.is_some_and(constant);
+    activation.then(|| format!("{} has {}", s.name(data), many.len()))
+}
+
+pub(super) fn odd_int4(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let dtype = code_type(s, p).filter(|_| is_pair(&p.node.op))?;
+    let last = s.graph.value(p.node.input(0)?).shape.as_ref()?.last()?.known_usize()?;
+    (dtype.bits() == 4 && last % 2 == 1).then(|| format!("it has {last} elements"))
+}
+
+pub(super) fn blocks(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    match p.node.op {
+        Op::QuantizeLinear { block_size: n @ 1.., .. } | Op::DequantizeLinear { block_size: n @ 1.., .. } => {
+            Some(format!("blocks of {n}"))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn computes_on_codes(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(p.operator.is_some_and(|o| o.kind != OperatorKind::Movement))
+}
+
+pub(super) fn recurrent(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(p.operator.is_some_and(|o| o.kind == OperatorKind::Recurrent))
+}
+
+pub(super) fn moves_codes(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(p.operator.is_some_and(|o| o.kind == OperatorKind::Movement))
+}
+
+pub(super) fn not_in_profile(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    let weights = operator.weights.as_ref().map(|w| w.params.dtype);
+    let activation = operator.inputs.first().map_or(DType::U8, |x| x.params.dtype);
+    let takes = s.profile.operators.supports(operator.kind, activation, weights);
+    let what = || match weights {
+        Some(w) => format!("{} of {activation} activations and {w} weights", operator.kind),
+        None => format!("{} of {activation} codes", operator.kind),
+    };
+    (!takes && operator.run_time.is_none()).then(what)
+}
+
+pub(super) fn ort_nbits(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    if p.node.op != Op::MatMul {
+        return None;
+    }
+    let from = s.producer(p.node.input(1)?).filter(|n| is_dequantize(&n.op))?;
+    let weights = from.input(0).and_then(|v| s.graph.constant(v))?;
+    let params = node_params(s.graph, from)?;
+    let Granularity::PerGroup { axis: 0, group_size } = params.granularity else { return None };
+    let alone = from.output(0).is_some_and(|v| s.consumers[v.0].len() == 1);
+    let fits = weights.rank() == 2 && group_size >= 16 && group_size.is_power_of_two() && alone;
+    when(fits && matches!(params.dtype, DType::I4 | DType::U4 | DType::I8 | DType::U8))
+}
+
+pub(super) fn ort_softmax(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let Op::Softmax { .. } = p.node.op else { return None };
+    let codes_before = s.producer(p.node.input(0)?).is_some_and(|n| is_dequantize(&n.op));
+    let out = p.node.output(0)?;
+    let after = &s.consumers[out.0];
+    let codes_after = matches!(after.as_slice(), [id] if is_quantize(&s.graph.node(*id).op));
+    when(codes_before && codes_after && !s.graph.outputs.contains(&out))
+}
+
+pub(super) fn ort_no_kernel(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    match operator.kind {
+        OperatorKind::ConvTranspose | OperatorKind::Sub => Some(operator.kind.to_string()),
+        _ if p.node.op == Op::GlobalMaxPool => Some("GlobalMaxPool".into()),
+        _ => None,
+    }
+}
+
+pub(super) fn ort_table(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    let known = matches!(p.node.op, Op::Unary(UnaryOp::Sigmoid | UnaryOp::LeakyRelu { .. }));
+    let bare = is_quantize(&p.node.op);
+    (operator.kind == OperatorKind::Lookup && !known && !bare).then(|| p.node.op.name().to_owned())
+}
+
+fn is_conv(kind: OperatorKind) -> bool {
+    matches!(kind, OperatorKind::Conv | OperatorKind::DepthwiseConv)
+}
+
+pub(super) fn ort_float_output(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    when(is_conv(operator.kind) && matches!(operator.outputs.first(), Some(QOutput::Float(_))))
+}
+
+pub(super) fn ort_bias_scale(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    let (x, w) = (operator.inputs.first()?, operator.weights.as_ref()?);
+    let from = s.producer(p.node.input(2)?).filter(|n| is_dequantize(&n.op))?;
+    let bias = node_params(s.graph, from).filter(|b| b.dtype == DType::I32)?;
+    let (sx, _) = x.params.uniform()?;
+    let of = |scales: &[f32], c: usize| scales.get(c).or(scales.first()).copied().unwrap_or(0.0);
+    let n = bias.scale.len().max(w.params.scale.len());
+    let bad = (0..n).find(|c| of(&bias.scale, *c) != sx * of(&w.params.scale, *c))?;
+    Some(format!(
+        "channel {bad} has {:e} instead of {:e}",
+        of(&bias.scale, bad),
+        sx * of(&w.params.scale, bad)
+    ))
+}
+
+pub(super) fn ort_clamp(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    let (lo, hi) = operator.bounds?;
+    let codes = operator.output_codes(0)?;
+    let (scale, zero) = codes.params.uniform()?;
+    let (qmin, qmax) = codes.params.dtype.quant_range()?;
+    let code = |x| affine::quantize_f32(x, scale, zero, qmin, qmax, Rounding::Divide);
+    let cuts = code(lo) != qmin || code(hi) != qmax;
+    // A product gives its result in float then, and the clamp follows in float.
+    let still = matches!(operator.kind, OperatorKind::Linear | OperatorKind::MatMul);
+    when(cuts && !still)
+}
+
+pub(super) fn ort_types(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator?;
+    let x = operator.inputs.first()?.params.dtype;
+    if let Some(w) = &operator.weights
+        && x == DType::I8
+        && w.params.dtype != DType::I8
+    {
+        return Some(format!("{x} with weights {}", w.params.dtype));
+    }
+    if let Some(other) = operator.inputs.iter().find(|c| c.params.dtype != x)
+        && operator.weights.is_none()
+    {
+        return Some(format!("{x} and {}", other.params.dtype));
+    }
+    let y = operator.output_codes(0)?.params.dtype;
+    (x != y && !is_quantize(&p.node.op)).then(|| format!("{x} in, {y} out"))
+}
+
+pub(super) fn ort_reduce_mean(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(p.operator.is_some() && matches!(p.node.op, Op::Reduce { .. }))
+}

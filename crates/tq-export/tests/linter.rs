@@ -1,0 +1,98 @@
+//! What the linter says of each operator for each target.
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod common;
+
+use common::{network, quantized, quantized_for};
+use tq_export::{ExportError, Outcome, Target, TargetOptions, export_for, export_quantized_onnx, lint};
+use tq_graph::{Graph, Op, Tensor, op::UnaryOp};
+use tq_onnx::{ExportOptions, OperatorForm, formed};
+use tq_passes::Backend;
+
+fn outcome<'r>(report: &'r tq_export::LintReport, node: &str) -> (Outcome, &'r str) {
+    let found = report.nodes.iter().find(|n| n.node == node).unwrap_or_else(|| panic!("no node {node}"));
+    (found.outcome, &found.rule)
+}
+
+/// Counted in the graph that ONNX Runtime 1.32 makes of this file: 3 QLinearConv, MaxPool, QLinearAdd,
+/// QLinearGlobalAveragePool, 2 QGemm.
+#[test]
+fn the_forecast_for_onnx_runtime() {
+    let graph = quantized();
+    let report = lint(&graph, &Target::ONNX_RUNTIME).unwrap();
+    assert_eq!((report.integer(), report.count(Outcome::Refused)), (8, 0), "{report}");
+    assert_eq!(outcome(&report, "flat").0, Outcome::Moved);
+    assert_eq!(report.nodes.len(), graph.nodes.len());
+    let written =
+        formed(&graph, &ExportOptions { form: OperatorForm::QOperator, ..Default::default() }).unwrap().0;
+    let report = lint(&written, &Target::ONNX_RUNTIME).unwrap();
+    assert_eq!(report.integer(), 8, "{report}");
+}
+
+#[test]
+fn what_onnx_runtime_leaves_in_float_has_its_reason() {
+    // Signed codes whose zero point is not the smallest code: a Relu cuts codes off and keeps its convolution in float.
+    let graph = quantized_for(network(), Backend::TensorRt);
+    let report = lint(&graph, &Target::ONNX_RUNTIME).unwrap();
+    assert_eq!(outcome(&report, "stem"), (Outcome::Float, "ort-clamp"));
+    assert_eq!(outcome(&report, "stem_relu"), (Outcome::Float, "part"));
+    assert_eq!(outcome(&report, "second").0, Outcome::Integer);
+    // A bias at another scale.
+    let mut graph = quantized();
+    let v = graph.find_value("second_b_scale").unwrap();
+    let other: Vec<f32> =
+        graph.constant(v).unwrap().as_slice::<f32>().unwrap().iter().map(|s| s * 2.0).collect();
+    graph.values[v.0].constant = Some(Tensor::vector(other));
+    assert_eq!(
+        outcome(&lint(&graph, &Target::ONNX_RUNTIME).unwrap(), "second"),
+        (Outcome::Float, "ort-bias-scale")
+    );
+    // A function without a kernel.
+    let mut float = network();
+    float.nodes.iter_mut().find(|n| n.name == "first_relu").unwrap().op = Op::Unary(UnaryOp::Tanh);
+    let report = lint(&quantized_for(float, Backend::Fbgemm), &Target::ONNX_RUNTIME).unwrap();
+    assert_eq!(outcome(&report, "first_relu"), (Outcome::Float, "ort-table"));
+    assert!(report.to_string().contains("float first_relu (Tanh): "), "{report}");
+}
+
+#[test]
+fn other_targets() {
+    let graph = quantized();
+    let standard = lint(&graph, &Target::Onnx).unwrap();
+    assert_eq!(standard.integer(), 8);
+    let tract = lint(&graph, &Target::Tract).unwrap();
+    assert_eq!((tract.integer(), outcome(&tract, "stem")), (0, (Outcome::Float, "tract-float")));
+    let text = serde_json::to_string(&tract).unwrap();
+    assert_eq!(serde_json::from_str::<tq_export::LintReport>(&text).unwrap(), tract);
+    for (text, target) in
+        [("onnxruntime@1.20", "onnxruntime@1.20"), ("tensorrt@11", "tensorrt@11.0"), ("tract", "tract")]
+    {
+        assert_eq!(text.parse::<Target>().unwrap().to_string(), target);
+    }
+    for bad in ["", "onnx@1.2", "tensorflow", "tensorrt@x", "onnxruntime@1.2.3"] {
+        assert!(matches!(bad.parse::<Target>(), Err(ExportError::Unknown { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn an_operator_set_that_is_too_new_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let target = "onnxruntime@1.17".parse().unwrap();
+    let options = TargetOptions { onnx: ExportOptions::at(21), ..TargetOptions::new(target) };
+    let error = export_for(&quantized(), &path, &options).unwrap_err().to_string();
+    assert!(error.contains("21, at most 20") && !path.exists(), "{error}");
+    assert_eq!(export_for(&quantized(), &path, &TargetOptions::new(target)).unwrap().opset, 13);
+}
+
+#[test]
+fn the_example_input_is_held_to_the_model() {
+    let graph: Graph = quantized();
+    let fails = |example: &[Tensor]| export_quantized_onnx(&graph, example, 13).unwrap_err().to_string();
+    assert!(export_quantized_onnx(&graph, &[common::data(1, 2)], 13).is_ok());
+    assert_eq!(fails(&[]), "example input x: 0 tensors for 1 inputs");
+    let two = Tensor::new(&[1, 3, 8, 7], vec![0.0f32; 168]).unwrap();
+    assert_eq!(fails(&[two]), "example input x: its shape is [1, 3, 8, 7], the model takes [N, 3, 8, 8]");
+    let bytes = Tensor::new(&[1, 3, 8, 8], vec![0u8; 192]).unwrap();
+    assert_eq!(fails(&[bytes]), "example input x: it is u8, the model takes f32");
+}
