@@ -399,7 +399,7 @@ fn files_of_random_networks_are_stable() {
                 };
                 let want = run(&graph);
                 for opset in [tq_onnx::MIN_OPSET, 17, tq_onnx::MAX_OPSET] {
-                    let options = tq_onnx::ExportOptions { opset };
+                    let options = tq_onnx::ExportOptions::at(opset);
                     let write = |g: &Graph| tq_onnx::export_bytes(g, &options).unwrap();
                     let first = tq_onnx::import_bytes(&write(&graph), None).unwrap();
                     let second = tq_onnx::import_bytes(&write(&first), None).unwrap();
