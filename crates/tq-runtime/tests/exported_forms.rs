@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tq_graph::builder::*;
 use tq_graph::{Dim, Graph, GraphError, Tensor, ValueId};
-use tq_onnx::{ExportOptions, OnnxError, export_bytes, import_bytes};
+use tq_onnx::{ExportOptions, export_bytes, import_bytes};
 use tq_passes::{
     BackendConfig, QConfigDict, Recipe, convert, default_dynamic_qconfig, int4_qconfig, int8_qconfig,
     quantize_fx,
@@ -228,13 +228,7 @@ fn quantized(form: &Form) -> Graph {
 
 /// The file at the lowest operator set that has words for it.
 fn written(graph: &Graph) -> Vec<u8> {
-    let mut options = ExportOptions::default();
-    loop {
-        match export_bytes(graph, &options) {
-            Err(OnnxError::NotExpressible { needs, .. }) if needs > options.opset => options.opset = needs,
-            other => return other.unwrap(),
-        }
-    }
+    export_bytes(graph, &ExportOptions::default()).unwrap()
 }
 
 fn check(form: &Form, folder: Option<&PathBuf>) {
