@@ -13,7 +13,7 @@ use torsh_quantization::export::{ExportOptions, export_onnx, load, save};
 use torsh_quantization::model::op::UnaryOp;
 use torsh_quantization::model::{DType, Dim, Graph, Op, Tensor, infer::infer, load_model};
 
-/// Times that each file is read.
+/// Times that each file is read; medians are shown.
 const RUNS: usize = 7;
 
 /// Rows and columns of the weights: 16 Mi elements a layer, two products.
@@ -70,6 +70,16 @@ fn peak() -> Option<f64> {
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib * 1024.0 / 1e6)
 }
 
+/// Milliseconds that all threads of this process have computed, which other programs hardly change; `None` where the
+/// system does not tell.
+fn computed() -> Option<f64> {
+    let of_thread = |task: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok().map(|ns| ns / 1e6)
+    };
+    std::fs::read_dir("/proc/self/task").ok()?.map(of_thread).sum()
+}
+
 fn read(path: &Path) -> Graph {
     let graph = match path.extension().is_some_and(|e| e == "tq") {
         true => load(path).map_err(|e| e.to_string()),
@@ -78,35 +88,45 @@ fn read(path: &Path) -> Graph {
     graph.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Milliseconds and megabytes of one reading in a process of its own.
-fn measured(path: &Path) -> (f64, f64) {
+/// One reading in a process of its own: milliseconds that pass, milliseconds of all processors, megabytes at the most,
+/// and megabytes when it was saved as a native file after that.
+fn measured(path: &Path) -> [f64; 4] {
     let program = std::env::current_exe().expect("the program has a path");
     let output = Command::new(program).env("TQ_BENCH_LOAD", path).output().expect("it runs again");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("two numbers");
-    let (ms, mb) = text.trim().split_once(' ').expect("two numbers");
-    (ms.parse().expect("a number"), mb.parse().expect("a number"))
+    let text = String::from_utf8(output.stdout).expect("numbers");
+    let numbers: Vec<f64> = text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    numbers.try_into().expect("four numbers")
+}
+
+/// The middle one, once they are in order.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 fn main() {
     if let Some(path) = std::env::var_os("TQ_BENCH_LOAD") {
-        let before = Instant::now();
+        let (before, worked) = (Instant::now(), computed());
         let graph = read(Path::new(&path));
         let ms = before.elapsed().as_secs_f64() * 1e3;
-        println!("{ms} {}", peak().unwrap_or(f64::NAN));
+        let cpu = computed().zip(worked).map_or(f64::NAN, |(a, b)| a - b);
+        let reading = peak().unwrap_or(f64::NAN);
+        save(&graph, &Path::new(&path).with_extension("again")).expect("it is written");
+        println!("{ms} {cpu} {reading} {}", peak().unwrap_or(f64::NAN));
         drop(graph);
         return;
     }
     let folder = TempDir::new().expect("a temporary folder");
-    println!("| model | file | size MB | read ms (median of {RUNS}) | peak memory MB |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| model | file | size MB | read ms | of all processors, ms | peak memory MB | and saved again |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for (name, dtype) in [("float32", DType::F32), ("int8", DType::I8)] {
         let graph = model(dtype, 300_000_000);
         let paths: [PathBuf; 2] = ["onnx", "tq"].map(|e| folder.path().join(format!("{name}.{e}")));
         export_onnx(&graph, &paths[0], &ExportOptions::default()).expect("it is written");
-        let before = peak();
         save(&graph, &paths[1]).expect("it is written");
-        let saving = peak().zip(before).map_or(f64::NAN, |(a, b)| a - b);
         let (onnx, native) = (read(&paths[0]), read(&paths[1]));
         assert!(native == graph, "the native file is another graph");
         let data = |g: &Graph| {
@@ -119,17 +139,18 @@ fn main() {
         drop((graph, onnx, native));
         let mut times = Vec::new();
         for path in &paths {
-            let mut runs: Vec<(f64, f64)> = (0..RUNS).map(|_| measured(path)).collect();
-            runs.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let (ms, mb) = (runs[RUNS / 2].0, runs.iter().map(|r| r.1).fold(0.0, f64::max));
+            let runs: Vec<[f64; 4]> = (0..RUNS).map(|_| measured(path)).collect();
+            let [ms, cpu, mb, saving] = [0, 1, 2, 3].map(|i| median(runs.iter().map(|r| r[i]).collect()));
             let size = path.metadata().expect("it was written").len() as f64 / 1e6;
             let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            println!("| {name} | .{kind} | {size:.1} | {ms:.1} | {mb:.1} |");
-            times.push(ms);
+            println!("| {name} | .{kind} | {size:.1} | {ms:.1} | {cpu:.1} | {mb:.1} | {saving:.1} |");
+            times.push((ms, cpu));
         }
+        let [(onnx_ms, onnx_cpu), (ms, cpu)] = times[..] else { continue };
         println!(
-            "{name}: native in {:.1} % of the ONNX time; saving it took {saving:.1} MB",
-            100.0 * times[1] / times[0]
+            "{name}: native in {:.1} % of the ONNX time, {:.1} % of its work",
+            100.0 * ms / onnx_ms,
+            100.0 * cpu / onnx_cpu
         );
     }
 }
