@@ -73,12 +73,14 @@ struct TensorState {
 }
 
 impl CalibrationState {
-    /// SHA-256 of the whole state in hexadecimal digits: what tells data and observers of one calibration from another's.
+    /// SHA-256 in hexadecimal digits of the model, the observers and what they gathered: what tells one calibration from
+    /// another. In how many batches the data came makes no difference.
     ///
     /// # Errors
     /// As [`CalibrationState::to_json`].
     pub fn digest(&self) -> Result<String, PassError> {
-        Ok(Sha256::digest(self.to_json()?).iter().map(|b| format!("{b:02x}")).collect())
+        let state = Self { batches: 0, ..self.clone() };
+        Ok(Sha256::digest(state.to_json()?).iter().map(|b| format!("{b:02x}")).collect())
     }
 
     /// Number of batches.

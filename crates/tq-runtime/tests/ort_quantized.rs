@@ -103,7 +103,6 @@ fn floats_of(name: &str) -> &'static [&'static str] {
         // ONNX Runtime does not quantize it in this form.
         () if has("qop_transposed") => &["ConvTranspose"],
         () if has("16_bit") => &["Conv", "Conv", "Conv"],
-        () if has("int4") => &["MatMul", "MatMul"],
         () if has("quantize_") => &[],
         () => &[],
     }

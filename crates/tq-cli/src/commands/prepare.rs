@@ -36,14 +36,17 @@ pub(super) fn prepared_as(
         anyhow::Error::new(e).context(file.display().to_string())
     })?;
     let plans = prepared.explain();
-    let excluded = args.exclude.iter().map(|name| ("--exclude", Rule::Name { name: name.clone() }));
-    let only = args.only.iter().map(|name| ("--only", Rule::ModuleType { name: name.clone() }));
-    for (option, rule) in excluded.chain(only) {
+    let excluded = args.exclude.iter().map(|name| ("--exclude", name, Rule::Name { name: name.clone() }));
+    let only = args.only.iter().map(|name| ("--only", name, Rule::ModuleType { name: name.clone() }));
+    for (option, name, rule) in excluded.chain(only) {
         let is_used = |p: &NodePlan| p.rule == rule || p.losers.contains(&rule);
         if !plans.iter().any(is_used) {
             let told = rule.to_string();
             let why = prepared.warnings().iter().find(|w| w.contains(&told));
-            bail!("{option}: {}", why.cloned().unwrap_or_else(|| format!("the {told} is for no node")));
+            bail!(
+                "{option} {name}: {}",
+                why.cloned().unwrap_or_else(|| format!("the {told} is for no node"))
+            );
         }
     }
     prepared.warnings().iter().for_each(|w| say(w));

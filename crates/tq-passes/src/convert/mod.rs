@@ -132,8 +132,8 @@ fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError
     let mut calibration = prepared.calibration().clone();
     let batches = calibration.batches;
     // Ranges may have come from a file.
-    let unseen = |o: &Box<dyn Observer>| matches!(o.calculate_qparams(), Err(ObserverError::NoData));
-    if batches == 0 && calibration.observers.iter().any(unseen) {
+    let unseen = |o: &dyn Observer| matches!(o.calculate_qparams(), Err(ObserverError::NoData));
+    if batches == 0 && calibration.observers.iter().any(|o| unseen(o.as_ref())) {
         return Err(PassError::NoCalibrationData);
     }
     observe_constants(&prepared.graph, &prepared.plan, &mut calibration.observers)?;

@@ -1,8 +1,8 @@
 //! Deciding for every node how it is quantized.
 
 use super::role::{
-    Role, activations, constant_weights, is_data_node, is_embedding, role, run_time, weight_axes,
-    weight_slots, weighted_kind,
+    Role, activations, constant_weights, convolution, is_data_node, is_embedding, role, run_time,
+    weight_axes, weight_slots, weighted_kind,
 };
 use super::{Placement, fixed, group, predict, scores};
 use crate::config::rules::Verdict;
@@ -159,6 +159,11 @@ fn dynamic(
         )
     })?;
     run_time(graph, node)?;
+    let weights = node.input(1).and_then(|w| graph.constant(w));
+    let kind = match (&node.op, weights) {
+        (Op::Conv(attrs), Some(w)) => convolution(attrs.groups, w.dims()),
+        _ => kind,
+    };
     if let Some(refusal) = Weights::of(&qconfig.weight).dynamic_refusal() {
         return Err(refusal);
     }

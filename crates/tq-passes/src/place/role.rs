@@ -59,6 +59,14 @@ pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
     }
 }
 
+/// The kind of a convolution with weights of this shape.
+pub(super) fn convolution(groups: usize, dims: &[usize]) -> OperatorKind {
+    match dims {
+        [channels, 1, ..] if groups > 1 && *channels == groups => OperatorKind::DepthwiseConv,
+        _ => OperatorKind::Conv,
+    }
+}
+
 /// The inputs of an operator with weights that are weights.
 pub(crate) fn weight_slots(op: &Op) -> &'static [usize] {
     match op {
@@ -150,8 +158,7 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         Op::Conv(attrs) => {
             let dims = weights(graph, node, |d| (3..=5).contains(&d.len()))?;
             check_bias(graph, node, dims[0])?;
-            let depthwise = attrs.groups > 1 && dims[1] == 1 && dims[0] == attrs.groups;
-            Role::Compute(if depthwise { K::DepthwiseConv } else { K::Conv })
+            Role::Compute(convolution(attrs.groups, &dims))
         }
         Op::Gemm { alpha, beta, trans_a, trans_b } => {
             let dims = weights(graph, node, |d| d.len() == 2)?;
