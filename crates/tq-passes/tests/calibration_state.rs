@@ -157,3 +157,38 @@ fn forged_states_are_errors() {
     let missing = std::path::Path::new("no/such/state.json");
     assert!(CalibrationState::from_file(missing).unwrap_err().to_string().contains("no/such/state.json"));
 }
+
+/// Settings that shape what is gathered must agree; those by which ranges are read out of it need not.
+#[test]
+fn states_gathered_with_other_settings_are_refused() {
+    let averages = |constant: f32| -> ObserverConfig {
+        let ObserverConfig::MovingAverageMinMax { spec, eps, mode, .. } =
+            MovingAverageMinMaxObserver::default().into()
+        else {
+            unreachable!()
+        };
+        ObserverConfig::MovingAverageMinMax { spec, eps, averaging_constant: constant, mode }
+    };
+    let refused: [(ObserverConfig, ObserverConfig, &str); 3] = [
+        (averages(0.5), averages(0.25), "averaging_constant 0.5 against 0.25"),
+        (
+            HistogramObserver::with_args(256).into(),
+            HistogramObserver::with_args(512).into(),
+            "bins 256 against 512",
+        ),
+        (
+            MinMaxObserver::default().into(),
+            EntropyObserver::default().into(),
+            "observer \"min_max\" against \"entropy\"",
+        ),
+    ];
+    for (theirs, ours, words) in refused {
+        let state = state_of(&theirs, &batches());
+        let prepared = prepared(&ours);
+        let message = prepared.load_calibration(&state).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+        assert_eq!(prepared.batches(), 0);
+    }
+    let state = state_of(&PercentileObserver::with_args(95.0).into(), &batches());
+    prepared(&PercentileObserver::with_args(99.0).into()).load_calibration(&state).unwrap();
+}
