@@ -9,7 +9,6 @@ use crate::output::{emit, say};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use torsh_quantization::ptq::CalibrationState;
 
@@ -69,17 +68,12 @@ pub(super) fn joined(paths: &[PathBuf]) -> Result<CalibrationState> {
     let [first, rest @ ..] = paths else { bail!("no calibration state is given") };
     let mut state = CalibrationState::from_file(first)?;
     // The same shard given twice counts its data twice, which is hardly ever meant.
-    let digest = |s: &CalibrationState| -> Result<u64> {
-        let mut hash = DefaultHasher::new();
-        s.to_json()?.hash(&mut hash);
-        Ok(hash.finish())
-    };
-    let mut seen: HashMap<u64, &Path> = HashMap::from([(digest(&state)?, first.as_path())]);
+    let mut seen = HashMap::from([(state.digest()?, first)]);
     for path in rest {
         let named = || format!("{} and {}", first.display(), path.display());
         let next = CalibrationState::from_file(path)?;
         state.merge(&next).with_context(named)?;
-        if let Some(twin) = seen.insert(digest(&next)?, path) {
+        if let Some(twin) = seen.insert(next.digest()?, path) {
             let (path, twin) = (path.display(), twin.display());
             say(&format!("{path} has observed just what {twin} has: that data counts twice"));
         }
