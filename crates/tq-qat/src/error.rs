@@ -1,0 +1,115 @@
+//! Errors of this crate.
+
+use tq_eval::OpError;
+use tq_graph::GraphError;
+use tq_qtypes::DType;
+
+/// What can go wrong in training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QatError {
+    /// A node could not be computed.
+    #[error("node {node} ({op}): {source}")]
+    Forward {
+        /// Name of the node.
+        node: String,
+        /// Name of its operator.
+        op: &'static str,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// The gradient of a node could not be computed.
+    #[error("gradient of node {node} ({op}): {source}")]
+    Backward {
+        /// Name of the node.
+        node: String,
+        /// Name of its operator.
+        op: &'static str,
+        /// What is wrong.
+        source: OpError,
+    },
+    /// A gradient must flow through an operator that has none.
+    #[error("no gradient flows through node {node} ({op}): {reason}")]
+    NoGradient {
+        /// Name of the node.
+        node: String,
+        /// Name of its operator.
+        op: &'static str,
+        /// Why there is none.
+        reason: &'static str,
+    },
+    /// A gradient whose shape is not that of the value it belongs to.
+    #[error("node {node}: the gradient of {what} has shape {got:?}, the value {expected:?}")]
+    GradientShape {
+        /// Name of the node, or of the parameter.
+        node: String,
+        /// Which value.
+        what: String,
+        /// Shape of the value.
+        expected: Vec<usize>,
+        /// Shape of the gradient.
+        got: Vec<usize>,
+    },
+    /// A rule that gives gradients for more or fewer values than the node has inputs.
+    #[error("node {node}: {got} gradients for {expected} inputs")]
+    GradientCount {
+        /// Name of the node.
+        node: String,
+        /// Inputs of the node.
+        expected: usize,
+        /// Gradients given.
+        got: usize,
+    },
+    /// Values of two tapes in one computation.
+    #[error("node {node}: input {index} stands on another tape")]
+    OtherTape {
+        /// Name of the node.
+        node: String,
+        /// Position of the input.
+        index: usize,
+    },
+    /// A backward pass over a tape that an earlier one has used up.
+    #[error("the tape of {name} has been used up by an earlier backward pass; compute the value again")]
+    UsedUp {
+        /// Name of the value from which the gradient should flow.
+        name: String,
+    },
+    /// A backward pass from a value that depends on no parameter that is trained.
+    #[error("{name} depends on no parameter that requires a gradient")]
+    NotTracked {
+        /// Name of the value.
+        name: String,
+    },
+    /// A backward pass without a gradient to start from, from a value that is not one number.
+    #[error("{name} has shape {dims:?}; only from one number can a backward pass start by itself")]
+    NotScalar {
+        /// Name of the value.
+        name: String,
+        /// Its shape.
+        dims: Vec<usize>,
+    },
+    /// A tensor that cannot be trained.
+    #[error("parameter {name} is {got}; only f32 tensors are trained")]
+    ParameterType {
+        /// Name of the parameter.
+        name: String,
+        /// Its type.
+        got: DType,
+    },
+    /// A new value of another shape than the parameter's.
+    #[error("parameter {name} has shape {expected:?}, not {got:?}")]
+    ParameterShape {
+        /// Name of the parameter.
+        name: String,
+        /// Its shape.
+        expected: Vec<usize>,
+        /// Shape of the new value or gradient.
+        got: Vec<usize>,
+    },
+    /// An error of a tensor or of a graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An operator outside a tape could not be computed.
+    #[error(transparent)]
+    Op(#[from] OpError),
+}

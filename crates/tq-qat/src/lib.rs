@@ -1,0 +1,16 @@
+//! Quantization-aware training.
+//!
+//! * [`Parameter`]: a tensor that is trained, with its gradient; shared by the model and the optimiser.
+//! * [`Tape`], [`Var`]: what was computed, and the way back through it. Values are those of the reference evaluator
+//!   ([`tq_eval`]); every operator of [`tq_graph::Op`] has one rule for its gradient.
+//! * [`CustomRule`]: gradients of what is no operator of a graph: fake quantization, losses.
+#![forbid(unsafe_code)]
+
+mod error;
+mod parallel;
+mod parameter;
+mod tape;
+
+pub use error::QatError;
+pub use parameter::Parameter;
+pub use tape::{CustomRule, Tape, Var};
