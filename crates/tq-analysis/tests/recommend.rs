@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)] // what is not as expected fails the test
 
 use tq_analysis::{AnalysisError, Dataset, RecommendOptions, Recommendation, Verdict, recommend};
-use tq_graph::op::{ConvAttrs, Padding, UnaryOp};
+use tq_graph::infer::infer;
+use tq_graph::op::{ArgAttrs, BinaryOp, CompareOp, ConvAttrs, Padding, UnaryOp};
 use tq_graph::{Dim, Graph, Op, Tensor};
 use tq_passes::{convert, prepare_static};
 use tq_qtypes::DType;
@@ -80,6 +81,89 @@ fn a_layer_that_8_bits_ruin_is_found_and_left_in_float() {
     assert!(chosen.description.ends_with("float activations for second"), "{chosen:?}");
     let figures = chosen.figures.as_ref().unwrap();
     assert!(figures.fidelity.sqnr_db >= 20.0 && figures.integer_share == 0.5, "{figures:?}");
+}
+
+#[test]
+fn the_worst_output_counts() {
+    // What the outlier ruins is the second output.
+    let with_two = |outlier: f32| {
+        let mut g = model(outlier);
+        let x = g.inputs[0];
+        let w = g.add_constant("w3", Tensor::new(&[WIDTH, 8], noise(WIDTH * 8, 9)).unwrap());
+        let easy = g.add_node("third", Op::MatMul, &[x, w], "easy");
+        g.outputs.insert(0, easy);
+        g
+    };
+    let good = recommended(&with_two(1.0), 64, &RecommendOptions::default());
+    assert!(good.chosen.starts_with("int8/") && good.met, "{}", told(&good));
+    assert_eq!(good.judged_by, ["easy", "y"]);
+    let r = recommended(&with_two(3000.0), 64, &RecommendOptions::default());
+    assert!(matches!(trial(&r, "int8/min-max").verdict, Verdict::Rejected(_)), "{}", told(&r));
+    assert!(trial(&r, "int8/min-max").verdict.why().contains("dB in y is below"), "{}", told(&r));
+    assert_eq!(r.chosen, "int8-mixed/1", "{}", told(&r));
+    // Asked about the first alone, it may.
+    let easy = RecommendOptions { output: Some("easy".into()), ..Default::default() };
+    let r = recommended(&with_two(3000.0), 64, &easy);
+    assert!(r.chosen.starts_with("int8/") && r.judged_by == ["easy"], "{}", told(&r));
+}
+
+#[test]
+fn decisions_are_judged_by_what_they_are_made_of() {
+    // The largest class, and the rows whose first score is above zero: as many as the data has.
+    let deciding = |outlier: f32| {
+        let mut g = model(outlier);
+        let y = g.outputs.pop().unwrap();
+        let arg = ArgAttrs { axis: 1, keep_dims: false, select_last: false };
+        let class = g.add_node("class", Op::ArgMax(arg), &[y], "label");
+        let zero = g.add_constant("zero", Tensor::scalar(0f32));
+        let first = g.add_constant("first", Tensor::vector(vec![0i64]));
+        let scores = g.add_node("scores", Op::Gather { axis: 1 }, &[y, first], "scores");
+        let above = g.add_node("above", Op::Compare(CompareOp::Greater), &[scores, zero], "above");
+        let at = g.add_node("at", Op::NonZero, &[above], "at");
+        let at = g.add_node("turned", Op::Transpose { perm: Some(vec![1, 0]) }, &[at], "turned");
+        let kept = g.add_node("kept", Op::GatherND { batch_dims: 0 }, &[y, at], "kept");
+        g.outputs.extend([class, kept]);
+        infer(&mut g).unwrap();
+        g
+    };
+    let r = recommended(&deciding(1.0), 64, &RecommendOptions::default());
+    assert!(r.chosen.starts_with("int8/") && r.met, "{}", told(&r));
+    // `kept` reads y too: each tensor judges once.
+    assert_eq!(r.judged_by, ["y", "scores"]);
+    let decisions = r.trial().unwrap().figures.as_ref().unwrap().decisions.unwrap();
+    assert!((80.0..=100.0).contains(&decisions), "{decisions}");
+    let r = recommended(&deciding(3000.0), 64, &RecommendOptions::default());
+    assert!(matches!(trial(&r, "int8/min-max").verdict, Verdict::Rejected(_)), "{}", told(&r));
+}
+
+#[test]
+fn what_has_nothing_to_judge_by_or_to_quantize_is_said() {
+    // No float tensor leads to the output.
+    let mut g = Graph::new("net");
+    let x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), WIDTH.into()]);
+    let size = g.add_node("size", Op::Size, &[x], "size");
+    g.outputs.push(size);
+    infer(&mut g).unwrap();
+    let error = recommend(&g, &data(&g, 16), &RecommendOptions::default(), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("size") && error.to_string().contains("nothing to judge by"), "{error}");
+    // Nothing is quantized: said, and not called a choice for its decibels.
+    let mut g = Graph::new("net");
+    let x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), WIDTH.into()]);
+    let y = g.add_node("erf", Op::Unary(UnaryOp::Erf), &[x], "y");
+    g.outputs.push(y);
+    infer(&mut g).unwrap();
+    let r = recommended(&g, 16, &RecommendOptions { exclude: vec!["erf".into()], ..Default::default() });
+    assert!(r.trial().unwrap().verdict.why().contains("anything to quantize"), "{}", told(&r));
+    // The float model itself gives no numbers.
+    let mut g = model(1.0);
+    let w = g.add_constant("nan", Tensor::vector(vec![f32::NAN; WIDTH]));
+    let y = g.outputs.pop().unwrap();
+    let bad = g.add_node("bad", Op::Binary(BinaryOp::Add), &[y, w], "bad");
+    g.outputs.push(bad);
+    infer(&mut g).unwrap();
+    let error = recommend(&g, &data(&g, 16), &RecommendOptions::default(), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("not a number"), "{error}");
+    assert!(!error.to_string().contains(": ;"), "{error}");
 }
 
 /// A convolution, Relu, and a linear layer on what it gives.

@@ -1,5 +1,6 @@
 //! Which configuration to quantize a model with, found on calibration data alone.
 
+mod judged;
 mod ladder;
 mod mixed;
 mod rung;
@@ -21,7 +22,7 @@ pub struct RecommendOptions {
     pub max_float_share: f64,
     /// Rows a batch, where the model leaves that free.
     pub batch: Option<usize>,
-    /// Name of the output that is looked at; the first one when not given.
+    /// Name of the output that is looked at; all of them when not given, and the worst counts.
     pub output: Option<String>,
     /// Decision threshold of outputs that are no rows of classes, for the agreement that is told.
     pub threshold: f64,
@@ -48,9 +49,13 @@ impl Default for RecommendOptions {
 /// What one configuration came to, on data that it was not calibrated with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrialFigures {
-    /// Its outputs against the float model's.
+    /// Of the tensors that it is judged by the worst one, against the float model's.
     #[serde(flatten)]
     pub fidelity: FidelityFigures,
+    /// Name of that tensor: a float output, or what an output of integers or of unknown shape is decided by.
+    pub judged_by: String,
+    /// Percent of elements that are the same in outputs of integers and booleans, where there are any.
+    pub decisions: Option<f64>,
     /// Share of multiplications that run in integers.
     pub integer_share: f64,
     /// Bytes of all constants.
@@ -123,6 +128,8 @@ pub struct Recommendation {
     pub min_sqnr_db: f64,
     /// Rows that every trial was judged on.
     pub rows: usize,
+    /// Names of the tensors that every trial was judged by.
+    pub judged_by: Vec<String>,
     /// True where there was but one batch, so that trials were judged on what they were calibrated with.
     pub same_rows: bool,
     /// Everything that was tried, in order.
@@ -146,7 +153,9 @@ impl Recommendation {
 /// Tries a ladder of configurations on a float model and tells which one to take.
 ///
 /// Every trial is calibrated with every other batch of `data` and judged on the rest, then the other way round: each row
-/// judges, and none judges what it has calibrated. No label and no other data is looked at. Tried are 8-bit
+/// judges, and none judges what it has calibrated. No label and no other data is looked at. A trial is as good as the
+/// worst of the model's outputs; one of integers or of unknown shape, as the indices that a detector keeps, is judged by
+/// the float tensors that it is decided by. Tried are 8-bit
 /// activations and weights under several observers; where none of these is faithful, mixed precision (the layers that
 /// suffer most keep float activations); in models of convolutions and other layers calibrated convolutions with linear
 /// and recurrent layers quantized at run time; linear and recurrent layers quantized at run time, without and with
@@ -192,12 +201,13 @@ pub fn recommend(
         let why: Vec<String> = trials.iter().map(|t| format!("{}: {}", t.name, t.verdict.why())).collect();
         AnalysisError::Recommend(why.join("; "))
     })?;
-    judge(&mut trials, chosen, met, options);
+    judge(&mut trials, chosen, met, options, crate::parameter_bytes(graph));
     Ok(Recommendation {
         chosen: trials[chosen].name.clone(),
         met,
         min_sqnr_db: options.min_sqnr_db,
         rows: bench.rows(),
+        judged_by: bench.judged_by(),
         same_rows: bench.same_rows(),
         trials,
     })
@@ -244,15 +254,20 @@ fn cheapest(trials: &[Trial], options: &RecommendOptions) -> Option<usize> {
 }
 
 /// Says of every trial what came of it.
-fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOptions) {
+fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOptions, float_bytes: u64) {
     let Some(best) = trials[chosen].figures.clone() else { return };
     let name = trials[chosen].name.clone();
     let floor = options.min_sqnr_db;
     for (i, trial) in trials.iter_mut().enumerate() {
         let Some(f) = &trial.figures else { continue };
         let s = f.fidelity.sqnr_db;
+        if s.is_nan() {
+            continue;
+        }
         let percent = 100.0 * f.integer_share;
-        trial.verdict = if i == chosen && met {
+        trial.verdict = if i == chosen && f.integer_share == 0.0 && f.parameter_bytes >= float_bytes {
+            Verdict::Chosen("no recipe that is as faithful finds anything to quantize in this model".into())
+        } else if i == chosen && met {
             Verdict::Chosen(format!(
                 "{s:.1} dB at {percent:.1} % of the multiplications in integers, none cheaper keeps {floor:.1} dB"
             ))
@@ -260,10 +275,11 @@ fn judge(trials: &mut [Trial], chosen: usize, met: bool, options: &RecommendOpti
             Verdict::Chosen(format!(
                 "the most faithful of all, though {s:.1} dB is below the {floor:.1} dB asked for"
             ))
-        } else if s < floor || s.is_nan() {
+        } else if s < floor {
             Verdict::Rejected(format!(
-                "{s:.1} dB is below {floor:.1} dB, the same decision on {:.1} %",
-                f.fidelity.agreement
+                "{s:.1} dB in {} is below {floor:.1} dB, the same decision on {:.1} %",
+                f.judged_by,
+                f.decisions.unwrap_or(f.fidelity.agreement)
             ))
         } else if f.work as f64 > best.work as f64 * NEAR {
             Verdict::Surpassed(format!("{name} does more in integers"))

@@ -1,8 +1,9 @@
 //! Making and judging one configuration.
 
+use super::judged::Judged;
 use super::ladder::Rung;
 use super::{RecommendOptions, Trial, TrialFigures, Verdict, is_fatal};
-use crate::accuracy::{find_output, nth};
+use crate::accuracy::nth;
 use crate::{AnalysisError, Batch, Dataset, Fidelity, Runner, parameter_bytes};
 use std::collections::HashSet;
 use tq_graph::{Graph, Op, Tensor};
@@ -21,9 +22,17 @@ const RUN_TIME_PART: u64 = 4;
 pub(super) struct Bench<'a> {
     pub(super) graph: &'a Graph,
     options: &'a RecommendOptions,
-    /// Batches with the float model's output on each.
-    halves: Vec<Vec<(Batch, Tensor)>>,
-    output: (usize, String),
+    /// Batches with what the float model gives for each.
+    halves: Vec<Vec<(Batch, Given)>>,
+    judged: Judged,
+}
+
+/// What a model gives for a batch.
+struct Given {
+    /// The tensors that it is judged by.
+    judged: Vec<Tensor>,
+    /// The outputs that are decisions.
+    decisions: Vec<Tensor>,
 }
 
 /// How much of the data a trial sees.
@@ -50,22 +59,27 @@ impl<'a> Bench<'a> {
         data: &Dataset,
         options: &'a RecommendOptions,
     ) -> Result<Self, AnalysisError> {
-        let (index, name) = find_output(graph, options.output.as_deref())?;
-        let runner = Runner::session(graph)?;
+        let judged = Judged::new(graph, options.output.as_deref())?;
+        let runner = Runner::session(&judged.tapped(graph)?)?;
         let with_output = |batch: Result<Batch, AnalysisError>| {
             let batch = batch?;
-            let output = batch.trim(nth(&runner.run(&batch.inputs)?, index, name)?.clone())?;
-            Ok((batch, output))
+            let given = Given::new(&judged, &batch, &runner.run(&batch.inputs)?)?;
+            Ok((batch, given))
         };
         let half =
             |i| data.shard(options.batch, i, 2).map(with_output).collect::<Result<Vec<_>, AnalysisError>>();
         let mut halves = vec![half(0)?, half(1)?];
         halves.retain(|h| !h.is_empty());
-        Ok(Self { graph, options, halves, output: (index, name.to_owned()) })
+        Ok(Self { graph, options, halves, judged })
     }
 
     pub(super) fn rows(&self) -> usize {
         self.halves.iter().flatten().map(|(b, _)| b.rows).sum()
+    }
+
+    /// Names of the tensors that trials are judged by.
+    pub(super) fn judged_by(&self) -> Vec<String> {
+        self.judged.places.iter().map(|p| p.name.clone()).collect()
     }
 
     /// Whether the only half has to judge what it calibrates.
@@ -77,7 +91,10 @@ impl<'a> Bench<'a> {
     pub(super) fn trial(&self, rung: Rung) -> Result<Trial, AnalysisError> {
         let Rung { name, description, configuration } = rung;
         let (figures, verdict) = match self.figures(&configuration, Extent::ALL) {
-            Ok(figures) => (Some(figures), Verdict::Rejected(String::new())),
+            Ok(figures) => {
+                let why = format!("{} holds values that are not a number", figures.judged_by);
+                (Some(figures), Verdict::Rejected(why))
+            }
             Err(AnalysisError::Pass(e)) if is_fatal(&e) => return Err(e.into()),
             Err(e) => (None, Verdict::Rejected(e.to_string())),
         };
@@ -90,17 +107,21 @@ impl<'a> Bench<'a> {
         configuration: &Configuration,
         extent: Extent,
     ) -> Result<TrialFigures, AnalysisError> {
-        let mut fidelity = Fidelity::new(self.options.threshold);
+        let places = &self.judged.places;
+        let mut fidelities = vec![Fidelity::new(self.options.threshold); places.len()];
+        let mut decisions = Decisions::default();
         let (mut integer, mut float, mut bytes, mut at_run_time) = (0u64, 0u64, 0, None);
-        let (index, name) = (self.output.0, self.output.1.as_str());
         for (fold, held_out) in self.halves.iter().enumerate().take(extent.folds) {
             let fit = &self.halves[(fold + 1) % self.halves.len()];
             let quantized = convert(self.calibrated(configuration, fit, extent.batches)?)?.graph;
-            let session = Session::new(&quantized, SessionOptions::default())?;
+            let session = Session::new(&self.judged.tapped(&quantized)?, SessionOptions::default())?;
             for (batch, expected) in held_out.iter().take(extent.batches) {
-                let outputs = session.run(&batch.inputs)?;
-                let output = batch.trim(nth(&outputs, index, name)?.clone())?;
-                fidelity.add(name, expected, &output, batch.rows)?;
+                let given = Given::new(&self.judged, batch, &session.run(&batch.inputs)?)?;
+                let pairs = expected.judged.iter().zip(&given.judged);
+                for ((fidelity, place), (x, y)) in fidelities.iter_mut().zip(places).zip(pairs) {
+                    fidelity.add(&place.name, x, y, batch.rows)?;
+                }
+                expected.decisions.iter().zip(&given.decisions).for_each(|(x, y)| decisions.add(x, y));
             }
             let explanation = session.explain();
             (integer, float) = explanation.macs();
@@ -109,8 +130,15 @@ impl<'a> Bench<'a> {
         }
         let all = integer.saturating_add(float);
         let ranges = at_run_time.unwrap_or(0) / RUN_TIME_PART;
+        let figures = fidelities.iter().map(Fidelity::figures).zip(places);
+        // A NaN is worse than any number.
+        let order = |s: f64| if s.is_nan() { f64::NEG_INFINITY } else { s };
+        let worst = figures.min_by(|(a, _), (b, _)| order(a.sqnr_db).total_cmp(&order(b.sqnr_db)));
+        let (fidelity, place) = worst.ok_or(AnalysisError::Empty)?;
         Ok(TrialFigures {
-            fidelity: fidelity.figures(),
+            fidelity,
+            judged_by: place.name.clone(),
+            decisions: decisions.percent(),
             integer_share: if all == 0 { 0.0 } else { integer as f64 / all as f64 },
             parameter_bytes: bytes,
             work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(ranges),
@@ -122,7 +150,7 @@ impl<'a> Bench<'a> {
     fn calibrated(
         &self,
         configuration: &Configuration,
-        fit: &[(Batch, Tensor)],
+        fit: &[(Batch, Given)],
         limit: usize,
     ) -> Result<Prepared, PassError> {
         let prepared = prepare_static(self.graph.clone(), configuration.clone())?;
@@ -132,6 +160,39 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(prepared)
+    }
+}
+
+impl Given {
+    fn new(judged: &Judged, batch: &Batch, outputs: &[Tensor]) -> Result<Self, AnalysisError> {
+        // What has no row for each row of the batch is compared whole: rows that fill a batch up are right rows too.
+        let own = |t: &Tensor| batch.trim(t.clone()).unwrap_or_else(|_| t.clone());
+        let decision = |(i, name): &(usize, String)| Ok(own(nth(outputs, *i, name)?));
+        Ok(Self {
+            judged: judged.pick(outputs)?.into_iter().map(own).collect(),
+            decisions: judged.decisions.iter().map(decision).collect::<Result<_, AnalysisError>>()?,
+        })
+    }
+}
+
+/// How many decisions are the same.
+#[derive(Default)]
+struct Decisions {
+    all: usize,
+    alike: usize,
+}
+
+impl Decisions {
+    /// Elements at the same place; those that only one has are not the same.
+    fn add(&mut self, float: &Tensor, other: &Tensor) {
+        let (x, y) = (float.to_i64_vec(), other.to_i64_vec());
+        let (x, y) = (x.unwrap_or_default(), y.unwrap_or_default());
+        self.all += x.len().max(y.len());
+        self.alike += x.iter().zip(&y).filter(|(x, y)| x == y).count();
+    }
+
+    fn percent(&self) -> Option<f64> {
+        (self.all > 0).then(|| 100.0 * self.alike as f64 / self.all as f64)
     }
 }
 

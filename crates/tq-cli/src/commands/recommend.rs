@@ -37,7 +37,7 @@ pub(super) fn text(r: &Recommendation) -> String {
             Some(f) => table.add_row([
                 t.name.as_str(),
                 &format!("{:.2} dB", f.fidelity.sqnr_db),
-                &format!("{:.2} %", f.fidelity.agreement),
+                &format!("{:.2} %", f.decisions.unwrap_or(f.fidelity.agreement)),
                 &format!("{:.1} %", 100.0 * f.integer_share),
                 &bytes(f.parameter_bytes),
                 &verdict,
@@ -45,5 +45,6 @@ pub(super) fn text(r: &Recommendation) -> String {
             None => table.add_row([t.name.as_str(), "", "", "", "", &verdict]),
         };
     }
-    format!("{table}\nrecipe {}, judged on {} calibration samples\n", r.chosen, r.rows)
+    let by = r.judged_by.join(", ");
+    format!("{table}\nrecipe {}, judged by {by} on {} calibration samples\n", r.chosen, r.rows)
 }
