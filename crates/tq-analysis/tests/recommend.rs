@@ -145,7 +145,10 @@ fn what_has_nothing_to_judge_by_or_to_quantize_is_said() {
     g.outputs.push(size);
     infer(&mut g).unwrap();
     let error = recommend(&g, &data(&g, 16), &RecommendOptions::default(), |_| ()).unwrap_err();
-    assert!(error.to_string().contains("size") && error.to_string().contains("nothing to judge by"), "{error}");
+    assert!(
+        error.to_string().contains("size") && error.to_string().contains("nothing to judge by"),
+        "{error}"
+    );
     // Nothing is quantized: said, and not called a choice for its decibels.
     let mut g = Graph::new("net");
     let x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), WIDTH.into()]);

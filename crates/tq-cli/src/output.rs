@@ -75,6 +75,16 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
+/// What became of a size.
+pub(crate) fn size_change(before: u64, after: u64) -> String {
+    let (before, after) = (before.max(1) as f64, after.max(1) as f64);
+    if after > before {
+        format!("{:.2}x larger", after / before)
+    } else {
+        format!("{:.2}x smaller", before / after)
+    }
+}
+
 /// A table with these titles.
 pub(crate) fn table(titles: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();

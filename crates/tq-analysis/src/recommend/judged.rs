@@ -127,9 +127,7 @@ impl<'g> Search<'g> {
         let value = self.graph.value(id);
         let mut in_shape = HashSet::new();
         value.shape.iter().flatten().for_each(|d| symbols(d, &mut in_shape));
-        value.dtype.is_some_and(|d| d.is_float())
-            && value.shape.is_some()
-            && in_shape.is_subset(&self.bound)
+        value.dtype.is_some_and(|d| d.is_float()) && value.shape.is_some() && in_shape.is_subset(&self.bound)
     }
 
     fn add(&mut self, id: ValueId, at: At) {

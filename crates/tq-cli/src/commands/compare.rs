@@ -3,7 +3,7 @@
 use super::{file_bytes, load};
 use crate::args::Compare;
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::{bytes, emit, table};
+use crate::output::{bytes, emit, size_change, table};
 use crate::progress::Progress;
 use anyhow::Result;
 use torsh_quantization::analysis::{CompareOptions, Comparison, ModelFigures, compare_with_progress};
@@ -42,8 +42,7 @@ pub(super) fn text(c: &Comparison) -> String {
     let top5 = |m: &ModelFigures| m.accuracy.map(|a| a.top5);
     row("top-1", &|m| top1(m).map(|v| format!("{v:.2} %")), points(top1));
     row("top-5", &|m| top5(m).map(|v| format!("{v:.2} %")), points(top5));
-    let ratio =
-        |f: u64, q: u64| if q == 0 { String::new() } else { format!("{:.2}x smaller", f as f64 / q as f64) };
+    let ratio = |f: u64, q: u64| if q == 0 { String::new() } else { size_change(f, q) };
     row(
         "parameters",
         &|m| Some(bytes(m.parameter_bytes)),

@@ -42,16 +42,23 @@ pub(crate) fn run(command: Command) -> Result<()> {
 
 /// Reads a model, an ONNX file or a native one; the error names the file.
 fn load(path: &Path) -> Result<Graph> {
-    let shown = || path.display().to_string();
     match Format::of_input(path) {
-        Format::Onnx => load_model(path).with_context(shown),
+        Format::Onnx => load_model(path).map_err(|e| naming(path, e)),
         Format::Native => {
-            let mut graph = load_native(path).with_context(shown)?;
+            let mut graph = load_native(path).map_err(|e| naming(path, e))?;
             // A file for devices leaves types and shapes out.
-            infer(&mut graph).with_context(shown)?;
+            infer(&mut graph).map_err(|e| naming(path, e))?;
             Ok(graph)
         }
     }
+}
+
+/// The error with the name of the file before it, unless it begins with that.
+fn naming(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    let shown = path.display().to_string();
+    let named = error.to_string().starts_with(&shown);
+    let error = anyhow::Error::from(error);
+    if named { error } else { error.context(shown) }
 }
 
 /// Bytes of a file.

@@ -7,7 +7,7 @@ use super::{explain, file_bytes, is_same_file, load, recommend};
 use crate::args::{Quantize, Shard};
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{check_target, format_of};
-use crate::output::{bytes, emit, say, table};
+use crate::output::{bytes, emit, say, size_change, table};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,6 +41,9 @@ struct Report<'a> {
     float_nodes: usize,
     float: Vec<FloatNode<'a>>,
     fusion: Fusion<'a>,
+    /// Tensors whose values are too small for the smallest scale.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    floored: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     adjusted_biases: Vec<String>,
     float_bytes: u64,
@@ -157,6 +160,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
                 .map(|(e, reason)| FloatNode { node: &e.node, op: &e.op, reason })
                 .collect(),
         },
+        floored: &conversion.floored,
         adjusted_biases: conversion.adjustments.iter().map(|a| a.node.clone()).collect(),
         float_bytes,
         quantized_bytes,
@@ -212,14 +216,14 @@ fn text(r: &Report<'_>) -> String {
     out += &r.ranges.map_or(String::new(), ranges_text);
     out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
-         {} -> {} ({:.2}x smaller){}\n",
+         {} -> {} ({}){}\n",
         r.output,
         r.integer_nodes,
         r.float_nodes,
         r.fusion.fused,
         bytes(r.float_bytes),
         bytes(r.quantized_bytes),
-        r.compression_ratio,
+        size_change(r.float_bytes, r.quantized_bytes),
         r.opset.map_or(String::new(), |opset| format!(", opset {opset}")),
     );
     if !r.float.is_empty() {
@@ -229,11 +233,23 @@ fn text(r: &Report<'_>) -> String {
         }
         out.push_str(&table.to_string());
     }
+    if !r.floored.is_empty() {
+        out.push_str(&format!(
+            "\nvalues so small that the smallest scale, 2^-23, is coarser than 8 bits need be: {}",
+            r.floored.join(", ")
+        ));
+    }
     if !r.adjusted_biases.is_empty() {
         // One entry a channel.
         let mut nodes: Vec<&str> = r.adjusted_biases.iter().map(String::as_str).collect();
         nodes.dedup();
         out.push_str(&format!("\nweights made coarser so that the bias fits 32 bits: {}", nodes.join(", ")));
+    }
+    if !r.floored.is_empty() {
+        out.push_str(&format!(
+            "\nvalues so small that the smallest scale, 2^-23, is coarser than 8 bits need be: {}",
+            r.floored.join(", ")
+        ));
     }
     out
 }

@@ -164,6 +164,11 @@ pub(super) fn ort_no_kernel(_: &Subject<'_>, p: &Place<'_>) -> Found {
     }
 }
 
+pub(super) fn ort_dilated_pool(_: &Subject<'_>, p: &Place<'_>) -> Found {
+    let Op::AveragePool { attrs, .. } = &p.node.op else { return None };
+    when(p.operator.is_some() && attrs.dilations.iter().any(|d| *d != 1))
+}
+
 pub(super) fn ort_table(_: &Subject<'_>, p: &Place<'_>) -> Found {
     let operator = p.operator?;
     let known = matches!(p.node.op, Op::Unary(UnaryOp::Sigmoid | UnaryOp::LeakyRelu { .. }));

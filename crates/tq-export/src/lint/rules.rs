@@ -157,6 +157,16 @@ pub const RULES: &[Rule] = &[
         source: PARSER,
         check: odd_int4,
     },
+    Rule {
+        id: "ort-dilated-pool",
+        target: ort,
+        targets: ORT,
+        looks_at: "AveragePool with dilations between Dequantize and Quantize",
+        verdict: Verdict::Refused,
+        words: "its integer pool has no dilations, and the file does not load with extended optimizations",
+        source: MEASURED,
+        check: ort_dilated_pool,
+    },
     // Operators on codes, as the QOperator form has them.
     Rule {
         id: "integer-operator",

@@ -1,5 +1,6 @@
 //! Writing the QDQ graph.
 
+use super::is_floored;
 use super::weights::{codes_tensor, half_tensor, param_tensors, quantize_linear};
 use crate::fuse::clamp::bounds_of;
 use crate::names::fresh;
@@ -14,11 +15,20 @@ use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
 use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, Rounding, affine};
 
-/// The QDQ graph (not yet compacted or inferred), and the weights that became coarser.
+/// What is told of a conversion besides where nodes run.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Weights that became coarser for the sake of their bias.
+    pub(super) adjustments: Vec<BiasAdjustment>,
+    /// Constants at the smallest scale, though their range asks for a smaller one.
+    pub(super) floored: Vec<String>,
+}
+
+/// The QDQ graph (not yet compacted or inferred), and what became coarser in it.
 pub(super) fn quantized_graph(
     prepared: &Prepared,
     params: &[AffineParams],
-) -> Result<(Graph, Vec<BiasAdjustment>), PassError> {
+) -> Result<(Graph, Notes), PassError> {
     let float = &prepared.graph;
     let mut builder = Builder {
         prepared,
@@ -30,7 +40,7 @@ pub(super) fn quantized_graph(
         run_time: HashMap::new(),
         dequantized: vec![None; float.values.len()],
         raw: (0..float.values.len()).map(ValueId).collect(),
-        adjustments: Vec::new(),
+        notes: Notes::default(),
     };
     builder.graph.nodes.clear();
     let dropped = builder.redundant_clamps();
@@ -42,7 +52,7 @@ pub(super) fn quantized_graph(
             builder.node(i, node)?;
         }
     }
-    Ok((builder.graph, builder.adjustments))
+    Ok((builder.graph, builder.notes))
 }
 
 struct Names {
@@ -77,7 +87,7 @@ pub(super) struct Builder<'p> {
     dequantized: Vec<Option<ValueId>>,
     /// For every value of the float graph the one that its producer writes.
     pub(super) raw: Vec<ValueId>,
-    adjustments: Vec<BiasAdjustment>,
+    pub(super) notes: Notes,
 }
 
 impl Builder<'_> {
@@ -262,7 +272,10 @@ impl Builder<'_> {
         let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, input_scale)? else {
             return Ok(());
         };
-        self.adjustments.extend(q.adjustments);
+        self.notes.adjustments.extend(q.adjustments);
+        if q.is_floored {
+            self.notes.floored.push(prepared.graph.value(q.weights).name.clone());
+        }
         inputs[weight_input(&node.op)] = Some(match planned.scheme {
             // Never shared: ONNX Runtime's exact integer mode rewrites i8 weights and their zero points once for each
             // operator that reads them, and refuses a file in which two operators read the same tensor.
@@ -338,7 +351,11 @@ impl Builder<'_> {
                     let Activation::Codes(spec) = Activation::of(&qconfig.activation) else { continue };
                     let mut observer = MinMaxObserver::new(spec, DEFAULT_EPS).map_err(error)?;
                     observer.observe(data, tensor.dims()).map_err(error)?;
-                    observer.calculate_qparams().map_err(error)?
+                    let params = observer.calculate_qparams().map_err(error)?;
+                    if is_floored(&observer, &params) {
+                        self.notes.floored.push(name.clone());
+                    }
+                    params
                 }
             };
             let codes = affine::quantize(data, tensor.dims(), &params, Rounding::Divide)

@@ -4,7 +4,6 @@ mod build;
 mod run_time;
 mod weights;
 
-use crate::place::Group;
 use crate::prepare::{name_of_group, observe_constants};
 use crate::{FusionReport, PassError, Placement, Prepared};
 use serde::{Deserialize, Serialize};
@@ -12,8 +11,9 @@ use std::collections::HashMap;
 use std::fmt;
 use tq_graph::qdq::{FloatReason, QOperator, QOutput, QdqView};
 use tq_graph::{Graph, infer};
-use tq_observers::{Observer, ObserverError};
+use tq_observers::{Observer, ObserverError, Range};
 use tq_qtypes::AffineParams;
+use tq_qtypes::affine::DEFAULT_EPS;
 
 /// What became of one node of the fused float graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct ConvertReport {
     pub nodes: Vec<NodeReport>,
     /// Weights that became coarser for the sake of their bias.
     pub adjustments: Vec<BiasAdjustment>,
+    /// Tensors of values so small that their range asks for a scale below the smallest one that observers give,
+    /// [`DEFAULT_EPS`](tq_qtypes::affine::DEFAULT_EPS): their codes are coarser than 8 bits need be, or all zero.
+    pub floored: Vec<String>,
     /// What fusion did before.
     pub fusion: FusionReport,
 }
@@ -93,12 +96,18 @@ pub struct Quantized {
 /// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
 pub fn convert(prepared: Prepared) -> Result<Quantized, PassError> {
     let mut nodes = prepared.placements();
-    let params = activation_params(&prepared)?;
-    let (mut graph, adjustments) = build::quantized_graph(&prepared, &params)?;
+    let (params, mut floored) = activation_params(&prepared)?;
+    let (mut graph, notes) = build::quantized_graph(&prepared, &params)?;
+    for name in notes.floored {
+        // Weights that two nodes share are quantized for each.
+        if !floored.contains(&name) {
+            floored.push(name);
+        }
+    }
     graph.compact();
     infer::infer(&mut graph)?;
     reconcile(&mut nodes, &graph);
-    let report = ConvertReport { nodes, adjustments, fusion: prepared.fusion };
+    let report = ConvertReport { nodes, adjustments: notes.adjustments, floored, fusion: prepared.fusion };
     Ok(Quantized { graph, report })
 }
 
@@ -127,8 +136,8 @@ fn reconcile(nodes: &mut [NodeReport], graph: &Graph) {
     }
 }
 
-/// Parameters of every group of values.
-fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError> {
+/// Parameters of every group of values, and the names of those at the smallest scale.
+fn activation_params(prepared: &Prepared) -> Result<(Vec<AffineParams>, Vec<String>), PassError> {
     let mut calibration = prepared.calibration().clone();
     let batches = calibration.batches;
     // Ranges may have come from a file.
@@ -137,14 +146,28 @@ fn activation_params(prepared: &Prepared) -> Result<Vec<AffineParams>, PassError
         return Err(PassError::NoCalibrationData);
     }
     observe_constants(&prepared.graph, &prepared.plan, &mut calibration.observers)?;
-    let of_group = |(group, observer): (&Group, Box<dyn Observer>)| {
-        observer.calculate_qparams().map_err(|e| {
-            let tensor = name_of_group(&prepared.graph, group);
-            match e {
-                ObserverError::NoData => PassError::NeverObserved { tensor, batches },
-                source => PassError::Observer { tensor, source },
-            }
-        })
-    };
-    prepared.plan.groups.iter().zip(calibration.observers).map(of_group).collect()
+    let (mut all, mut floored) = (Vec::new(), Vec::new());
+    for (group, observer) in prepared.plan.groups.iter().zip(calibration.observers) {
+        let tensor = || name_of_group(&prepared.graph, group);
+        let params = observer.calculate_qparams().map_err(|e| match e {
+            ObserverError::NoData => PassError::NeverObserved { tensor: tensor(), batches },
+            source => PassError::Observer { tensor: tensor(), source },
+        })?;
+        if is_floored(observer.as_ref(), &params) {
+            floored.push(tensor());
+        }
+        all.push(params);
+    }
+    Ok((all, floored))
+}
+
+/// Whether a scale is the smallest one though values were seen that are not zero: their range asks for a smaller one.
+fn is_floored(observer: &dyn Observer, params: &AffineParams) -> bool {
+    let ranges = observer.channel_ranges();
+    let not_zero = |r: &Range| r.min != 0.0 || r.max != 0.0;
+    let at_floor = |scale: &f32| *scale <= DEFAULT_EPS;
+    if ranges.len() == params.scale.len() {
+        return params.scale.iter().zip(&ranges).any(|(s, r)| at_floor(s) && not_zero(r));
+    }
+    params.scale.iter().all(at_floor) && ranges.iter().any(not_zero)
 }

@@ -1,6 +1,7 @@
 //! Operators whose activations are quantized at run time, and the weights of recurrent ones.
 
 use super::build::Builder;
+use super::is_floored;
 use super::weights::{codes_tensor, param_tensors, quantize_linear, rounding_of};
 use crate::PassError;
 use crate::place::PlannedNode;
@@ -26,6 +27,9 @@ impl Builder<'_> {
             return Ok(());
         };
         let Some(q) = quantize_linear(float, node, &qconfig.weight, None)? else { return Ok(()) };
+        if q.is_floored {
+            self.notes.floored.push(float.value(q.weights).name.clone());
+        }
         let (mut params, mut codes) = (q.params, q.codes);
         if let Op::Gemm { trans_b: true, .. } = node.op {
             codes = transposed(&codes)?;
@@ -134,6 +138,9 @@ impl Builder<'_> {
                 let mut observer = observer.clone().along(0).build().map_err(error)?;
                 observer.observe(data, &[rows, columns]).map_err(error)?;
                 let own = observer.calculate_qparams().map_err(error)?;
+                if is_floored(observer.as_ref(), &own) {
+                    self.notes.floored.push(name.clone());
+                }
                 let repeat = if own.scale.len() == 1 && directions > 1 { rows } else { 1 };
                 scale.extend(own.scale.iter().flat_map(|s| vec![*s; repeat]));
                 zero_point.extend(own.zero_point.iter().flat_map(|z| vec![*z; repeat]));

@@ -1,5 +1,6 @@
 //! Codes and scales of weights and biases.
 
+use super::is_floored;
 use crate::place::{weight_axes, weight_input};
 use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError};
@@ -22,6 +23,8 @@ pub(super) struct LinearCodes {
     /// The i32 bias with its scales, one a channel or one for all.
     pub(super) bias: Option<(ValueId, Tensor, Vec<f32>)>,
     pub(super) adjustments: Vec<BiasAdjustment>,
+    /// Whether a scale is the smallest one, and larger than the range asks for.
+    pub(super) is_floored: bool,
 }
 
 /// Quantizes the weights of a Conv, Gemm or MatMul; its bias too, where it runs on codes of this scale.
@@ -45,6 +48,7 @@ pub(super) fn quantize_linear(
     let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
     observer.observe(data, dims).map_err(observer_error)?;
     let mut params = observer.calculate_qparams().map_err(observer_error)?;
+    let is_floored = is_floored(observer.as_ref(), &params);
     // Output channels of the same place in every group share the scale of a transposed convolution.
     let groups = match &node.op {
         Op::ConvTranspose(attrs) => attrs.groups,
@@ -74,7 +78,7 @@ pub(super) fn quantize_linear(
     let codes = affine::quantize(data, dims, &params, rounding)
         .map_err(|e| PassError::Observer { tensor: name.clone(), source: e.into() })?;
     let codes = codes_tensor(dims, &codes, &params)?;
-    Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments }))
+    Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments, is_floored }))
 }
 
 /// PyTorch multiplies by the reciprocal of the scale. With its scale, the largest weight over 127.5, that weight is a tie,

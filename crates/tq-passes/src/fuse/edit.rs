@@ -221,6 +221,14 @@ impl<'g> Editor<'g> {
         out
     }
 
+    /// Adds an f32 value that nothing gives yet.
+    pub(crate) fn add_value(&mut self, base: &str) -> ValueId {
+        let name = self.fresh_value(base);
+        let v = self.graph.add_value(name, Some(DType::F32), None);
+        self.track(None);
+        v
+    }
+
     fn track(&mut self, producer: Option<At>) {
         self.producer.push(producer);
         self.readers.push(Vec::new());

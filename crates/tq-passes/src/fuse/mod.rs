@@ -3,6 +3,7 @@
 mod affine;
 pub(crate) mod clamp;
 mod edit;
+mod einsum;
 mod hard;
 mod pad;
 mod report;
@@ -21,6 +22,8 @@ use tq_graph::{Graph, NodeId, Op, Tensor, infer};
 ///
 /// * Identity, Dropout, paddings of nothing and clips without bounds go; the larger or smaller of a tensor and a number is a
 ///   clamp; clamps after clamps become one.
+/// * Einsum of two operands that is a product of matrices, or of weights and data over any axes, becomes MatMul between
+///   Transpose and Reshape; with one constant among three operands, two of them.
 /// * `x * clip(x + 3, 0, 6) / 6` in its spellings becomes HardSwish, `clip(x + b, 0, c) / c` HardSigmoid,
 ///   `x * (1 + erf(x / sqrt(2))) / 2` Gelu.
 /// * Padding with zeros goes into the convolutions and pools after it, where that is exact.
@@ -36,7 +39,9 @@ use tq_graph::{Graph, NodeId, Op, Tensor, infer};
 /// [`PassError::Graph`] when the graph is broken.
 pub fn fuse(graph: &mut Graph) -> Result<FusionReport, PassError> {
     infer::infer(graph)?;
-    let mut pass = Pass { report: FusionReport::default(), kept: HashMap::new(), ed: Editor::new(graph) };
+    let mut report = FusionReport::default();
+    einsum_products(graph, &mut report)?;
+    let mut pass = Pass { report, kept: HashMap::new(), ed: Editor::new(graph) };
     pass.remove_idle();
     pass.clamp_extremes();
     pass.merge_clamps();
@@ -51,6 +56,24 @@ pub fn fuse(graph: &mut Graph) -> Result<FusionReport, PassError> {
     infer::infer(graph)?;
     report_rest(graph, &kept, &mut report);
     Ok(report)
+}
+
+/// Einsum that stands for products of matrices. The shapes between are inferred for the rules that follow.
+fn einsum_products(graph: &mut Graph, report: &mut FusionReport) -> Result<(), PassError> {
+    let mut ed = Editor::new(graph);
+    let mut found = false;
+    for at in ed.live() {
+        let (name, op) = (ed.node(at).name.clone(), ed.node(at).op.name());
+        if einsum::to_products(&mut ed, at) {
+            report.push(&name, op, FusionOutcome::Rewritten { into: "MatMul".to_owned() });
+            found = true;
+        }
+    }
+    if found {
+        ed.finish()?;
+        infer::infer(graph)?;
+    }
+    Ok(())
 }
 
 struct Pass<'g> {

@@ -61,7 +61,7 @@ impl fmt::Display for Placement {
             Placement::Epilogue { of } => write!(f, "integer, epilogue of {of}"),
             Placement::Dequantized { reason } => write!(f, "float on dequantized codes: {reason}"),
             Placement::Float { reason } => write!(f, "float: {reason}"),
-            Placement::Data => write!(f, "works on shapes or indices"),
+            Placement::Data => write!(f, "gives shapes, indices or truth values, no real numbers"),
         }
     }
 }

@@ -227,6 +227,10 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
             return Err("the positions of the maxima are asked for".into());
         }
         Op::MaxPool { .. } | Op::GlobalMaxPool => Role::Sharing(K::MaxPool),
+        // ONNX Runtime refuses a file in which such a pool stands between Dequantize and Quantize.
+        Op::AveragePool { attrs, .. } if attrs.dilations.iter().any(|d| *d != 1) => {
+            return Err("its windows are dilated, which integer pools of other runtimes lack".into());
+        }
         Op::AveragePool { .. } | Op::GlobalAveragePool => Role::Sharing(K::AveragePool),
         Op::Reduce { kind: ReduceKind::Mean, .. } => {
             spatial_mean(graph, node)?;
