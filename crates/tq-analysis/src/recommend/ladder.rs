@@ -1,6 +1,7 @@
 //! The configurations that are tried for every model.
 
 use super::RecommendOptions;
+use tq_graph::op::RecurrentKind;
 use tq_graph::{Graph, Node, Op};
 use tq_observers::{HistogramObserver, MinMaxObserver, MseObserver, ObserverConfig, PercentileObserver};
 use tq_passes::module_type::{GRU, LSTM, Linear, RNN};
@@ -41,12 +42,20 @@ pub(super) fn hybrid_rung(graph: &Graph, base: &Configuration) -> Option<Rung> {
     if !graph.nodes.iter().any(is_convolution) || !graph.nodes.iter().any(layers) {
         return None;
     }
-    let dict = base.dict.clone();
-    let dict = dict
-        .set_module_type::<Linear>(default_dynamic_qconfig())
-        .set_module_type::<LSTM>(default_dynamic_qconfig())
-        .set_module_type::<GRU>(default_dynamic_qconfig())
-        .set_module_type::<RNN>(default_dynamic_qconfig());
+    let has = |test: fn(&RecurrentKind) -> bool| {
+        graph.nodes.iter().any(|n| matches!(&n.op, Op::Recurrent { kind, .. } if test(kind)))
+    };
+    // A rule for nothing would be told as one.
+    let mut dict = base.dict.clone().set_module_type::<Linear>(default_dynamic_qconfig());
+    if has(|k| matches!(k, RecurrentKind::Lstm { .. })) {
+        dict = dict.set_module_type::<LSTM>(default_dynamic_qconfig());
+    }
+    if has(|k| matches!(k, RecurrentKind::Gru { .. })) {
+        dict = dict.set_module_type::<GRU>(default_dynamic_qconfig());
+    }
+    if has(|k| matches!(k, RecurrentKind::Rnn)) {
+        dict = dict.set_module_type::<RNN>(default_dynamic_qconfig());
+    }
     Some(Rung {
         name: "int8+dynamic".into(),
         description:
