@@ -9,6 +9,7 @@
 //! * [`OutputError`]: SQNR, cosine and largest error between two outputs.
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
 //! * [`compare_models`]: all of these for a float and a quantized model.
+//! * [`QuantizationDebugger`]: the error of every layer, its own and what it inherits.
 //! * [`recommend()`]: which configuration keeps a model what it is at the least cost, told on calibration data alone.
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ mod error;
 mod evaluate;
 mod fidelity;
 mod latency;
+mod layers;
 mod metrics;
 mod preprocess;
 mod recommend;
@@ -39,6 +41,7 @@ pub use error::AnalysisError;
 pub use evaluate::{AucFigures, PairFigures, evaluate_against, evaluate_auc, evaluate_pairs};
 pub use fidelity::{Fidelity, FidelityFigures};
 pub use latency::{Latency, LatencyOptions, measure, measure_pair};
+pub use layers::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
 pub use metrics::OutputError;
 pub use preprocess::Preprocess;
 pub use recommend::{RecommendOptions, Recommendation, Trial, TrialFigures, Verdict, recommend};

@@ -1,0 +1,184 @@
+//! Which layer of a quantized model errs, and whether the error is its own.
+
+mod error;
+mod pairs;
+mod part;
+
+pub use error::{LayerError, LayerErrors, Unmatched};
+
+use crate::{AnalysisError, Batch, Dataset, Runner};
+use error::Tally;
+use pairs::{Pair, matched};
+use std::collections::{HashMap, HashSet};
+use tq_eval::{Evaluator, Precision};
+use tq_graph::{Graph, Tensor, ValueId, infer};
+
+/// Rows that go through the models at once, where they leave that free: all layers' results are in memory together.
+const BATCH: usize = 4;
+
+/// A quantized model beside the float model that it was made of, layer by layer.
+///
+/// A layer is an operator that runs in integers, or one on quantized weights. It is matched with the float model by the
+/// names that [`convert`](tq_passes::convert) keeps; a layer without a counterpart is listed, not dropped.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (model, quantized): (tq_graph::Graph, tq_graph::Graph) = todo!();
+/// # let data: tq_analysis::Dataset = todo!();
+/// use tq_analysis::QuantizationDebugger;
+/// let debugger = QuantizationDebugger::new(&model, &quantized, &data)?;
+/// let errors = debugger.calculate_layer_errors()?;
+/// for layer in errors.worst_first() {
+///     println!("{}: {:.1} dB of its own, {:.1} dB in all", layer.node, layer.introduced_db, layer.total_db);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct QuantizationDebugger<'d> {
+    float: Graph,
+    quantized: Graph,
+    data: &'d Dataset,
+    batch: usize,
+}
+
+impl<'d> QuantizationDebugger<'d> {
+    /// The two models and data that they take. The float model is fused as conversion fuses it.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Pass`] and [`AnalysisError::Graph`] for a broken model.
+    pub fn new(float: &Graph, quantized: &Graph, data: &'d Dataset) -> Result<Self, AnalysisError> {
+        let (mut float, mut quantized) = (float.clone(), quantized.clone());
+        tq_passes::fuse(&mut float)?;
+        infer::infer(&mut quantized)?;
+        Ok(Self { float, quantized, data, batch: BATCH })
+    }
+
+    /// Runs this many rows at once instead of 4, where the models leave that free.
+    #[must_use]
+    pub fn batch(mut self, rows: usize) -> Self {
+        self.batch = rows.max(1);
+        self
+    }
+
+    /// Runs all the data through both models and every layer by itself.
+    ///
+    /// # Errors
+    /// What [`Runner::run`] and [`Dataset::batches`] say; [`AnalysisError::Empty`] without data.
+    pub fn calculate_layer_errors(&self) -> Result<LayerErrors, AnalysisError> {
+        self.calculate_with_progress(|_| ())
+    }
+
+    /// [`QuantizationDebugger::calculate_layer_errors`] that tells the rows done after every batch.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn calculate_with_progress(
+        &self,
+        mut progress: impl FnMut(usize),
+    ) -> Result<LayerErrors, AnalysisError> {
+        let (pairs, unmatched) = matched(&self.float, &self.quantized)?;
+        let of_float = |p: &Pair| [&p.float_reads[..], &p.float_inputs[..], &[p.float]].concat();
+        let float_values = values(pairs.iter().flat_map(of_float));
+        let quantized_values =
+            values(pairs.iter().flat_map(|p| p.reads.iter().flatten().copied().chain([p.real])));
+        let float_run = Tapped::new(&self.float, float_values)?;
+        let quantized_run = Tapped::new(&self.quantized, quantized_values)?;
+        let locals: Vec<Local<'_>> = pairs.iter().map(Local::new).collect::<Result<_, _>>()?;
+        let mut tallies: Vec<Tally> = pairs.iter().map(|p| Tally::new(p.params.as_ref())).collect();
+        let mut rows = 0;
+        for batch in self.data.batches(Some(self.batch)) {
+            let batch = batch?;
+            let (float, quantized) = (float_run.run(&batch)?, quantized_run.run(&batch)?);
+            for (local, tally) in locals.iter().zip(&mut tallies) {
+                local.add(&float, &quantized, tally)?;
+            }
+            rows += batch.rows;
+            progress(rows);
+        }
+        if rows == 0 {
+            return Err(AnalysisError::Empty);
+        }
+        let layers = pairs.iter().zip(&tallies).map(|(p, t)| t.figures(&p.node, &p.op, &p.tensor)).collect();
+        Ok(LayerErrors { rows, layers, unmatched })
+    }
+}
+
+/// Each once, in order.
+fn values(all: impl Iterator<Item = ValueId>) -> Vec<ValueId> {
+    let mut seen = HashSet::new();
+    all.filter(|v| seen.insert(*v)).collect()
+}
+
+/// A model with results of layers among its outputs.
+struct Tapped {
+    runner: Runner,
+    values: Vec<ValueId>,
+    own: usize,
+    inputs: Vec<ValueId>,
+}
+
+impl Tapped {
+    fn new(graph: &Graph, values: Vec<ValueId>) -> Result<Self, AnalysisError> {
+        let mut tapped = graph.clone();
+        let own = tapped.outputs.len();
+        let values: Vec<ValueId> = values.into_iter().filter(|v| !graph.inputs.contains(v)).collect();
+        tapped.outputs.extend(&values);
+        Ok(Self { runner: Runner::session(&tapped)?, values, own, inputs: graph.inputs.clone() })
+    }
+
+    fn run(&self, batch: &Batch) -> Result<HashMap<ValueId, Tensor>, AnalysisError> {
+        let outputs = self.runner.run(&batch.inputs)?;
+        let inputs = self.inputs.iter().copied().zip(batch.inputs.iter().cloned());
+        Ok(self.values.iter().copied().zip(outputs.into_iter().skip(self.own)).chain(inputs).collect())
+    }
+}
+
+/// The two parts that a layer is, each to be run by itself.
+struct Local<'p> {
+    pair: &'p Pair,
+    /// The quantized layer, from real numbers to real numbers.
+    quantized: Evaluator,
+    /// The float layer.
+    float: Evaluator,
+}
+
+impl<'p> Local<'p> {
+    fn new(pair: &'p Pair) -> Result<Self, AnalysisError> {
+        let evaluator = |part: &Graph| Evaluator::new(part, Precision::F32);
+        Ok(Self { pair, quantized: evaluator(&pair.quantized_part)?, float: evaluator(&pair.float_part)? })
+    }
+
+    fn add(
+        &self,
+        float: &HashMap<ValueId, Tensor>,
+        quantized: &HashMap<ValueId, Tensor>,
+        tally: &mut Tally,
+    ) -> Result<(), AnalysisError> {
+        let get = |from: &HashMap<ValueId, Tensor>, v: ValueId| {
+            from.get(&v).cloned().ok_or_else(|| AnalysisError::Output {
+                name: self.pair.node.clone(),
+                message: "a tensor beside it was not computed".into(),
+            })
+        };
+        let all = |from: &HashMap<ValueId, Tensor>, list: &[ValueId]| {
+            list.iter().map(|v| get(from, *v)).collect::<Result<Vec<_>, _>>()
+        };
+        let expected = get(float, self.pair.float)?;
+        let own = one(self.quantized.run(&all(float, &self.pair.float_reads)?)?)?;
+        // A value that the quantized model has only in codes is what those stand for; what it lacks is the float one's.
+        let mut reads = Vec::new();
+        for (v, same) in self.pair.reads.iter().zip(&self.pair.float_inputs) {
+            reads.push(match v {
+                Some(v) => get(quantized, *v)?,
+                None => get(float, *same)?,
+            });
+        }
+        let passed_on = one(self.float.run(&reads)?)?;
+        tally.add(&expected, &own, &passed_on, &get(quantized, self.pair.real)?)
+    }
+}
+
+fn one(mut outputs: Vec<Tensor>) -> Result<Tensor, AnalysisError> {
+    outputs.pop().ok_or(AnalysisError::Empty)
+}

@@ -1,0 +1,232 @@
+//! Layers of a quantized model and what they were in the float one.
+
+use super::error::Unmatched;
+use super::part::{constants, part};
+use crate::AnalysisError;
+use std::collections::{HashMap, HashSet};
+use tq_graph::qdq::{QOutput, QdqView};
+use tq_graph::{Graph, NodeId, Op, ValueId};
+use tq_qtypes::AffineParams;
+
+/// A layer in both models.
+pub(super) struct Pair {
+    /// Name of the node.
+    pub(super) node: String,
+    /// Its operator.
+    pub(super) op: String,
+    /// Name of its result in the float model.
+    pub(super) tensor: String,
+    /// Its result in the float model.
+    pub(super) float: ValueId,
+    /// Its result in the quantized model, in real numbers.
+    pub(super) real: ValueId,
+    /// The codes of its result, where it has some.
+    pub(super) params: Option<AffineParams>,
+    /// The layer of the quantized model by itself; its inputs are `float_reads`.
+    pub(super) quantized_part: Graph,
+    /// What the layer reads, in the float model.
+    pub(super) float_reads: Vec<ValueId>,
+    /// The layer of the float model by itself.
+    pub(super) float_part: Graph,
+    /// What that one reads.
+    pub(super) float_inputs: Vec<ValueId>,
+    /// For each of these what the quantized model has in its place; `None` where there is nothing.
+    pub(super) reads: Vec<Option<ValueId>>,
+}
+
+/// A layer of the quantized model: the node, the nodes that it stands for, and its result.
+struct Layer {
+    node: NodeId,
+    nodes: Vec<NodeId>,
+    result: Result<(ValueId, Option<AffineParams>), String>,
+    /// Names that the result may have in the float model.
+    names: Vec<String>,
+}
+
+/// All layers that have a counterpart, and those that have none.
+pub(super) fn matched(
+    float: &Graph,
+    quantized: &Graph,
+) -> Result<(Vec<Pair>, Vec<Unmatched>), AnalysisError> {
+    let names = Names::new(float, quantized);
+    let (mut pairs, mut unmatched) = (Vec::new(), Vec::new());
+    for layer in layers(quantized, &names) {
+        let node = quantized.node(layer.node);
+        match pair(float, quantized, &names, &layer)? {
+            Ok(pair) => pairs.push(pair),
+            Err(reason) => {
+                unmatched.push(Unmatched { node: node.name.clone(), op: node.op.name().to_owned(), reason })
+            }
+        }
+    }
+    Ok((pairs, unmatched))
+}
+
+/// Names and neighbours of the two models.
+struct Names<'g> {
+    float: HashMap<&'g str, ValueId>,
+    float_nodes: HashMap<&'g str, NodeId>,
+    float_producers: Vec<Option<NodeId>>,
+    producers: Vec<Option<NodeId>>,
+    consumers: Vec<Vec<NodeId>>,
+}
+
+impl<'g> Names<'g> {
+    fn new(float: &'g Graph, quantized: &'g Graph) -> Self {
+        let computed = |(_, v): &(usize, &'g tq_graph::Value)| v.constant.is_none();
+        let values = float.values.iter().enumerate().filter(computed);
+        Self {
+            float: values.map(|(i, v)| (v.name.as_str(), ValueId(i))).collect(),
+            float_nodes: float.iter_nodes().map(|(id, n)| (n.name.as_str(), id)).collect(),
+            float_producers: float.producers(),
+            producers: quantized.producers(),
+            consumers: quantized.consumers(),
+        }
+    }
+
+    /// The real numbers that codes stand for.
+    fn dequantized(&self, quantized: &Graph, codes: ValueId) -> Option<(NodeId, ValueId)> {
+        self.consumers[codes.0].iter().find_map(|id| {
+            let node = quantized.node(*id);
+            let dequantizes = matches!(node.op, Op::DequantizeLinear { .. }) && node.input(0) == Some(codes);
+            node.output(0).filter(|_| dequantizes).map(|v| (*id, v))
+        })
+    }
+
+    /// The codes that a real value becomes.
+    fn codes_of(&self, quantized: &Graph, real: ValueId) -> Option<ValueId> {
+        self.consumers[real.0].iter().find_map(|id| {
+            let node = quantized.node(*id);
+            matches!(node.op, Op::QuantizeLinear { .. }).then(|| node.output(0)).flatten()
+        })
+    }
+
+    /// The value of the float model that a value of the quantized one was.
+    fn counterpart(&self, quantized: &Graph, v: ValueId) -> Option<ValueId> {
+        let mut names = Vec::new();
+        if let Some(codes) = self.codes_of(quantized, v) {
+            names.extend(stems(&quantized.value(codes).name));
+        }
+        names.extend(stems(&quantized.value(v).name));
+        names.iter().find_map(|n| self.float.get(n.as_str()).copied())
+    }
+}
+
+/// The name in the float model of what conversion named so, and the name itself.
+fn stems(name: &str) -> Vec<String> {
+    let stem = ["_quantized", "_dequantized", "_float"].iter().find_map(|s| name.strip_suffix(s));
+    stem.into_iter().chain([name]).map(str::to_owned).collect()
+}
+
+fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
+    let view = QdqView::new(quantized);
+    let mut layers = Vec::new();
+    for op in &view.operators {
+        for output in &op.outputs {
+            let mut nodes = op.absorbed.clone();
+            let (result, found) = match output {
+                QOutput::Float(v) => (Ok((*v, None)), stems(&quantized.value(*v).name)),
+                QOutput::Codes(c) => {
+                    let result = match names.dequantized(quantized, c.value) {
+                        Some((id, real)) => {
+                            nodes.push(id);
+                            Ok((real, Some(c.params.clone())))
+                        }
+                        None => Err("its result leaves the model as codes".to_owned()),
+                    };
+                    (result, stems(&quantized.value(c.value).name))
+                }
+            };
+            layers.push(Layer { node: op.node, nodes, result, names: found });
+        }
+    }
+    // Operators in float on quantized weights.
+    let constant = constants(quantized);
+    let on_codes = |v: &ValueId| {
+        let from = names.producers[v.0].map(|id| &quantized.node(id).op);
+        constant.contains(v) && matches!(from, Some(Op::DequantizeLinear { .. } | Op::Cast { .. }))
+    };
+    for float in &view.floats {
+        let node = quantized.node(float.node);
+        if let Some(out) = node.output(0)
+            && node.inputs.iter().flatten().any(on_codes)
+            && !constant.contains(&out)
+        {
+            let names = stems(&quantized.value(out).name);
+            layers.push(Layer { node: float.node, nodes: vec![float.node], result: Ok((out, None)), names });
+        }
+    }
+    layers.sort_by_key(|l| l.node);
+    layers
+}
+
+fn pair(
+    float: &Graph,
+    quantized: &Graph,
+    names: &Names<'_>,
+    layer: &Layer,
+) -> Result<Result<Pair, String>, AnalysisError> {
+    let (real, params) = match &layer.result {
+        Ok(found) => found.clone(),
+        Err(reason) => return Ok(Err(reason.clone())),
+    };
+    let Some(counterpart) = layer.names.iter().find_map(|n| names.float.get(n.as_str()).copied()) else {
+        let tried = layer.names.join(" or ");
+        return Ok(Err(format!("the float model has no tensor {tried}")));
+    };
+    let node = quantized.node(layer.node);
+    let Some(float_nodes) = float_layer(float, names, counterpart, &node.name) else {
+        let name = &float.value(counterpart).name;
+        return Ok(Err(format!("{name} is an input of the float model")));
+    };
+    let (quantized_part, inputs) = part(quantized, &layer.nodes, real)?;
+    let mut float_reads = Vec::new();
+    for v in &inputs {
+        match names.counterpart(quantized, *v) {
+            Some(same) => float_reads.push(same),
+            None => {
+                let name = &quantized.value(*v).name;
+                return Ok(Err(format!("it reads {name}, which the float model does not have")));
+            }
+        }
+    }
+    let (float_part, float_inputs) = part(float, &float_nodes, counterpart)?;
+    let standing_for = |v: &ValueId| {
+        let at = float_reads.iter().position(|same| same == v)?;
+        let codes = names.codes_of(quantized, inputs[at]);
+        let real = codes.and_then(|c| names.dequantized(quantized, c)).map(|(_, real)| real);
+        Some(real.unwrap_or(inputs[at]))
+    };
+    let reads = float_inputs.iter().map(standing_for).collect();
+    Ok(Ok(Pair {
+        node: node.name.clone(),
+        op: node.op.name().to_owned(),
+        tensor: float.value(counterpart).name.clone(),
+        float: counterpart,
+        real,
+        params,
+        quantized_part,
+        float_reads,
+        float_part,
+        float_inputs,
+        reads,
+    }))
+}
+
+/// The nodes of the float model from the one of this name to the one that gives `value`; where no node before it has
+/// the name, that one alone.
+fn float_layer(float: &Graph, names: &Names<'_>, value: ValueId, name: &str) -> Option<Vec<NodeId>> {
+    let last = names.float_producers[value.0]?;
+    let wanted = names.float_nodes.get(name);
+    let mut path = vec![last];
+    let mut seen = HashSet::from([last]);
+    while path.last() != wanted && wanted.is_some() {
+        let at = float.node(*path.last()?);
+        let before = at.inputs.iter().flatten().find_map(|v| names.float_producers[v.0]);
+        match before.filter(|id| seen.insert(*id) && path.len() < 8) {
+            Some(id) => path.push(id),
+            None => return Some(vec![last]),
+        }
+    }
+    Some(path)
+}

@@ -1,0 +1,158 @@
+//! Errors layer by layer: planted faults are found where they are.
+
+#![allow(clippy::unwrap_used)] // what is not as expected fails the test
+
+use tq_analysis::{Dataset, LayerErrors, QuantizationDebugger};
+use tq_graph::op::{ConvAttrs, Padding, UnaryOp};
+use tq_graph::{Dim, Graph, Op, Tensor, infer};
+use tq_observers::PerChannelMinMaxObserver;
+use tq_passes::{Configuration, QConfigDict, Recipe, convert, int8_qconfig, prepare_static};
+use tq_qtypes::{DType, Granularity, QuantSpec};
+
+const CHANNELS: usize = 8;
+
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).max(1);
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Four convolutions of 3 with Relu between, then the mean and a linear layer.
+fn model() -> Graph {
+    let mut g = Graph::new("net");
+    let mut x = g.add_input("x", DType::F32, vec![Dim::symbol("N"), CHANNELS.into(), 12usize.into()]);
+    let attrs = ConvAttrs {
+        strides: vec![1],
+        dilations: vec![1],
+        padding: Padding::Explicit { begin: vec![1], end: vec![1] },
+        groups: 1,
+    };
+    for i in 0..4u32 {
+        let w = Tensor::new(&[CHANNELS, CHANNELS, 3], noise(CHANNELS * CHANNELS * 3, i + 1)).unwrap();
+        let w = g.add_constant(format!("w{i}"), w);
+        let c = g.add_node(format!("conv{i}"), Op::Conv(attrs.clone()), &[x, w], format!("c{i}"));
+        x = g.add_node(format!("relu{i}"), Op::Unary(UnaryOp::Relu), &[c], format!("r{i}"));
+    }
+    let mean = g.add_node("pool", Op::GlobalAveragePool, &[x], "p");
+    let flat = g.add_node("flat", Op::Flatten { axis: 1 }, &[mean], "f");
+    let w = g.add_constant("w", Tensor::new(&[CHANNELS, 5], noise(CHANNELS * 5, 9)).unwrap());
+    let y = g.add_node("head", Op::MatMul, &[flat, w], "y");
+    g.outputs.push(y);
+    infer::infer(&mut g).unwrap();
+    g
+}
+
+fn data(graph: &Graph) -> Dataset {
+    let x = Tensor::new(&[24, CHANNELS, 12], noise(24 * CHANNELS * 12, 77)).unwrap();
+    Dataset::new(graph, vec![x]).unwrap()
+}
+
+fn quantized(graph: &Graph, dict: QConfigDict) -> Graph {
+    let config = Configuration { dict, ..Configuration::default() };
+    let prepared = prepare_static(graph.clone(), config).unwrap();
+    if !prepared.observers().is_empty() {
+        for batch in data(graph).batches(Some(8)) {
+            prepared.forward(&batch.unwrap()).unwrap();
+        }
+    }
+    convert(prepared).unwrap().graph
+}
+
+fn errors(graph: &Graph, quantized: &Graph) -> LayerErrors {
+    let data = data(graph);
+    QuantizationDebugger::new(graph, quantized, &data).unwrap().calculate_layer_errors().unwrap()
+}
+
+fn layer<'e>(errors: &'e LayerErrors, node: &str) -> &'e tq_analysis::LayerError {
+    errors.layers.iter().find(|l| l.node == node).unwrap_or_else(|| panic!("no {node} in {errors:?}"))
+}
+
+#[test]
+fn every_layer_has_its_error_and_the_first_inherits_none() {
+    let g = model();
+    let e = errors(&g, &quantized(&g, int8_qconfig().into()));
+    assert_eq!((e.rows, e.unmatched.len()), (24, 0), "{e:?}");
+    let nodes: Vec<&str> = e.layers.iter().map(|l| l.node.as_str()).collect();
+    assert_eq!(nodes, ["conv0", "conv1", "conv2", "conv3", "pool", "flat", "head"]);
+    let first = layer(&e, "conv0");
+    // It reads the codes of the input, which are part of its own error.
+    assert!((first.introduced_db - first.total_db).abs() < 0.5, "{first:?}");
+    for l in &e.layers {
+        assert!((25.0..400.0).contains(&l.introduced_db), "{l:?}");
+        assert!(l.total_db < l.introduced_db + 3.0 && l.total_db < l.inherited_db + 3.0, "{l:?}");
+        assert_eq!(l.saturated.is_some(), l.node != "head", "{l:?}");
+    }
+    // Errors add up along the network.
+    assert!(layer(&e, "head").inherited_db < layer(&e, "conv1").inherited_db, "{e:?}");
+    // Flattening keeps every code.
+    assert!(layer(&e, "flat").introduced_db > layer(&e, "pool").introduced_db, "{e:?}");
+}
+
+#[test]
+fn a_layer_of_two_bits_is_the_worst_and_its_followers_inherit() {
+    let g = model();
+    let spec = QuantSpec { dtype: DType::I2, ..QuantSpec::i8_symmetric(Granularity::PerChannel { axis: 0 }) };
+    let spec = QuantSpec { quant_min: -2, quant_max: 1, ..spec };
+    let two = int8_qconfig().weight(PerChannelMinMaxObserver::with_spec(spec, f32::EPSILON).unwrap());
+    for i in 0..4 {
+        let node = format!("conv{i}");
+        let dict = QConfigDict::from(int8_qconfig()).set_module_name(&node, two.clone());
+        let e = errors(&g, &quantized(&g, dict));
+        let worst = e.worst_first()[0];
+        assert_eq!(worst.node, node, "{e:?}");
+        assert!(worst.introduced_db < 15.0, "{worst:?}");
+        if i < 3 {
+            let next = layer(&e, &format!("conv{}", i + 1));
+            assert!(next.introduced_db > 25.0 && next.inherited_db < 20.0, "{next:?}");
+        }
+    }
+}
+
+#[test]
+fn a_clipped_activation_saturates() {
+    let g = model();
+    // Ranges from data a tenth as large.
+    let prepared = prepare_static(g.clone(), int8_qconfig()).unwrap();
+    let small: Vec<f32> = noise(24 * CHANNELS * 12, 77).iter().map(|v| v * 0.1).collect();
+    prepared.forward(&Tensor::new(&[24, CHANNELS, 12], small).unwrap()).unwrap();
+    let e = errors(&g, &convert(prepared).unwrap().graph);
+    let l = layer(&e, "conv1");
+    assert!(l.saturated.unwrap() > 20.0, "{l:?}");
+    // Ranges a hundred times too large: small values vanish, and most codes are never used.
+    let prepared = prepare_static(g.clone(), int8_qconfig()).unwrap();
+    let large: Vec<f32> = noise(24 * CHANNELS * 12, 77).iter().map(|v| v * 100.0).collect();
+    prepared.forward(&Tensor::new(&[24, CHANNELS, 12], large).unwrap()).unwrap();
+    let e = errors(&g, &convert(prepared).unwrap().graph);
+    let l = layer(&e, "conv0");
+    assert!(l.saturated == Some(0.0) && l.dead_codes.unwrap() > 90.0 && l.underflow.unwrap() > 5.0, "{l:?}");
+}
+
+#[test]
+fn every_recipe_has_layers() {
+    let g = model();
+    for recipe in [Recipe::Int8Dynamic, Recipe::Int8DynamicAll, Recipe::W8, Recipe::W4, Recipe::Fp16] {
+        let e = errors(&g, &quantized(&g, recipe.into()));
+        assert!(e.unmatched.is_empty(), "{recipe:?}: {:?}", e.unmatched);
+        let head = layer(&e, "head");
+        assert!(head.total_db > 10.0 && head.introduced_db > 15.0, "{recipe:?}: {head:?}");
+        // Int8Dynamic leaves convolutions in float.
+        let convolutions = e.layers.iter().filter(|l| l.node.starts_with("conv")).count();
+        assert_eq!(convolutions, if recipe == Recipe::Int8Dynamic { 0 } else { 4 }, "{recipe:?}: {e:?}");
+    }
+}
+
+#[test]
+fn what_has_no_counterpart_is_listed() {
+    let g = model();
+    let mut other = quantized(&g, int8_qconfig().into());
+    for value in other.values.iter_mut().filter(|v| v.name.starts_with("r2")) {
+        value.name = value.name.replace("r2", "elsewhere");
+    }
+    let e = errors(&g, &other);
+    let nodes: Vec<&str> = e.unmatched.iter().map(|u| u.node.as_str()).collect();
+    assert_eq!(nodes, ["conv2", "conv3"], "{e:?}");
+    assert!(e.unmatched[0].reason.contains("no tensor elsewhere"), "{:?}", e.unmatched[0]);
+}
