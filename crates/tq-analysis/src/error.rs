@@ -71,6 +71,17 @@ pub enum AnalysisError {
     /// No configuration could be made and run.
     #[error("no configuration works for this model: {0}")]
     Recommend(String),
+    /// A picture could not be drawn.
+    #[error("picture: {0}")]
+    Plot(String),
+    /// A file could not be written.
+    #[error("{path}: {source}")]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A tensor could not be made.
     #[error(transparent)]
     Graph(#[from] GraphError),

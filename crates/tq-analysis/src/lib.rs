@@ -23,6 +23,7 @@ mod fidelity;
 mod latency;
 mod layers;
 mod metrics;
+mod plot;
 mod preprocess;
 mod recommend;
 mod rows;

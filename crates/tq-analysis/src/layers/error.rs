@@ -1,8 +1,12 @@
 //! What a layer comes to.
 
+use crate::plot::error_heatmap;
 use crate::{AnalysisError, OutputError};
 use serde::Serialize;
+use std::io::Write as _;
+use std::path::Path;
 use tq_graph::Tensor;
+use tq_graph::save::replace_file;
 use tq_qtypes::{AffineParams, Rounding, affine};
 
 /// The error of one layer, by all the data.
@@ -62,6 +66,17 @@ impl LayerErrors {
         let mut layers: Vec<&LayerError> = self.layers.iter().collect();
         layers.sort_by(|a, b| order(a).total_cmp(&order(b)));
         layers
+    }
+
+    /// Writes them as a picture: a PNG file with a row a layer, in the order of the model, and a column a figure, the darker
+    /// the worse. The file is written whole or not at all.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Write`] when the file cannot be written.
+    pub fn plot_heatmap(&self, path: impl AsRef<Path>) -> Result<(), AnalysisError> {
+        let (png, path) = (error_heatmap(self)?, path.as_ref());
+        replace_file(path, |file| file.write_all(&png))
+            .map_err(|source| AnalysisError::Write { path: path.display().to_string(), source })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{AnalysisError, Batch, Dataset, Runner};
 use error::Tally;
 use pairs::{Pair, matched};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use tq_eval::{Evaluator, Precision};
 use tq_graph::{Graph, Tensor, ValueId, infer};
 
@@ -67,6 +68,15 @@ impl<'d> QuantizationDebugger<'d> {
     /// What [`Runner::run`] and [`Dataset::batches`] say; [`AnalysisError::Empty`] without data.
     pub fn calculate_layer_errors(&self) -> Result<LayerErrors, AnalysisError> {
         self.calculate_with_progress(|_| ())
+    }
+
+    /// Measures the errors of all layers and writes them as a picture: a PNG file with a row a layer and a column a figure,
+    /// the darker the worse. The file is written whole or not at all.
+    ///
+    /// # Errors
+    /// As [`QuantizationDebugger::calculate_layer_errors`]; [`AnalysisError::Write`] when the file cannot be written.
+    pub fn plot_error_heatmap(&self, path: impl AsRef<Path>) -> Result<(), AnalysisError> {
+        self.calculate_layer_errors()?.plot_heatmap(path)
     }
 
     /// [`QuantizationDebugger::calculate_layer_errors`] that tells the rows done after every batch.
