@@ -10,7 +10,7 @@
 //! * [`runtime`]: sessions on integer kernels, and the reference evaluator.
 //! * [`backends`]: which kernels there are, and those of one's own.
 //! * [`analysis`]: accuracy, output error, size and latency against the float model.
-//! * [`debug`]: what the observers of a prepared model have seen.
+//! * [`debug`]: what the observers of a prepared model have seen, and which layers of a quantized one err.
 //! * [`export`]: native files, ONNX files for other runtimes and what these make of them, TensorRT, safetensors files.
 //!
 //! # Static quantization
@@ -206,18 +206,20 @@ pub mod backends {
 pub mod analysis {
     pub use tq_analysis::{
         Accuracy, AnalysisError, AucFigures, Batch, CompareOptions, Comparison, Dataset, EvalOptions,
-        Evaluation, Fidelity, FidelityFigures, Latency, LatencyOptions, ModelFigures, OutputError,
-        PairFigures, PairSimilarity, Preprocess, RecommendOptions, Recommendation, RocAuc, RowSource, Runner,
-        Source, Trial, TrialFigures, Verdict, compare_models, compare_with_progress, concat_rows, evaluate,
-        evaluate_against, evaluate_auc, evaluate_pairs, measure, measure_pair, parameter_bytes, recommend,
-        spearman, take_rows, zeros_of,
+        Evaluation, Fidelity, FidelityFigures, Latency, LatencyOptions, LayerSensitivity, ModelFigures,
+        OutputError, PairFigures, PairSimilarity, Preprocess, RecommendOptions, Recommendation, RocAuc,
+        RowSource, Runner, Sensitivity, SensitivityOptions, Source, TensorKind, Trial, TrialFigures, Verdict,
+        compare_models, compare_with_progress, concat_rows, evaluate, evaluate_against, evaluate_auc,
+        evaluate_pairs, measure, measure_pair, parameter_bytes, recommend, sensitivity_analysis,
+        sensitivity_with_progress, spearman, take_rows, zeros_of,
     };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
 }
 
-/// Looking into a prepared model: what its observers have seen.
+/// Looking into models: what the observers of a prepared one have seen, and which layers of a quantized one err.
 #[cfg(feature = "full")]
 pub mod debug {
+    pub use tq_analysis::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
     pub use tq_observers::{Observer, ObserverState, Range};
     pub use tq_passes::get_observer_dict;
 }

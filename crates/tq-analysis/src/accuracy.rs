@@ -60,6 +60,17 @@ impl Accuracy {
         Ok(())
     }
 
+    /// For each row whether its label has the largest score.
+    pub(crate) fn hits(name: &str, scores: &Tensor, labels: &[i64]) -> Result<Vec<bool>, AnalysisError> {
+        let row = |i: usize| -> Result<bool, AnalysisError> {
+            let mut one = Self::default();
+            let scores = crate::take_rows(scores, i, i + 1, 1)?;
+            one.add(name, &scores, &labels[i..=i])?;
+            Ok(one.top1 == 1)
+        };
+        (0..labels.len()).map(row).collect()
+    }
+
     /// The figures in percent, zero when there were no rows.
     #[must_use]
     pub fn percent(&self) -> Evaluation {

@@ -103,6 +103,11 @@ impl Fidelity {
         Ok(())
     }
 
+    /// Decisions compared, and how many of them are the same.
+    pub(crate) fn decisions(&self) -> (usize, usize) {
+        (self.decisions, self.alike)
+    }
+
     /// The figures of all that was taken in; 100 percent and 1 where that is nothing.
     #[must_use]
     pub fn figures(&self) -> FidelityFigures {

@@ -10,6 +10,7 @@
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
 //! * [`compare_models`]: all of these for a float and a quantized model.
 //! * [`QuantizationDebugger`]: the error of every layer, its own and what it inherits.
+//! * [`sensitivity_analysis`]: what a model comes to when one layer of it is quantized.
 //! * [`recommend()`]: which configuration keeps a model what it is at the least cost, told on calibration data alone.
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ mod preprocess;
 mod recommend;
 mod rows;
 mod runner;
+mod sensitivity;
 mod sequences;
 mod source;
 mod spearman;
@@ -48,6 +50,10 @@ pub use preprocess::Preprocess;
 pub use recommend::{RecommendOptions, Recommendation, Trial, TrialFigures, Verdict, recommend};
 pub use rows::{concat_rows, take_rows};
 pub use runner::Runner;
+pub use sensitivity::{
+    LayerSensitivity, Sensitivity, SensitivityOptions, TensorKind, sensitivity_analysis,
+    sensitivity_with_progress,
+};
 pub use sequences::zeros_of;
 pub use source::{RowSource, Source};
 pub use spearman::{PairSimilarity, spearman};

@@ -4,6 +4,7 @@ use super::ladder::Rung;
 use super::rung::{Bench, Extent};
 use super::{RecommendOptions, Trial, is_faithful};
 use crate::AnalysisError;
+use crate::sensitivity::alone;
 use tq_passes::{Configuration, Placement, prepare_static, w8_qconfig};
 
 /// Batches that the sensitivity of a layer is measured on: it only orders the layers.
@@ -57,15 +58,7 @@ fn by_sensitivity(bench: &Bench<'_>, base: &Configuration) -> Result<Vec<String>
         if !matches!(node.placement, Placement::Integer { .. }) {
             continue;
         }
-        // With the clamp in its epilogue: codes before that would be coarser than they ever are.
-        let clamps = placements
-            .iter()
-            .filter(|n| matches!(&n.placement, Placement::Epilogue { of } if *of == node.node))
-            .map(|n| &n.node);
-        let dict = clamps
-            .chain([&node.node])
-            .fold(tq_passes::QConfigDict::new(), |dict, name| dict.set_module_name(name, qconfig.clone()));
-        let alone = Configuration { backend: base.backend.clone(), dict };
+        let alone = alone(base, &placements, &node.node, &qconfig);
         // What cannot run in integers alone, as an operator that only passes codes on, does no harm of its own.
         if let Ok(figures) = bench.figures(&alone, Extent::sample(SAMPLED)) {
             let s = figures.fidelity.sqnr_db;

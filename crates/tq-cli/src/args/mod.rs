@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Compare a quantized model with its float original.
     Compare(Compare),
+    /// Show the error of every layer of a quantized model: its own and what it inherits, saturation, unused codes.
+    Layers(Layers),
     /// Write a model in another format, or its weights alone.
     Export(Export),
     /// Measure how long a model takes.
@@ -228,6 +230,28 @@ pub(crate) struct Compare {
     /// Output that is compared; the first one when not given.
     #[arg(long, value_name = "NAME")]
     pub(crate) output: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Layers {
+    /// Float model, .onnx or .tq.
+    pub(crate) float: PathBuf,
+    /// The model that was made of it, .onnx or .tq.
+    pub(crate) quantized: PathBuf,
+    /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// Layers that the table shows, those that err most first. A heatmap and --json have all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+    /// Write a picture of the errors of all layers, a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) heatmap: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Print one JSON object.

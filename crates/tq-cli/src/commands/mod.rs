@@ -9,6 +9,7 @@ mod explain;
 mod export;
 mod export_onnx;
 mod inspect;
+mod layers;
 mod lint;
 mod prepare;
 mod quantize;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Layers(args) => layers::layers(&args),
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Lint(args) => lint::lint(&args),

@@ -1,0 +1,109 @@
+//! A model of which one layer is quantized.
+
+use crate::{AnalysisError, Batch};
+use serde::Serialize;
+use std::collections::HashMap;
+use tq_graph::{Graph, Op, ValueId};
+use tq_observers::PlaceholderObserver;
+use tq_passes::{Configuration, NodeReport, Placement, QConfig, QConfigDict, convert, prepare_static};
+
+/// Which tensors of a layer are quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TensorKind {
+    /// Its weights and its activations.
+    Both,
+    /// Its weights alone.
+    Weights,
+    /// What it reads and gives, on float weights.
+    Activations,
+}
+
+/// One layer, and what of it is quantized.
+pub(super) struct Single<'p> {
+    pub(super) layer: &'p NodeReport,
+    pub(super) kind: TensorKind,
+    configuration: Configuration,
+}
+
+impl<'p> Single<'p> {
+    /// `None` where the configuration has no global rule.
+    pub(super) fn new(
+        placements: &[NodeReport],
+        layer: &'p NodeReport,
+        kind: TensorKind,
+        base: &Configuration,
+    ) -> Option<Self> {
+        let qconfig = base.dict.global()?.clone();
+        let qconfig = match kind {
+            TensorKind::Weights => qconfig.activation(PlaceholderObserver::default()),
+            TensorKind::Both | TensorKind::Activations => qconfig,
+        };
+        let configuration = alone(base, placements, &layer.node, &qconfig);
+        Some(Self { layer, kind, configuration })
+    }
+
+    /// The quantized model.
+    pub(super) fn graph(&self, model: &Graph, calibration: &[Batch]) -> Result<Graph, AnalysisError> {
+        let prepared = prepare_static(model.clone(), self.configuration.clone())?;
+        if !prepared.observers().is_empty() {
+            for batch in calibration {
+                prepared.forward(batch)?;
+            }
+        }
+        let float = (self.kind == TensorKind::Activations).then(|| prepared.graph().clone());
+        let graph = convert(prepared)?.graph;
+        Ok(match float {
+            Some(float) => with_float_weights(graph, &float),
+            None => graph,
+        })
+    }
+}
+
+/// The configuration that quantizes `node`, with the clamp in its epilogue, and nothing else: codes before that clamp would be
+/// coarser than they ever are.
+pub(crate) fn alone(
+    base: &Configuration,
+    placements: &[NodeReport],
+    node: &str,
+    qconfig: &QConfig,
+) -> Configuration {
+    let clamps = placements
+        .iter()
+        .filter(|n| matches!(&n.placement, Placement::Epilogue { of } if of == node))
+        .map(|n| n.node.as_str());
+    let dict = clamps
+        .chain([node])
+        .fold(QConfigDict::new(), |dict, name| dict.set_module_name(name, qconfig.clone()));
+    Configuration { backend: base.backend.clone(), dict }
+}
+
+/// The graph with the float model's weights in place of what their codes stand for.
+fn with_float_weights(mut graph: Graph, float: &Graph) -> Graph {
+    let constants: HashMap<&str, ValueId> = float
+        .values
+        .iter()
+        .enumerate()
+        .filter(|(_, v)| v.constant.is_some())
+        .map(|(i, v)| (v.name.as_str(), ValueId(i)))
+        .collect();
+    let mut replaced = HashMap::new();
+    for node in &graph.nodes {
+        let (Op::DequantizeLinear { .. }, Some(codes), Some(out)) = (&node.op, node.input(0), node.output(0))
+        else {
+            continue;
+        };
+        let name = graph.value(codes).name.strip_suffix("_quantized");
+        if graph.constant(codes).is_some()
+            && let Some(tensor) = name.and_then(|n| constants.get(n)).and_then(|v| float.constant(*v))
+        {
+            replaced.insert(out, tensor.clone());
+        }
+    }
+    graph.nodes.retain(|n| n.output(0).is_none_or(|v| !replaced.contains_key(&v)));
+    for (v, tensor) in replaced {
+        graph.values[v.0].constant = Some(tensor);
+    }
+    graph.compact();
+    graph
+}
