@@ -17,11 +17,17 @@ mod number;
 mod ops;
 mod parallel;
 mod shape;
-mod window;
+pub mod window;
 
 pub use error::{EvalError, OpError};
 pub use evaluator::Evaluator;
 pub use ops::{DEFAULT_MAX_TENSOR_BYTES, eval_op};
+
+/// What gradients need of operators that are linear in their data: the same work the other way round.
+pub mod adjoint {
+    pub use crate::ops::conv::conv_weights;
+    pub use crate::ops::resize::resize_input;
+}
 
 /// LSTM, GRU and RNN with matrix products of the caller's own, such as integer ones.
 pub mod recurrent {

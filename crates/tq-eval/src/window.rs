@@ -1,4 +1,7 @@
 //! Geometry of sliding windows: convolutions and pools.
+//!
+//! What reads an input window by window ([`Window::new`]), and what writes an output window by window
+//! ([`Window::transposed`]), is told by the same numbers: the gradients of such operators go over them too.
 
 use crate::OpError;
 use std::ops::Range;
@@ -9,33 +12,33 @@ const MAX_EXTENT: i64 = 1 << 60;
 
 /// One spatial axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Axis {
+pub struct Axis {
     /// Length of the input.
-    pub(crate) input: usize,
+    pub input: usize,
     /// Elements of the window.
-    pub(crate) kernel: usize,
+    pub kernel: usize,
     /// Step between windows.
-    pub(crate) stride: usize,
+    pub stride: usize,
     /// Step within a window.
-    pub(crate) dilation: usize,
+    pub dilation: usize,
     /// Padding before the input.
-    pub(crate) begin: usize,
+    pub begin: usize,
     /// Padding after the input.
-    pub(crate) end: usize,
+    pub end: usize,
     /// Number of windows.
-    pub(crate) output: usize,
+    pub output: usize,
 }
 
 impl Axis {
     const UNIT: Axis = Axis { input: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, end: 0, output: 1 };
 
     /// Position in the input of element `k` of window `o`, unless it lies in the padding.
-    pub(crate) fn position(&self, o: usize, k: usize) -> Option<usize> {
+    pub fn position(&self, o: usize, k: usize) -> Option<usize> {
         (o * self.stride + k * self.dilation).checked_sub(self.begin).filter(|p| *p < self.input)
     }
 
     /// Elements of window `o` that lie inside the input.
-    pub(crate) fn taps(&self, o: usize) -> Range<usize> {
+    pub fn taps(&self, o: usize) -> Range<usize> {
         let start = o * self.stride;
         let lo = self.begin.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
         let hi = (self.begin + self.input).saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
@@ -43,7 +46,7 @@ impl Axis {
     }
 
     /// Windows whose element `k` lies inside the input.
-    pub(crate) fn windows(&self, k: usize) -> Range<usize> {
+    pub fn windows(&self, k: usize) -> Range<usize> {
         let offset = k * self.dilation;
         let lo = self.begin.saturating_sub(offset).div_ceil(self.stride).min(self.output);
         let hi = (self.begin + self.input).saturating_sub(offset).div_ceil(self.stride).min(self.output);
@@ -51,7 +54,7 @@ impl Axis {
     }
 
     /// Number of elements of window `o` that lie inside the input and its padding.
-    pub(crate) fn padded_taps(&self, o: usize) -> usize {
+    pub fn padded_taps(&self, o: usize) -> usize {
         let room = (self.begin + self.input + self.end).saturating_sub(o * self.stride);
         room.div_ceil(self.dilation).min(self.kernel)
     }
@@ -177,9 +180,9 @@ enum AxisPadding {
 
 /// A window over up to three spatial axes; absent leading ones have length 1.
 #[derive(Debug, Clone)]
-pub(crate) struct Window {
+pub struct Window {
     /// Depth, height, width.
-    pub(crate) axes: [Axis; 3],
+    pub axes: [Axis; 3],
     rank: usize,
 }
 
@@ -191,7 +194,7 @@ impl Window {
     /// # Errors
     /// [`OpError::Shape`] when there are not 1 to 3 axes, when lists have other lengths, and when a window
     /// does not fit.
-    pub(crate) fn new(
+    pub fn new(
         input: &[usize],
         kernel: &[usize],
         strides: &[usize],
@@ -234,7 +237,7 @@ impl Window {
     ///
     /// # Errors
     /// [`OpError::Shape`] as [`Window::new`], and for outputs that would be cut off altogether.
-    pub(crate) fn transposed(
+    pub fn transposed(
         input: &[usize],
         kernel: &[usize],
         attrs: &ConvTransposeAttrs,
@@ -264,32 +267,32 @@ impl Window {
     }
 
     /// Spatial dimensions of the input.
-    pub(crate) fn input_dims(&self) -> Vec<usize> {
+    pub fn input_dims(&self) -> Vec<usize> {
         self.axes[3 - self.rank..].iter().map(|a| a.input).collect()
     }
 
     /// Spatial dimensions of the output.
-    pub(crate) fn output_dims(&self) -> Vec<usize> {
+    pub fn output_dims(&self) -> Vec<usize> {
         self.axes[3 - self.rank..].iter().map(|a| a.output).collect()
     }
 
     /// Elements of an input plane.
-    pub(crate) fn input_len(&self) -> usize {
+    pub fn input_len(&self) -> usize {
         self.axes.iter().map(|a| a.input).product()
     }
 
     /// Elements of an output plane.
-    pub(crate) fn output_len(&self) -> usize {
+    pub fn output_len(&self) -> usize {
         self.axes.iter().map(|a| a.output).product()
     }
 
     /// Elements of the window.
-    pub(crate) fn kernel_len(&self) -> usize {
+    pub fn kernel_len(&self) -> usize {
         self.axes.iter().map(|a| a.kernel).product()
     }
 
     /// True when every window is exactly the input element of the same index.
-    pub(crate) fn is_pointwise(&self) -> bool {
+    pub fn is_pointwise(&self) -> bool {
         self.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0)
     }
 }

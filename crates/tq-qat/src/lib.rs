@@ -13,4 +13,4 @@ mod tape;
 
 pub use error::QatError;
 pub use parameter::Parameter;
-pub use tape::{CustomRule, Tape, Var};
+pub use tape::{BatchStatistics, CustomRule, Tape, Var};

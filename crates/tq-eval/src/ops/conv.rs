@@ -1,5 +1,9 @@
 //! Convolution.
 
+mod weights;
+
+pub use weights::conv_weights;
+
 use super::matmul::{Product, strided};
 use super::{Context, Inputs, same_dtype};
 use crate::OpError;

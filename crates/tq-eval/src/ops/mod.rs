@@ -2,7 +2,7 @@
 
 mod binary;
 mod cast;
-mod conv;
+pub(crate) mod conv;
 mod conv_transpose;
 mod create;
 mod detection;
@@ -23,7 +23,7 @@ mod quant;
 pub(crate) mod recurrent;
 mod reduce;
 mod repeat;
-mod resize;
+pub(crate) mod resize;
 mod scan;
 mod select;
 mod softmax;

@@ -4,13 +4,16 @@
 //! what the backward pass will need, and nothing else. Records are dropped as the backward pass uses them up.
 
 mod backward;
+mod batch_norm;
 mod checkpoint;
 mod custom;
+mod dropout;
 mod operators;
 mod rules;
 mod var;
 
 pub(crate) use backward::add_gradients;
+pub use batch_norm::BatchStatistics;
 pub use custom::CustomRule;
 pub use var::Var;
 
@@ -170,7 +173,8 @@ impl Tape {
         inputs.iter().enumerate().map(source).collect()
     }
 
-    /// Appends a record; float outputs get a slot.
+    /// Appends a record; float outputs get a slot. So do codes that depend on parameters, though no gradient reaches them:
+    /// where one should, the operator that made them refuses it, and nothing is lost silently.
     fn record(
         &self,
         node: &str,
@@ -182,6 +186,10 @@ impl Tape {
     ) -> Result<Vec<Var>, QatError> {
         let input_dims = inputs.iter().map(|v| v.map_or_else(Vec::new, |v| v.shape().to_vec())).collect();
         let output_dims = outputs.iter().map(|t| t.dims().to_vec()).collect();
+        let codes = |(v, s): (&Option<&Var>, &Option<Source>)| {
+            s.is_some() && v.is_some_and(|v| !v.value().dtype().is_float())
+        };
+        let all = matches!(rule, Rule::Refused(_)) || inputs.iter().zip(&sources).any(codes);
         let mut state = self.state();
         if state.used_up {
             return Err(QatError::UsedUp { name: node.into() });
@@ -189,7 +197,7 @@ impl Tape {
         let mut vars = Vec::with_capacity(outputs.len());
         let mut slots = Vec::with_capacity(outputs.len());
         for value in outputs {
-            let slot = value.dtype().is_float().then_some(state.slots);
+            let slot = (all || value.dtype().is_float()).then_some(state.slots);
             state.slots += usize::from(slot.is_some());
             slots.push(slot);
             vars.push(Var::new(self.clone(), node, value, slot.map(Source::Slot)));

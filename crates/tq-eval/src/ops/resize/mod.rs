@@ -4,7 +4,10 @@
 //! Weights and sums are f64, and the result is rounded once. Axes that shrink come first, so that nothing in between is
 //! larger than input and output.
 
+mod adjoint;
 mod axis;
+
+pub use adjoint::resize_input;
 
 use super::{Context, Inputs, integers};
 use crate::OpError;

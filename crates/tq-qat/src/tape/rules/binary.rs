@@ -1,14 +1,11 @@
 //! Functions of two numbers.
 
 use super::elementwise::{combine_broadcast, map, sum_to};
-use super::{Call, Derivative, Gradient, Gradients};
+use super::{Call, Gradient, Gradients};
 use tq_graph::op::BinaryOp;
 
-pub(super) fn derivative(op: BinaryOp) -> Derivative<'static> {
-    Derivative::Flows(Box::new(Binary(op)))
-}
-
-struct Binary(BinaryOp);
+/// `a, b`.
+pub(super) struct Binary(pub(super) BinaryOp);
 
 impl Gradient for Binary {
     fn keeps_input(&self, i: usize, needs: &[bool]) -> bool {

@@ -51,6 +51,49 @@ impl Gradient for MatMul {
     }
 }
 
+/// `a, b[, c]`: `alpha * op(a) * op(b) + beta * c`.
+pub(super) struct Gemm {
+    pub(super) alpha: f32,
+    pub(super) beta: f32,
+    /// Whether `a` and `b` are transposed.
+    pub(super) trans: (bool, bool),
+}
+
+impl Gradient for Gemm {
+    fn keeps_input(&self, i: usize, needs: &[bool]) -> bool {
+        i < 2 && needs[1 - i]
+    }
+
+    fn backward(&self, mut call: Call<'_>) -> Gradients {
+        let gradient = call.gradient()?;
+        let product = |a: &Tensor, b: &Tensor, (trans_a, trans_b): (bool, bool)| {
+            eval(&Op::Gemm { alpha: self.alpha, beta: 0.0, trans_a, trans_b }, &[Some(a), Some(b)])
+        };
+        let (trans_a, trans_b) = self.trans;
+        let mut out = call.nothing();
+        if call.needs(0) {
+            let b = as_f32(&call, 1)?;
+            out[0] = Some(match trans_a {
+                false => product(&gradient, &b, (false, !trans_b))?,
+                true => product(&b, &gradient, (trans_b, true))?,
+            });
+        }
+        if call.needs(1) {
+            let a = as_f32(&call, 0)?;
+            out[1] = Some(match trans_b {
+                false => product(&a, &gradient, (!trans_a, false))?,
+                true => product(&gradient, &a, (true, trans_a))?,
+            });
+        }
+        if call.needs(2) {
+            let sum = sum_to(gradient, &call.input_dims[2])?;
+            let beta = self.beta;
+            out[2] = Some(if beta == 1.0 { sum } else { super::elementwise::map(sum, |g| beta * g)? });
+        }
+        Ok(out)
+    }
+}
+
 /// A kept input as an f32 tensor.
 pub(super) fn as_f32(call: &Call<'_>, i: usize) -> Result<Tensor, OpError> {
     let t = call.input(i)?;

@@ -3,13 +3,30 @@
 pub(super) mod elementwise;
 
 mod binary;
+mod cast;
+mod choose;
+mod conv;
+mod einsum;
+mod index;
 mod matmul;
+pub(super) mod norm;
+mod picks;
+mod pool;
+mod quant;
+mod recurrent;
 mod reduce;
 mod reshape;
+mod resize;
+mod softmax;
+mod standardise;
 mod unary;
 
+use picks::Picks;
+use pool::{Kind, Pool};
+use standardise::Standardise;
 use std::borrow::Cow;
 use tq_eval::OpError;
+use tq_graph::op::ScatterReduction;
 use tq_graph::{Op, Tensor};
 
 /// Gradients of all inputs, `None` for zero.
@@ -113,18 +130,102 @@ const ON_CODES: &str =
 
 /// The rule of an operator.
 pub(super) fn derivative(op: &Op) -> Derivative<'_> {
-    use Derivative::{Flows, Nowhere, Refused};
+    use Derivative::{Nowhere, Refused};
+    fn flows<'a>(gradient: impl Gradient + 'a) -> Derivative<'a> {
+        Derivative::Flows(Box::new(gradient))
+    }
+    let picks = |from: &[usize]| flows(Picks { op, from: from.to_vec() });
     match op {
+        Op::Conv(attrs) => flows(conv::Conv(attrs)),
+        Op::ConvTranspose(attrs) => flows(conv::ConvTranspose(attrs)),
+        Op::Gemm { alpha, beta, trans_a, trans_b } => {
+            flows(matmul::Gemm { alpha: *alpha, beta: *beta, trans: (*trans_a, *trans_b) })
+        }
+        Op::MatMul => flows(matmul::MatMul),
+        Op::Einsum(equation) => flows(einsum::Einsum(equation)),
+
         Op::Unary(op) => unary::derivative(*op),
-        Op::Binary(op) => binary::derivative(*op),
-        Op::MatMul => Flows(Box::new(matmul::MatMul)),
-        Op::Reduce { .. } => Flows(Box::new(reduce::Reduce(op))),
+        Op::Binary(op) => flows(binary::Binary(*op)),
+        Op::Where => flows(choose::Where),
+        Op::Variadic(op) => flows(choose::Variadic(*op)),
+        Op::Clip => flows(choose::Clip),
+        Op::Cast { .. } | Op::CastLike { .. } => flows(cast::Cast),
+
+        Op::BatchNormalization { epsilon } => flows(norm::BatchNormalization { epsilon: *epsilon }),
+        Op::Lrn { size, alpha, beta, bias } => {
+            flows(norm::Lrn { size: *size, alpha: *alpha, beta: *beta, bias: *bias })
+        }
+        Op::LayerNormalization { axis, epsilon, .. } => {
+            flows(Standardise::Layer { axis: *axis, epsilon: *epsilon })
+        }
+        Op::InstanceNormalization { epsilon } => {
+            flows(Standardise::Group { groups: None, epsilon: *epsilon })
+        }
+        Op::GroupNormalization { epsilon, groups } => {
+            flows(Standardise::Group { groups: Some(*groups), epsilon: *epsilon })
+        }
+        Op::MeanVarianceNormalization { axes } => flows(Standardise::MeanVariance { axes }),
+        Op::Softmax { axis } => flows(softmax::Softmax { axis: *axis, log: false }),
+        Op::LogSoftmax { axis } => flows(softmax::Softmax { axis: *axis, log: true }),
+
+        Op::MaxPool { attrs, .. } => flows(Pool { kind: Kind::Max, attrs: Some(attrs) }),
+        Op::AveragePool { attrs, count_include_pad } => {
+            flows(Pool { kind: Kind::Average { count_include_pad: *count_include_pad }, attrs: Some(attrs) })
+        }
+        Op::LpPool { attrs, p } => flows(Pool { kind: Kind::Norm { p: *p }, attrs: Some(attrs) }),
+        Op::GlobalAveragePool => {
+            flows(Pool { kind: Kind::Average { count_include_pad: false }, attrs: None })
+        }
+        Op::GlobalMaxPool => flows(Pool { kind: Kind::Max, attrs: None }),
+        Op::GlobalLpPool { p } => flows(Pool { kind: Kind::Norm { p: *p }, attrs: None }),
+        Op::Resize(attrs) => flows(resize::Resize(attrs)),
+
+        Op::Reduce { .. } => flows(reduce::Reduce(op)),
+        Op::CumSum { exclusive, reverse } => {
+            flows(index::CumSum { exclusive: *exclusive, reverse: *reverse })
+        }
+
         Op::Identity
         | Op::Dropout
         | Op::Flatten { .. }
         | Op::Reshape { .. }
         | Op::Squeeze
-        | Op::Unsqueeze => Flows(Box::new(reshape::Reshape)),
+        | Op::Unsqueeze => flows(reshape::Reshape),
+        Op::Transpose { perm } => flows(picks::Transpose(perm.as_deref())),
+        Op::Concat { axis } => flows(picks::Concat(*axis)),
+        Op::Split { axis } => flows(picks::Split(*axis)),
+        Op::Expand => flows(picks::Expand),
+        Op::Slice
+        | Op::GatherND { .. }
+        | Op::Tile
+        | Op::Trilu { .. }
+        | Op::DepthToSpace { .. }
+        | Op::SpaceToDepth { .. } => picks(&[0]),
+        // Pads are filled with an element of the third input.
+        Op::Pad { .. } => picks(&[0, 2]),
+        Op::OneHot { .. } => picks(&[2]),
+        Op::Gather { axis } => flows(index::Gather(*axis)),
+        Op::GatherElements { axis } => flows(index::GatherElements(*axis)),
+        Op::TopK { axis, .. } => flows(index::TopK(*axis)),
+        Op::ScatterElements { reduction: ScatterReduction::None, .. }
+        | Op::ScatterND { reduction: ScatterReduction::None } => picks(&[0, 2]),
+        Op::ScatterElements { axis, reduction: ScatterReduction::Add } => {
+            flows(index::ScatterAdd { gather: Op::GatherElements { axis: *axis } })
+        }
+        Op::ScatterND { reduction: ScatterReduction::Add } => {
+            flows(index::ScatterAdd { gather: Op::GatherND { batch_dims: 0 } })
+        }
+        Op::ScatterElements { reduction, .. } | Op::ScatterND { reduction } => match reduction {
+            ScatterReduction::Mul | ScatterReduction::Max | ScatterReduction::Min => Refused(
+                "an element into which several updates are multiplied, or of which one wins, has no rule; scatter by addition",
+            ),
+            ScatterReduction::None | ScatterReduction::Add => Nowhere,
+        },
+
+        Op::Recurrent { attrs, .. } if attrs.dynamic.is_some() => {
+            Refused("it quantizes its states at run time; train the float operator")
+        }
+        Op::Recurrent { kind, attrs } => flows(recurrent::Recurrent { kind: *kind, attrs }),
 
         Op::Compare(_)
         | Op::Logic(_)
@@ -144,56 +245,14 @@ pub(super) fn derivative(op: &Op) -> Derivative<'_> {
         | Op::Hardmax { .. } => Nowhere,
 
         Op::Range => Refused("how many numbers it gives depends on its inputs"),
+        Op::DequantizeLinear { axis, block_size } => {
+            flows(quant::Dequantize { op, axis: *axis, block_size: *block_size })
+        }
         Op::QuantizeLinear { .. }
         | Op::DynamicQuantizeLinear { .. }
         | Op::MatMulInteger
         | Op::ConvInteger(_)
         | Op::QLinearMatMul
         | Op::QLinearConv(_) => Refused(ON_CODES),
-        // The families that follow have no rule yet.
-        Op::Conv(_)
-        | Op::ConvTranspose(_)
-        | Op::Gemm { .. }
-        | Op::Where
-        | Op::Variadic(_)
-        | Op::Clip
-        | Op::BatchNormalization { .. }
-        | Op::LayerNormalization { .. }
-        | Op::InstanceNormalization { .. }
-        | Op::GroupNormalization { .. }
-        | Op::Recurrent { .. }
-        | Op::Einsum(_)
-        | Op::Resize(_)
-        | Op::MaxPool { .. }
-        | Op::AveragePool { .. }
-        | Op::LpPool { .. }
-        | Op::GlobalAveragePool
-        | Op::GlobalMaxPool
-        | Op::GlobalLpPool { .. }
-        | Op::MeanVarianceNormalization { .. }
-        | Op::Lrn { .. }
-        | Op::TopK { .. }
-        | Op::CumSum { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Slice
-        | Op::Split { .. }
-        | Op::Pad { .. }
-        | Op::Gather { .. }
-        | Op::GatherElements { .. }
-        | Op::GatherND { .. }
-        | Op::ScatterElements { .. }
-        | Op::ScatterND { .. }
-        | Op::Expand
-        | Op::Tile
-        | Op::Trilu { .. }
-        | Op::DepthToSpace { .. }
-        | Op::SpaceToDepth { .. }
-        | Op::OneHot { .. }
-        | Op::Cast { .. }
-        | Op::CastLike { .. }
-        | Op::Softmax { .. }
-        | Op::LogSoftmax { .. }
-        | Op::DequantizeLinear { .. } => Refused("its rule is not written yet"),
     }
 }

@@ -16,7 +16,7 @@ struct Unary(UnaryOp);
 
 impl Unary {
     /// Whether the derivative is a function of the result, which the next node keeps anyhow.
-    fn from_output(&self) -> bool {
+    fn is_of_output(&self) -> bool {
         matches!(
             self.0,
             UnaryOp::Relu
@@ -32,11 +32,11 @@ impl Unary {
 
 impl Gradient for Unary {
     fn keeps_input(&self, _: usize, _: &[bool]) -> bool {
-        !self.from_output()
+        !self.is_of_output()
     }
 
     fn keeps_output(&self, _: usize) -> bool {
-        self.from_output() && self.0 != UnaryOp::Neg
+        self.is_of_output() && self.0 != UnaryOp::Neg
     }
 
     fn backward(&self, mut call: Call<'_>) -> Gradients {
@@ -45,7 +45,7 @@ impl Gradient for Unary {
             let gradient = super::elementwise::map(g, |g| -g)?;
             return call.first(gradient);
         }
-        let v = if self.from_output() { call.output_f32s(0)? } else { call.f32s(0)? };
+        let v = if self.is_of_output() { call.output_f32s(0)? } else { call.f32s(0)? };
         let gradient = match self.0 {
             // A mask, not a product: a gradient that is not finite stops where nothing flows.
             UnaryOp::Relu => combine(g, &v, |g, y| if y > 0.0 || y.is_nan() { g } else { 0.0 })?,
@@ -56,7 +56,7 @@ impl Gradient for Unary {
     }
 }
 
-/// The derivative at `v`: the argument, or the result for those of [`Unary::from_output`].
+/// The derivative at `v`: the argument, or the result for those of [`Unary::is_of_output`].
 fn slope(op: UnaryOp, v: f32) -> f32 {
     match op {
         UnaryOp::LeakyRelu { alpha } => {
