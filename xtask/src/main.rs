@@ -17,7 +17,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
   oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
-                  Needs TQ_MODELS_DIR, or checks the embedded demo model alone";
+                  Needs TQ_MODELS_DIR, or checks the embedded demo model alone
+  oracle-rust     runs exported files in tract and rten, which it builds first (a hundred crates, into target/oracle)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some("gen-onnx") => gen_onnx::run(),
         Some("model-table") => model_table::run(),
         Some("oracle") => oracle::run(),
+        Some("oracle-rust") => oracle::run_rust(),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())
