@@ -233,9 +233,9 @@ pub mod export {
     pub use tq_export::tensorrt::{CacheAlgorithm, TensorRtModel};
     #[cfg(feature = "full")]
     pub use tq_export::{
-        CalibrationCache, ExportError, Exported, InputScaling, LintReport, NodeLint, Outcome, Precision,
-        Profile, Provenance, Target, TargetOptions, Version, export_for, export_quantized_onnx,
-        export_tensorrt, fold_preprocess, for_tensorrt, lint, strip_borders,
+        CalibrationCache, ExportError, Exported, InputScaling, LintReport, MobileModel, NodeLint, Outcome,
+        Precision, Profile, Provenance, Target, TargetOptions, Version, export_for, export_quantized_onnx,
+        export_tensorrt, fold_preprocess, for_tensorrt, lint, optimize_for_mobile, strip_borders,
     };
     pub use tq_format::weights::{Form as WeightsForm, load as load_safetensors, save as save_safetensors};
     pub use tq_format::{FormatError, load, read, save, strip, write};

@@ -53,6 +53,14 @@ fn what_a_target_refuses_is_not_written() {
         "export s.onnx -o t.onnx --target tensorrt@8.6 --calibration-cache c.cache --cache-version 8601 --json",
     );
     assert_eq!(report["lint"]["refused"], 0);
+    b.fails(
+        "export s.onnx -o h.onnx --target tensorrt --precision fp16",
+        &["in FP16 refuses", "has no codes"],
+    );
+    b.fails("export s.onnx -o h.onnx --precision fp16", &["--precision is for --target tensorrt"]);
+    let run = b.tq("export s.onnx -o h.onnx --target tensorrt --precision int2");
+    assert!(run.code == Some(2) && run.stderr.contains("INT8, FP16, FP8, INT4"), "{}", run.stderr);
+    assert!(!b.path("h.onnx").exists());
     let cache = std::fs::read_to_string(b.path("c.cache")).unwrap();
     assert!(cache.starts_with("TRT-8601-EntropyCalibration2\n") && cache.lines().count() > 3, "{cache}");
     assert_eq!(b.json("lint t.onnx --target tensorrt --json")["refused"], 0);

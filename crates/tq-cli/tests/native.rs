@@ -40,15 +40,19 @@ fn digits_in_native_files() {
         }
     }
     b.json("export q.tq -o small.tq --strip --json");
+    let e = b.json("export q.onnx -o mobile.tq --target mobile --json");
+    let notes = e["notes"].to_string();
+    assert!(notes.contains("quantized for fbgemm, not for qnnpack"), "{notes}");
+    assert!(read(&b, "mobile.tq").len() <= read(&b, "small.tq").len());
     assert!(read(&b, "small.tq").len() < read(&b, "q.tq").len());
-    for (file, out) in [("q.tq", "a"), ("q.onnx", "b"), ("small.tq", "c")] {
+    for (file, out) in [("q.tq", "a"), ("q.onnx", "b"), ("small.tq", "c"), ("mobile.tq", "d")] {
         assert_eq!(b.tq(&format!("run {file} {data} --out-dir {out}")).code, Some(0));
     }
     let outputs: Vec<_> = std::fs::read_dir(b.path("a")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(outputs.len(), 1);
     for name in outputs {
         let of = |folder| std::fs::read(b.path(folder).join(&name)).unwrap();
-        assert!(of("a") == of("b") && of("a") == of("c"), "{name:?}");
+        assert!(["b", "c", "d"].iter().all(|f| of("a") == of(f)), "{name:?}");
     }
     // Back to ONNX: the file that is written without the detour.
     let e = b.json("export q.tq -o back.onnx --json");
@@ -102,6 +106,10 @@ fn what_is_no_native_file() {
     }
     b.fails("export model.onnx -o m.pt", &[".pt is not supported"]);
     b.fails("export model.onnx -o m", &["no extension"]);
+    b.fails("export model.onnx -o m.onnx --target mobile", &["--target mobile writes .tq files"]);
+    b.fails("export model.onnx -o m.tq --target onnx", &["--target onnx writes .onnx files"]);
+    let run = b.tq("export model.onnx -o m.tq --target phone");
+    assert!(run.code == Some(2) && run.stderr.contains("mobile, for .tq files"), "{}", run.stderr);
     b.fails("export model.onnx -o m.onnx --strip", &["--strip is for .tq files"]);
     b.fails("export model.onnx -o m.tq --dequantize", &["--dequantize is for .safetensors files"]);
     b.fails("export model.tq -o model.tq", &["would replace what it is made from"]);

@@ -1,9 +1,10 @@
 //! Errors of this crate.
 
-use crate::NodeLint;
-use std::path::PathBuf;
+use crate::{NodeLint, Precision};
+use tq_format::FormatError;
 use tq_graph::GraphError;
 use tq_onnx::OnnxError;
+use tq_passes::PassError;
 
 /// What can go wrong when a model is written for a target.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -15,6 +16,12 @@ pub enum ExportError {
     /// The file cannot be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// The native file cannot be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A constant cannot be computed, or a calibration cache cannot be read.
+    #[error(transparent)]
+    Pass(#[from] PassError),
     /// The target refuses some of the nodes.
     #[error("{target} refuses {}", refusals(.nodes))]
     Refused {
@@ -49,20 +56,12 @@ pub enum ExportError {
         /// What there is.
         known: String,
     },
-    /// A calibration cache that cannot be read or written.
-    #[error("calibration cache, line {line}: {message}")]
-    Cache {
-        /// The line, counted from 1; 0 where it is about the whole.
-        line: usize,
-        /// What is wrong, with the numbers.
-        message: String,
-    },
-    /// A file that cannot be read or written.
-    #[error("{}: {message}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
+    /// What a precision of TensorRT does not have.
+    #[error("{precision}: {message}")]
+    Precision {
+        /// The precision.
+        precision: Precision,
+        /// What it lacks.
         message: String,
     },
 }

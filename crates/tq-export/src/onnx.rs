@@ -1,9 +1,10 @@
 //! ONNX files for a target.
 
+use crate::unsigned::unsigned_activations;
 use crate::{ExportError, LintReport, Target, lint};
 use std::path::Path;
 use tq_graph::{Graph, Tensor};
-use tq_onnx::ExportOptions;
+use tq_onnx::{ExportOptions, OperatorForm};
 
 /// How a model is written for a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,25 +39,40 @@ pub struct Exported {
     pub opset: i64,
     /// What the target will make of each node. Nothing in it is refused.
     pub lint: LintReport,
+    /// What was changed for the target, a line each.
+    pub notes: Vec<String>,
 }
 
 /// Writes the file that `options` describe, unless the target refuses what would be in it.
 ///
 /// The linter reads the very graph that is in the file, after weights, biases and operators got their form.
 ///
+/// For ONNX Runtime operators on codes ([`OperatorForm::QOperator`]) get u8 activations where the graph has i8 ones, 128 added
+/// to codes and zero points: its exact mode (`session.x64quantprecision`) has no QLinearConv and QLinearMatMul for i8 ones.
+///
 /// # Errors
 /// [`ExportError::Refused`] with every node that the target refuses; [`ExportError::Onnx`] as
 /// [`tq_onnx::export`]. Nothing is written then.
 pub fn export_for(graph: &Graph, path: &Path, options: &TargetOptions) -> Result<Exported, ExportError> {
     let onnx = options.resolved();
-    let (written, opset) = tq_onnx::formed(graph, &onnx)?;
+    let mut graph = graph.clone(); // data is shared, so this is cheap
+    let mut notes = Vec::new();
+    if matches!(options.target, Target::OnnxRuntime { .. }) && onnx.form == OperatorForm::QOperator {
+        match unsigned_activations(&mut graph)? {
+            0 => {}
+            n => {
+                notes.push(format!("{n} tensors of i8 codes are written as u8, with zero points 128 higher"))
+            }
+        }
+    }
+    let (written, opset) = tq_onnx::formed(&graph, &onnx)?;
     let lint = lint::lint_at(&written, &options.target, Some(opset))?;
     let refused: Vec<_> = lint.refused().cloned().collect();
     if !refused.is_empty() {
         return Err(ExportError::Refused { target: options.target.to_string(), nodes: refused });
     }
-    let opset = tq_onnx::export(graph, path, &onnx)?;
-    Ok(Exported { opset, lint })
+    let opset = tq_onnx::export(&graph, path, &onnx)?;
+    Ok(Exported { opset, lint, notes })
 }
 
 /// The bytes of an ONNX file in QDQ form at an operator set, after checks that the model takes the example input.

@@ -66,3 +66,34 @@ fn a_linear_layer_without_bias_becomes_a_product_on_codes() {
     assert_eq!(evaluate(&written, std::slice::from_ref(&x)), expected);
     assert_eq!(run(&again(&graph, &options), &[x]), expected);
 }
+
+#[test]
+fn operators_on_codes_for_onnx_runtime_have_unsigned_activations() {
+    let graph = common::quantized_for(common::network(), tq_passes::Backend::TensorRt);
+    let x = data(5, 4);
+    let expected = run(&graph, std::slice::from_ref(&x));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let mut options = tq_export::TargetOptions::new(tq_export::Target::ONNX_RUNTIME);
+    let written = tq_export::export_for(&graph, &path, &options).unwrap();
+    assert!(written.notes.is_empty(), "{:?}", written.notes);
+    options.onnx.form = OperatorForm::QOperator;
+    let written = tq_export::export_for(&graph, &path, &options).unwrap();
+    assert!(written.notes[0].contains("tensors of i8 codes are written as u8"), "{:?}", written.notes);
+    let read = tq_onnx::import(&path).unwrap();
+    let inputs: Vec<_> = QdqView::new(&read).operators.into_iter().flat_map(|o| o.inputs).collect();
+    assert!(inputs.len() > 5 && inputs.iter().all(|c| c.params.dtype == tq_qtypes::DType::U8));
+    assert_eq!(run(&read, std::slice::from_ref(&x)), expected);
+    // For others the file has the codes of the model.
+    options.target = tq_export::Target::Onnx;
+    assert!(tq_export::export_for(&graph, &path, &options).unwrap().notes.is_empty());
+    let read = tq_onnx::import(&path).unwrap();
+    assert!(
+        QdqView::new(&read)
+            .operators
+            .iter()
+            .flat_map(|o| &o.inputs)
+            .all(|c| c.params.dtype == tq_qtypes::DType::I8)
+    );
+    assert_eq!(run(&read, &[x]), expected);
+}

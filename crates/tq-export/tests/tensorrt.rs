@@ -12,7 +12,7 @@ use tq_export::{
 use tq_graph::op::BinaryOp;
 use tq_graph::{Graph, Node, Op, Tensor};
 use tq_onnx::{BiasForm, ExportOptions, WeightForm, formed};
-use tq_passes::Backend;
+use tq_passes::{Backend, PassError};
 use tq_qtypes::DType;
 
 fn signed() -> Graph {
@@ -200,12 +200,109 @@ fn the_calibration_cache_has_every_activation_and_reads_back() {
         ("TRT-1-MinMaxCalibration\nx: 3f80000", 2),
         ("TRT-1-MinMaxCalibration\nx: +f800000", 2),
         ("TRT-1-MinMaxCalibration\nx: 3f800000\ny: 7fc00000", 3),
-        ("TRT-1-MinMaxCalibration\nx: 00000000", 2),
+        ("TRT-1-MinMaxCalibration\nx: 80000000", 2),
         ("TRT-1-MinMaxCalibration\nx: 3f800000\nx: 3f800000", 3),
     ] {
         match CalibrationCache::parse(text) {
-            Err(ExportError::Cache { line: at, .. }) => assert_eq!(at, line, "{text:?}"),
+            Err(PassError::File { message, .. }) => {
+                assert!(message.starts_with(&format!("line {line}: ")), "{text:?}: {message}");
+            }
             other => panic!("{text:?}: {other:?}"),
         }
+    }
+}
+
+/// What a precision makes of a model: the rules that refuse, none where it is taken.
+fn refusals(graph: &Graph, precision: Precision) -> Vec<String> {
+    match export_tensorrt(graph, precision, None) {
+        Ok(_) => Vec::new(),
+        Err(ExportError::Refused { nodes, .. }) => nodes.into_iter().map(|n| n.reason).collect(),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn weight_only(qconfig: tq_passes::QConfig) -> Graph {
+    let mut g = Graph::new("linear");
+    let x = g.add_input("x", DType::F32, vec![2usize.into(), 64usize.into()]);
+    let w = g.add_constant("w", common::Numbers(3).tensor(&[64, 8]));
+    let y = g.add_node("linear", Op::MatMul, &[x, w], "y");
+    g.outputs.push(y);
+    let configuration = tq_passes::Configuration::from(qconfig).on(Backend::TensorRt);
+    let prepared = tq_passes::quantize_fx(g, configuration.dict, configuration.backend).unwrap();
+    tq_passes::convert(prepared).unwrap().graph
+}
+
+/// A linear layer whose data and weights are 8-bit floats.
+fn in_fp8() -> Graph {
+    let mut g = Graph::new("linear");
+    let fp8 = DType::F8E4M3FN;
+    let x = g.add_input("x", DType::F32, vec![2usize.into(), 4usize.into()]);
+    let scale = g.add_constant("scale", Tensor::scalar(0.5f32));
+    let pair = |output_dtype| Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype, saturate: true };
+    let dequantize = || Op::DequantizeLinear { axis: 1, block_size: 0 };
+    let codes = g.add_node("x_q", pair(Some(fp8)), &[x, scale], "x_codes");
+    let real = g.add_node("x_d", dequantize(), &[codes, scale], "x_real");
+    let w = (0..12u8).map(|i| 0x30 + i).collect();
+    let w = g.add_constant("w", Tensor::with_dtype::<u8>(fp8, &[4, 3], w).unwrap());
+    let w = g.add_node("w_d", dequantize(), &[w, scale], "w_real");
+    let y = g.add_node("linear", Op::MatMul, &[real, w], "y");
+    g.outputs.push(y);
+    g
+}
+
+#[test]
+fn every_precision_takes_its_own_models_and_names_what_is_wrong_with_others() {
+    let (int8, fp8) = (signed(), in_fp8());
+    let (int4, fp16) = (weight_only(tq_passes::w4_qconfig()), weight_only(tq_passes::fp16_qconfig()));
+    for (own, model) in [
+        (Precision::Int8, &int8),
+        (Precision::Fp8, &fp8),
+        (Precision::Int4WeightOnly, &int4),
+        (Precision::Fp16, &fp16),
+    ] {
+        assert_eq!(refusals(model, own), Vec::<String>::new(), "{own}");
+        assert_eq!(own.to_string().to_lowercase().parse::<Precision>().unwrap(), own);
+    }
+    let refused = |graph: &Graph, precision, words: &str| {
+        let reasons = refusals(graph, precision);
+        assert!(reasons.iter().any(|r| r.contains(words)), "{precision}: {reasons:?}");
+    };
+    refused(&int8, Precision::Fp16, "half precision has no codes, these are i8");
+    refused(&int4, Precision::Fp16, "these are i4");
+    refused(&network(), Precision::Fp16, "its weights are f32");
+    refused(&int8, Precision::Fp8, "codes are f8e4m3fn, these are i8");
+    refused(&int8, Precision::Int4WeightOnly, "weights alone are codes");
+    refused(&fp8, Precision::Int4WeightOnly, "these are f8e4m3fn");
+    let error = "INT2".parse::<Precision>().unwrap_err().to_string();
+    assert!(error.contains("INT8, FP16, FP8, INT4"), "{error}");
+}
+
+#[test]
+fn files_of_every_precision_are_written_for_a_version_that_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let models = [
+        (Precision::Fp8, in_fp8(), "tensorrt@10.1", DType::F8E4M3FN),
+        (Precision::Fp16, weight_only(tq_passes::fp16_qconfig()), "tensorrt@10.1", DType::F16),
+        (Precision::Int4WeightOnly, weight_only(tq_passes::w4_qconfig()), "tensorrt@11.0", DType::I4),
+    ];
+    for (precision, graph, target, dtype) in models {
+        let model = export_tensorrt(&graph, precision, None).unwrap();
+        assert_eq!(model.target.to_string(), target);
+        model.save(&path).unwrap();
+        let read = tq_onnx::import(&path).unwrap();
+        assert!(read.values.iter().any(|v| v.constant.is_some() && v.dtype == Some(dtype)), "{precision}");
+        let shape = graph.value(graph.inputs[0]).shape.clone().unwrap();
+        let dims: Vec<usize> = shape.iter().map(|d| d.known_usize().unwrap()).collect();
+        let x = common::Numbers(5).tensor(&dims);
+        assert_eq!(
+            common::evaluate(&read, std::slice::from_ref(&x)),
+            common::evaluate(&graph, &[x]),
+            "{precision}"
+        );
+        // A cache has scales of 8-bit integers.
+        let cache = folder.path().join("c.cache");
+        let error = export_tensorrt(&graph, precision, Some(&cache)).unwrap_err();
+        assert!(matches!(error, ExportError::Precision { .. }) && !cache.exists(), "{error}");
     }
 }

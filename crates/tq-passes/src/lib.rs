@@ -43,4 +43,6 @@ pub use fold::fold_constants;
 pub use fuse::{FusionEntry, FusionOutcome, FusionReport, fuse};
 pub use place::Placement;
 pub use prepare::{Prepared, get_observer_dict, prepare_static, quantize_fx};
-pub use ranges::{CalibrationRanges, IgnoredRange, RangesFormat, RangesReport};
+pub use ranges::{
+    CacheAlgorithm, CalibrationCache, CalibrationRanges, IgnoredRange, RangesFormat, RangesReport,
+};

@@ -3,7 +3,7 @@
 use super::data::PreprocessArgs;
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
-use torsh_quantization::export::{BiasForm, CalibrationCache, OperatorForm, Target, WeightForm};
+use torsh_quantization::export::{BiasForm, CalibrationCache, OperatorForm, Precision, Target, WeightForm};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Lint {
@@ -36,6 +36,10 @@ pub(crate) struct Export {
     /// For .safetensors: quantized weights as the float numbers that they stand for.
     #[arg(long)]
     pub(crate) dequantize: bool,
+    /// What is to run it: onnx, onnxruntime, tensorrt or tract (@MAJOR.MINOR tells the version of the middle two), onnx
+    /// where none is given; for .tq: mobile, which leaves out what devices have no use for and tells what they run in float.
+    #[arg(long, value_name = "NAME[@VERSION]", value_parser = export_target)]
+    pub(crate) target: Option<ExportTarget>,
     #[command(flatten)]
     pub(crate) onnx: OnnxArgs,
     /// Print one JSON object.
@@ -47,9 +51,6 @@ pub(crate) struct Export {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "For .onnx")]
 pub(crate) struct OnnxArgs {
-    /// The program that is to run it: onnx, onnxruntime, tensorrt or tract; @MAJOR.MINOR tells the version of the middle two.
-    #[arg(long, value_name = "NAME[@VERSION]", default_value = "onnx", value_parser = target)]
-    pub(crate) target: Target,
     /// Operator set, 13 to 25; the lowest that has words for the whole model when not given.
     #[arg(long, value_parser = super::opset)]
     pub(crate) opset: Option<i64>,
@@ -76,12 +77,24 @@ pub(crate) struct OnnxArgs {
     /// What inputs and outputs are: float, or codes where they are quantized.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) io: Io,
+    /// What TensorRT is to compute in: int8, fp16, fp8, or int4 for weights alone. The model has to have its codes.
+    #[arg(long, value_name = "NAME", value_parser = precision)]
+    pub(crate) precision: Option<Precision>,
     /// TensorRT's calibration cache to write as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration_cache: Option<PathBuf>,
     /// The version in the first line of the cache: TensorRT rejects one of another version.
     #[arg(long, value_name = "N", default_value = CalibrationCache::DEFAULT_VERSION, requires = "calibration_cache")]
     pub(crate) cache_version: String,
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExportTarget {
+    /// A program that reads ONNX files.
+    Program(Target),
+    /// This project's runtime on a device.
+    Mobile,
 }
 
 /// How quantized operators are written.
@@ -151,6 +164,17 @@ pub(crate) enum Io {
 
 fn target(text: &str) -> Result<Target, String> {
     text.parse::<Target>().map_err(|e| e.to_string())
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    text.parse::<Precision>().map_err(|e| e.to_string())
+}
+
+fn export_target(text: &str) -> Result<ExportTarget, String> {
+    match text {
+        "mobile" => Ok(ExportTarget::Mobile),
+        _ => target(text).map(ExportTarget::Program).map_err(|e| format!("{e}; and mobile, for .tq files")),
+    }
 }
 
 /// A number of bytes, with k, M or G for powers of 1024.

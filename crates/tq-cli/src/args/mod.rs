@@ -11,7 +11,7 @@ use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::ptq::RangesFormat;
 
 pub(crate) use data::{DataArgs, Shard};
-pub(crate) use export::{Export, Io, Lint};
+pub(crate) use export::{Export, ExportTarget, Io, Lint};
 pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
 

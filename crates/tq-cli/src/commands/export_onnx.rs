@@ -2,7 +2,7 @@
 
 use super::file_bytes;
 use super::lint::{Counted, text};
-use crate::args::{Export, Io};
+use crate::args::{Export, ExportTarget, Io};
 use crate::output::{bytes, emit, say};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -27,9 +27,17 @@ struct Report<'a> {
 /// Writes the model as its arguments say.
 pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
     let how = &args.onnx;
-    let is_tensorrt = matches!(how.target, Target::TensorRt { .. });
+    let target = match args.target {
+        None => Target::Onnx,
+        Some(ExportTarget::Program(target)) => target,
+        Some(ExportTarget::Mobile) => bail!("{}: --target mobile writes .tq files", args.output.display()),
+    };
+    let is_tensorrt = matches!(target, Target::TensorRt { .. });
     if how.calibration_cache.is_some() && !is_tensorrt {
-        bail!("--calibration-cache is for --target tensorrt, not {}", how.target);
+        bail!("--calibration-cache is for --target tensorrt, not {target}");
+    }
+    if how.precision.is_some() && !is_tensorrt {
+        bail!("--precision is for --target tensorrt, not {target}");
     }
     let name = || args.model.display().to_string();
     let mut notes = Vec::new();
@@ -41,8 +49,14 @@ pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
             notes.push(format!("{value} stays as it is: {reason}"));
         }
     }
+    let mut weights = how.weights_as.map(Into::into);
     if is_tensorrt {
-        let model = export_tensorrt(&graph, Precision::Int8, None).with_context(name)?;
+        let precision = how.precision.unwrap_or_default();
+        if how.calibration_cache.is_some() && precision != Precision::Int8 {
+            bail!("--calibration-cache is for --precision int8, not {precision}");
+        }
+        let model = export_tensorrt(&graph, precision, None).with_context(name)?;
+        weights = weights.or(model.options().onnx.weights);
         if let Some(path) = &how.calibration_cache {
             let cache = model.cache.header(&how.cache_version, CacheAlgorithm::EntropyCalibration2);
             cache.save(path)?;
@@ -54,14 +68,15 @@ pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
         onnx: ExportOptions {
             opset: how.opset,
             form: how.form.into(),
-            weights: how.weights_as.map(Into::into),
+            weights,
             bias: how.bias_as.map(Into::into),
             matmul_nbits: how.matmul_nbits,
             external_data: how.external_data,
         },
-        ..TargetOptions::new(how.target)
+        ..TargetOptions::new(target)
     };
     let exported = export_for(&graph, &args.output, &options).with_context(name)?;
+    notes.extend(exported.notes);
     for note in notes.iter().filter(|_| !args.json) {
         say(note);
     }

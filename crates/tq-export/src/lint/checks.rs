@@ -201,6 +201,13 @@ pub(super) fn ort_bias_scale(s: &Subject<'_>, p: &Place<'_>) -> Found {
     ))
 }
 
+pub(super) fn ort_gemm_bias(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let Op::Gemm { .. } = p.node.op else { return None };
+    let float_output = matches!(p.operator?.outputs.first(), Some(QOutput::Float(_)));
+    let bias = p.node.input(2).and_then(|v| s.graph.constant(v))?;
+    when(float_output && bias.dtype() == DType::F32)
+}
+
 pub(super) fn ort_clamp(_: &Subject<'_>, p: &Place<'_>) -> Found {
     let operator = p.operator?;
     let (lo, hi) = operator.bounds?;
@@ -209,9 +216,8 @@ pub(super) fn ort_clamp(_: &Subject<'_>, p: &Place<'_>) -> Found {
     let (qmin, qmax) = codes.params.dtype.quant_range()?;
     let code = |x| affine::quantize_f32(x, scale, zero, qmin, qmax, Rounding::Divide);
     let cuts = code(lo) != qmin || code(hi) != qmax;
-    // A product gives its result in float then, and the clamp follows in float.
-    let still = matches!(operator.kind, OperatorKind::Linear | OperatorKind::MatMul);
-    when(cuts && !still)
+    // A MatMul gives its result in float then, and the clamp follows in float.
+    when(cuts && p.node.op != Op::MatMul)
 }
 
 pub(super) fn ort_types(_: &Subject<'_>, p: &Place<'_>) -> Found {

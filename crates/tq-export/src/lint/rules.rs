@@ -271,6 +271,16 @@ pub const RULES: &[Rule] = &[
         check: ort_bias_scale,
     },
     Rule {
+        id: "ort-gemm-bias",
+        target: ort,
+        targets: ORT,
+        looks_at: "Gemm with a float bias and a float result",
+        verdict: Verdict::Float,
+        words: "a Gemm with a float result is fused only where its bias is 32-bit codes, or absent",
+        source: MEASURED,
+        check: ort_gemm_bias,
+    },
+    Rule {
         id: "ort-clamp",
         target: ort,
         targets: ORT,

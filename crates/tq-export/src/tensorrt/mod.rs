@@ -8,95 +8,85 @@
 //! No TensorRT can run in the tests of this project; the rules are those of its open parser and of NVIDIA's own tool
 //! (ModelOpt), and the linter holds every file to them.
 
-mod cache;
 mod placement;
+mod precision;
 
-pub use cache::{CacheAlgorithm, CalibrationCache};
+pub use precision::Precision;
+pub use tq_passes::{CacheAlgorithm, CalibrationCache};
 
 use crate::{ExportError, LintReport, Target, TargetOptions, export_for, lint};
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use tq_graph::{Graph, infer};
-
-/// What TensorRT is to compute in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Precision {
-    /// 8-bit integers.
-    #[default]
-    Int8,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("INT8")
-    }
-}
-
-impl FromStr for Precision {
-    type Err = ExportError;
-
-    fn from_str(text: &str) -> Result<Self, ExportError> {
-        match text {
-            "INT8" | "int8" => Ok(Precision::Int8),
-            _ => {
-                Err(ExportError::Unknown { what: "precision", given: text.to_owned(), known: "INT8".into() })
-            }
-        }
-    }
-}
 
 /// A model for TensorRT.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorRtModel {
     /// The graph, with its pairs where TensorRT wants them.
     pub graph: Graph,
+    /// What it is to be computed in.
+    pub precision: Precision,
     /// The version it is for.
     pub target: Target,
-    /// The scales of all its activations.
+    /// The scales of all its activations, which for integers of 8 bits alone mean something.
     pub cache: CalibrationCache,
     /// What was moved or replaced on the way, a line each.
     pub notes: Vec<String>,
 }
 
 impl TensorRtModel {
-    /// Writes the ONNX file: weights as floats behind pairs, biases as floats.
+    /// How the file is written: biases as floats, weights as floats behind pairs, those of 4 bits as codes.
+    #[must_use]
+    pub fn options(&self) -> TargetOptions {
+        let mut options = TargetOptions::new(self.target);
+        options.onnx.weights = self.precision.weights();
+        options
+    }
+
+    /// Writes the ONNX file.
     ///
     /// # Errors
     /// As [`export_for`].
     pub fn save(&self, path: &Path) -> Result<LintReport, ExportError> {
-        Ok(export_for(&self.graph, path, &TargetOptions::new(self.target))?.lint)
+        Ok(export_for(&self.graph, path, &self.options())?.lint)
     }
 }
 
 /// A quantized model as TensorRT wants it, and its calibration cache, which is written to `calibration_cache` where a path
 /// is given.
 ///
+/// Nothing is quantized here: a model has the codes of its precision already, or is refused. `Backend::TensorRt` gives those
+/// of [`Precision::Int8`], with `w4_qconfig` those of [`Precision::Int4WeightOnly`], and `fp16_qconfig` the weights of
+/// [`Precision::Fp16`].
+///
 /// # Errors
-/// [`ExportError::Refused`] when the model has codes that TensorRT does not take: it has to be prepared for it.
-/// [`ExportError::Cache`] and [`ExportError::Io`] when the cache cannot be written.
+/// [`ExportError::Refused`] when the model has codes that TensorRT does not take or that are not of this precision: it has to
+/// be prepared for it. [`ExportError::Precision`] when a cache is asked for and the precision has none.
+/// [`ExportError::Pass`] when the cache cannot be written.
 pub fn export_tensorrt(
     model: &Graph,
     precision: Precision,
     calibration_cache: Option<&Path>,
 ) -> Result<TensorRtModel, ExportError> {
-    let Precision::Int8 = precision;
-    let target = Target::TENSORRT;
+    let target = precision.target();
+    if calibration_cache.is_some() && precision != Precision::Int8 {
+        let message = "calibration caches hold scales of 8-bit integers alone".to_owned();
+        return Err(ExportError::Precision { precision, message });
+    }
     let (graph, notes) = for_tensorrt(model)?;
     // Biases become floats in the file: as codes they would be refused here.
     let options = tq_onnx::ExportOptions { bias: Some(tq_onnx::BiasForm::Float), ..Default::default() };
     let (formed, _) = tq_onnx::formed(&graph, &options)?;
     let report = lint(&formed, &target)?;
-    let refused: Vec<_> = report.refused().cloned().collect();
+    let mut refused: Vec<_> = report.refused().cloned().collect();
+    refused.extend(precision.refused(&graph));
     if !refused.is_empty() {
-        return Err(ExportError::Refused { target: target.to_string(), nodes: refused });
+        return Err(ExportError::Refused { target: format!("{target} in {precision}"), nodes: refused });
     }
     let cache = CalibrationCache::of_graph(&graph);
     if let Some(path) = calibration_cache {
         cache.save(path)?;
     }
-    Ok(TensorRtModel { graph, target, cache, notes })
+    Ok(TensorRtModel { graph, precision, target, cache, notes })
 }
 
 /// The graph with pairs where TensorRT wants them: scales of zero replaced, zero points written, pairs before operators

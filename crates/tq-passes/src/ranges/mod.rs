@@ -7,6 +7,7 @@ mod ort;
 mod tensorrt;
 
 pub use load::{IgnoredRange, RangesReport};
+pub use tensorrt::{CacheAlgorithm, CalibrationCache};
 
 use crate::PassError;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl CalibrationRanges {
         };
         let entries = match format {
             RangesFormat::Ort => ort::parse(text)?,
-            RangesFormat::TensorRt => tensorrt::parse(text)?,
+            RangesFormat::TensorRt => tensorrt::entries(text)?,
             RangesFormat::Aimet => aimet::parse(text)?,
         };
         let mut tensors = BTreeMap::new();
