@@ -216,3 +216,33 @@ fn modules_of_pytorch_run_on_codes() {
         }
     }
 }
+
+/// What torchao quantizes and PyTorch exports, with PyTorch's own results: `data/make_torchao_quantized.py` made them.
+#[test]
+fn models_of_torchao_run_on_codes() {
+    let cases = cases_of(include_bytes!("data/torchao_quantized.zip"));
+    assert_eq!(cases.len(), 4);
+    for (name, case) in cases {
+        let graph = tq_onnx::import_bytes(&case.model, None).unwrap();
+        let session = Session::new(&graph, SessionOptions::default()).unwrap();
+        let explanation = session.explain();
+        let integers: Vec<&str> = explanation
+            .nodes
+            .iter()
+            .filter(|n| n.execution != Execution::Float)
+            .map(|n| n.op)
+            .filter(|op| !matches!(*op, "QuantizeLinear" | "DequantizeLinear"))
+            .collect();
+        // torchao gives codes to what products read; PyTorch's exporter makes floats of weights that are codes alone.
+        let expected: &[&str] =
+            if name == "weight_only" { &[] } else { &["Conv", "Relu", "Gemm", "Relu", "Gemm"] };
+        assert_eq!(integers, expected, "{name}: {explanation}");
+        let (got, want) = (numbers(&session.run(&case.inputs).unwrap()[0]), numbers(&case.outputs[0]));
+        let largest = want.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        for (g, w) in got.iter().zip(&want) {
+            // Float biases become codes of the scale of the products, half of which they may be off by; another code between
+            // two layers would be thirty times what is allowed.
+            assert!((g - w).abs() <= 5e-5 * largest, "{name}: {g} {w}");
+        }
+    }
+}
