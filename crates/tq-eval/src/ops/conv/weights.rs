@@ -2,11 +2,13 @@
 
 use super::super::matmul::{Product, strided};
 use super::super::{Context, DEFAULT_MAX_TENSOR_BYTES, same_dtype};
-use super::{ConvShape, FEW_CHANNELS, TILE, unroll};
+use super::{ConvShape, FEW_CHANNELS, TILE};
 use crate::number::{Real, with_real};
+use crate::window::Window;
 use crate::{OpError, Precision};
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::ArrayViewMut2;
 use rayon::prelude::*;
+use std::ops::Range;
 use tq_graph::Tensor;
 use tq_graph::op::ConvAttrs;
 
@@ -57,7 +59,8 @@ impl ConvShape {
         ctx.numel::<T>(&[parts, total])?;
         // One task a group and part of the batch.
         let mut partial = ctx.zeros::<T>(&[parts * total])?;
-        partial.par_chunks_mut(group_len).enumerate().try_for_each_init(Vec::new, |buffer, (i, sum)| {
+        let buffers = || [Vec::new(), Vec::new()];
+        partial.par_chunks_mut(group_len).enumerate().try_for_each_init(buffers, |buffers, (i, sum)| {
             let (part, group) = (i / self.groups, i % self.groups);
             for image in part * images..batch.min((part + 1) * images) {
                 let at = image * self.groups + group;
@@ -65,7 +68,7 @@ impl ConvShape {
                 if self.filters < FEW_CHANNELS {
                     self.direct_weights(x, g, taps, sum);
                 } else {
-                    self.unrolled_weights(x, g, taps, sum, buffer)?;
+                    self.unrolled_weights(x, g, taps, sum, buffers)?;
                 }
             }
             Ok::<(), OpError>(())
@@ -73,38 +76,55 @@ impl ConvShape {
         for part in partial.chunks(total) {
             sum.iter_mut().zip(part).for_each(|(s, p)| *s = *s + *p);
         }
+        if self.filters >= FEW_CHANNELS {
+            sum = self.channels_first(&sum, taps);
+        }
         Ok(sum)
     }
 
-    /// Products of the gradient with the unrolled input, in tiles of whole output rows.
+    /// Products of the gradient with the unrolled input, in tiles of whole output rows. The sums come out with the
+    /// channels last, since an input that lies this way is unrolled into the rows that a matrix product packs fastest.
     fn unrolled_weights<T: Real + Product>(
         &self,
         x: &[T],
         g: &[T],
         taps: usize,
         sum: &mut [T],
-        buffer: &mut Vec<T>,
+        [channels_last, buffer]: &mut [Vec<T>; 2],
     ) -> Result<(), OpError> {
         let [depth, height, width] = self.window.axes.map(|a| a.output);
         let plane = self.window.output_len();
         let bad = |_| OpError::Shape(format!("{:?} is no output", self.dims));
-        if self.window.is_pointwise() {
-            let unrolled: ArrayView2<T> = strided(x, taps, plane, plane)?;
-            let to = ArrayViewMut2::from_shape((self.filters, taps), sum).map_err(bad)?;
-            T::accumulate(strided(g, self.filters, plane, plane)?, unrolled.reversed_axes(), to);
-            return Ok(());
-        }
-        let rows = ((TILE / taps).max(64) / width).clamp(1, depth * height);
+        transpose(x, self.channels, channels_last);
+        let rows = match self.window.is_pointwise() {
+            true => depth * height,
+            false => ((TILE / taps).max(64) / width).clamp(1, depth * height),
+        };
         for first in (0..depth * height).step_by(rows) {
             let count = rows.min(depth * height - first);
             let columns = count * width;
-            unroll(&self.window, x, first, count, buffer);
-            let unrolled: ArrayView2<T> = strided(buffer, taps, columns, columns)?;
+            let unrolled: &[T] = if self.window.is_pointwise() {
+                channels_last
+            } else {
+                unroll_rows(&self.window, channels_last, self.channels, first..first + count, buffer);
+                buffer
+            };
             let from = strided(&g[first * width..], self.filters, columns, plane)?;
             let to = ArrayViewMut2::from_shape((self.filters, taps), &mut *sum).map_err(bad)?;
-            T::accumulate(from, unrolled.reversed_axes(), to);
+            T::accumulate(from, strided(unrolled, columns, taps, taps)?, to);
         }
         Ok(())
+    }
+
+    /// Kernels with the channels last, brought into the usual order.
+    fn channels_first<T: Real>(&self, sums: &[T], taps: usize) -> Vec<T> {
+        let mut out = Vec::with_capacity(sums.len());
+        let mut kernel = Vec::new();
+        for sums in sums.chunks(taps) {
+            transpose(sums, taps / self.channels, &mut kernel);
+            out.extend_from_slice(&kernel);
+        }
+        out
     }
 
     /// Weight by weight, the sum of products of rows.
@@ -155,4 +175,57 @@ fn row_product<T: Real>(row: &[T], step: usize, by: &[T]) -> T {
         }
     }
     lanes.into_iter().fold(T::ZERO, |s, l| s + l)
+}
+
+/// A matrix of so many rows the other way round.
+fn transpose<T: Real>(x: &[T], rows: usize, out: &mut Vec<T>) {
+    /// Rows that are read side by side.
+    const BLOCK: usize = 16;
+    let columns = x.len() / rows;
+    out.clear();
+    out.resize(x.len(), T::ZERO);
+    for first in (0..rows).step_by(BLOCK) {
+        let last = rows.min(first + BLOCK);
+        for (column, out) in out.chunks_mut(rows).enumerate() {
+            for (row, out) in (first..last).zip(&mut out[first..last]) {
+                *out = x[row * columns + column];
+            }
+        }
+    }
+}
+
+/// Fills `buffer` with one row an output element of these rows of the output: the input that its taps see, tap by tap
+/// with all channels of each.
+fn unroll_rows<T: Real>(window: &Window, x: &[T], channels: usize, rows: Range<usize>, buffer: &mut Vec<T>) {
+    let [z, y, c] = window.axes;
+    let line = c.kernel * channels;
+    buffer.clear();
+    for row in rows {
+        let (oz, oy) = (row / y.output, row % y.output);
+        for ox in 0..c.output {
+            let inside = c.taps(ox);
+            for kz in 0..z.kernel {
+                for ky in 0..y.kernel {
+                    let at = buffer.len();
+                    let source = z.position(oz, kz).zip(y.position(oy, ky)).filter(|_| !inside.is_empty());
+                    let Some((iz, iy)) = source else {
+                        buffer.resize(at + line, T::ZERO);
+                        continue;
+                    };
+                    let from = &x[(iz * y.input + iy) * c.input * channels..][..c.input * channels];
+                    let start = (ox * c.stride + inside.start * c.dilation - c.begin) * channels;
+                    buffer.resize(at + inside.start * channels, T::ZERO);
+                    if c.dilation == 1 {
+                        buffer.extend_from_slice(&from[start..][..inside.len() * channels]);
+                    } else {
+                        for tap in 0..inside.len() {
+                            let start = start + tap * c.dilation * channels;
+                            buffer.extend_from_slice(&from[start..][..channels]);
+                        }
+                    }
+                    buffer.resize(at + line, T::ZERO);
+                }
+            }
+        }
+    }
 }
