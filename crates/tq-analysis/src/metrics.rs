@@ -31,11 +31,16 @@ impl OutputError {
         let (Some(x), Some(y)) = (float.to_f64_vec(), quantized.to_f64_vec()) else {
             return Err(incomparable());
         };
+        let square = |v: f64| if v.is_infinite() { 0.0 } else { v * v };
         for (x, y) in x.into_iter().zip(y) {
+            // The same infinity, as of a mask, is neither signal nor noise; another one is noise without end.
+            if x == y && x.is_infinite() {
+                continue;
+            }
             let e = if x == y { 0.0 } else { (x - y).abs() };
-            self.xx += x * x;
-            self.yy += y * y;
-            self.xy += x * y;
+            self.xx += square(x);
+            self.yy += square(y);
+            self.xy += if x.is_infinite() || y.is_infinite() { 0.0 } else { x * y };
             self.ee += e * e;
             // `max` would drop a NaN; an output that is none must not look perfect.
             if e > self.max || e.is_nan() {
@@ -45,10 +50,12 @@ impl OutputError {
         Ok(())
     }
 
-    /// Signal to quantization noise in dB: `20 log10(|x| / |x - y|)`, both norms at least f64's epsilon.
+    /// Signal to quantization noise in dB: `20 log10(|x| / |x - y|)`, both norms at least f64's epsilon. Equal infinities
+    /// count for neither; where both outputs are zero the signal counts as 1, so that what is equal looks equal.
     #[must_use]
     pub fn sqnr_db(&self) -> f64 {
-        20.0 * (floored(self.xx) / floored(self.ee)).log10()
+        let signal = if self.xx == 0.0 && self.ee == 0.0 { 1.0 } else { floored(self.xx) };
+        20.0 * (signal / floored(self.ee)).log10()
     }
 
     /// Cosine of the angle between the outputs: `<x, y> / (|x| |y|)`, both norms at least f64's epsilon;
@@ -95,6 +102,12 @@ mod tests {
         assert!((e.sqnr_db() - 20.0 * (1.0 / f64::EPSILON).log10()).abs() < 1e-9);
         assert_eq!((e.cosine(), e.max_error()), (1.0, 0.0));
         assert_eq!(of(&[0.0], &[0.0]).cosine(), 1.0);
+        assert_eq!(of(&[0.0], &[0.0]).sqnr_db(), of(&[1.0], &[1.0]).sqnr_db());
+        let (inf, low) = (f32::INFINITY, f32::NEG_INFINITY);
+        assert_eq!(of(&[low, 3.0, 4.0], &[low, 3.0, 4.5]).sqnr_db(), of(&[3.0, 4.0], &[3.0, 4.5]).sqnr_db());
+        for (x, y) in [(inf, low), (inf, 1.0), (1.0, inf)] {
+            assert_eq!(of(&[x, 1.0], &[y, 1.0]).sqnr_db(), f64::NEG_INFINITY, "{x} {y}");
+        }
         assert!(of(&[1.0, 2.0], &[f32::NAN, 2.0]).sqnr_db().is_nan());
         assert!(of(&[1.0, 2.0], &[f32::NAN, 2.0]).max_error().is_nan());
     }

@@ -126,7 +126,20 @@ fn what_is_no_product_of_matrices_stays() {
         assert!(fused.nodes.iter().any(|n| n.op.name() == "Einsum"), "{equation}");
         assert_eq!(run(&graph, &data), run(&fused, &data), "{equation}");
     }
-    // An axis of 1 is repeated along the other one.
+    // An axis of 1 is repeated along the other one, here of the third operand.
+    let mut g = Graph::new("net");
+    let a = g.add_input("a", DType::F32, vec![2usize.into(), 3usize.into(), 4usize.into()]);
+    let c = g.add_input("c", DType::F32, vec![2usize.into(), 1usize.into(), 5usize.into()]);
+    let w = g.add_constant("w", Tensor::new(&[4, 7], noise(28, 3)).unwrap());
+    let y = g.add_node("product", Op::Einsum("bij,jk,bkl->bil".parse().unwrap()), &[a, w, c], "y");
+    g.outputs.push(y);
+    infer::infer(&mut g).unwrap();
+    let before = g.clone();
+    fuse(&mut g).unwrap();
+    let data =
+        [Tensor::new(&[2, 3, 4], noise(24, 4)).unwrap(), Tensor::new(&[2, 1, 5], noise(10, 5)).unwrap()];
+    assert_eq!(run(&before, &data), run(&g, &data));
+    // And of the second of two.
     let mut g = Graph::new("net");
     let a = g.add_input("a", DType::F32, vec![1usize.into(), 4usize.into()]);
     let b = g.add_input("b", DType::F32, vec![3usize.into(), 4usize.into()]);

@@ -119,6 +119,8 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
             let shown = observe(&prepared, data, batch, Shard::default());
             rows = Some(blame(shown, &sources, &args.model)?);
         }
+        // The search for a recipe has judged by it.
+        Some(_) if recommendation.is_some() => {}
         Some(_) => say("nothing of this model is calibrated: the data was not used"),
         None if needs_data => match &ranges {
             None => bail!(
@@ -244,12 +246,6 @@ fn text(r: &Report<'_>) -> String {
         let mut nodes: Vec<&str> = r.adjusted_biases.iter().map(String::as_str).collect();
         nodes.dedup();
         out.push_str(&format!("\nweights made coarser so that the bias fits 32 bits: {}", nodes.join(", ")));
-    }
-    if !r.floored.is_empty() {
-        out.push_str(&format!(
-            "\nvalues so small that the smallest scale, 2^-23, is coarser than 8 bits need be: {}",
-            r.floored.join(", ")
-        ));
     }
     out
 }

@@ -16,6 +16,17 @@ pub enum Padding {
     SameLower,
 }
 
+impl Padding {
+    /// Whether any element may be added.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        match self {
+            Padding::Explicit { begin, end } => begin.iter().chain(end).any(|p| *p != 0),
+            Padding::SameUpper | Padding::SameLower => true,
+        }
+    }
+}
+
 /// Attributes of a convolution. The kernel's extent is that of the weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvAttrs {

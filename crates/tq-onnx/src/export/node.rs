@@ -201,7 +201,7 @@ impl Writer<'_> {
                 let mut list = pool(attrs);
                 // Without padding there is nothing to count, and ONNX Runtime's integer kernel would count the cells
                 // by which the last window of a rounded-up size stands over the edge.
-                let counts = *count_include_pad && !is_unpadded(&attrs.padding);
+                let counts = *count_include_pad && attrs.padding.is_any();
                 list.push(int("count_include_pad", i64::from(counts)));
                 if attrs.dilations.iter().any(|d| *d != 1) {
                     if opset < 19 {
@@ -422,10 +422,6 @@ fn conv(graph: &Graph, node: &Node, attrs: &ConvAttrs, weight: usize) -> Vec<Att
         list.push(ints("kernel_shape", &kernel));
     }
     list
-}
-
-fn is_unpadded(padding: &Padding) -> bool {
-    matches!(padding, Padding::Explicit { begin, end } if begin.iter().chain(end).all(|p| *p == 0))
 }
 
 fn pool(attrs: &PoolAttrs) -> Vec<AttributeProto> {

@@ -96,6 +96,12 @@ fn two_products(ed: &mut Editor<'_>, at: At, operands: &[Operand], result: &[cha
         let Some(inner) = with_weights(ed, first, w, &between) else { continue };
         // Nothing is added before it is known that the second product is one too.
         let Some(outer) = stacks(&between, &last.letters, result) else { continue };
+        let shared = |o: &Operand| -> Vec<char> {
+            o.letters.iter().copied().filter(|c| last.letters.contains(c)).collect()
+        };
+        if [first, w].into_iter().any(|o| agree(ed, o, last, &shared(o)).is_none()) {
+            continue;
+        }
         let (left, right) = sides(ed, at, inner.left, inner.right);
         let base = ed.node(at).name.clone();
         let value = add(ed, at, &format!("{base}_MatMul"), Op::MatMul, &[left, right]);

@@ -67,10 +67,6 @@ fn added(padding: &Padding, begin: &[usize], end: &[usize]) -> Option<Padding> {
     Some(Padding::Explicit { begin: sum(b, begin)?, end: sum(e, end)? })
 }
 
-fn is_unpadded(padding: &Padding) -> bool {
-    matches!(padding, Padding::Explicit { begin, end } if begin.iter().chain(end).all(|p| *p == 0))
-}
-
 /// True when `v` never is negative, because a clamp made it so.
 fn is_non_negative(ed: &Editor, v: ValueId) -> bool {
     ed.producer(v).is_some_and(|p| bounds_of(ed.graph, ed.node(p)).is_ok_and(|(lo, _)| lo >= 0.0))
@@ -103,7 +99,7 @@ fn absorbed(ed: &Editor, reader: At, x: ValueId, pads: &Amounts) -> Result<Op, S
         Op::AveragePool { attrs, count_include_pad } => {
             let padding = added(&attrs.padding, begin, end);
             match padding {
-                Some(padding) if *count_include_pad || is_unpadded(&attrs.padding) => {
+                Some(padding) if *count_include_pad || !attrs.padding.is_any() => {
                     if !smaller_than_kernel(attrs, &padding) {
                         return no("has windows that would hold nothing but padding");
                     }
