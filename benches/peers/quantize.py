@@ -59,6 +59,11 @@ class Reader(CalibrationDataReader):
         return next(self.batches, None)
 
 
+def first_line(error):
+    """What an error says, or its class where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 def static(source, target, form, name, x):
     kind, types, *rest = form.split("-")
     quantize_static(
@@ -92,7 +97,7 @@ def make(folder, out, rows=64, forms=FORMS):
         try:
             quant_pre_process(source, ready)
         except Exception as error:  # It does not know all models; the quantizer may do without.
-            print(f"{case['case']}: not preprocessed: {str(error).splitlines()[0][:120]}")
+            print(f"{case['case']}: not preprocessed: {first_line(error)}")
             ready = source
         x = preprocess(load(os.path.join(folder, case["calib"]))[:rows], case.get("preprocess"))
         name = onnx.load(ready).graph.input[0].name
@@ -108,7 +113,7 @@ def make(folder, out, rows=64, forms=FORMS):
                     n_bits(ready, target)
                 made.append(form)
             except Exception as error:  # The classes of its errors are many.
-                print(f"{case['case']}: {form}: the quantizer fails: {str(error).splitlines()[0][:120]}")
+                print(f"{case['case']}: {form}: the quantizer fails: {first_line(error)}")
     return made
 
 
