@@ -112,4 +112,71 @@ pub enum QatError {
     /// An operator outside a tape could not be computed.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// A loss that is NaN or infinite: training diverges, or its data is broken.
+    #[error("the loss {loss} is {value}")]
+    LossNotFinite {
+        /// Which loss.
+        loss: &'static str,
+        /// What it is.
+        value: f32,
+    },
+    /// What a loss is asked of has not the shape that it takes.
+    #[error("loss {loss}: shape {got:?}, expected {expected}")]
+    LossShape {
+        /// Which loss.
+        loss: &'static str,
+        /// The shape given.
+        got: Vec<usize>,
+        /// In words.
+        expected: String,
+    },
+    /// More or fewer labels than samples.
+    #[error("{labels} labels for {rows} samples")]
+    LabelCount {
+        /// Samples.
+        rows: usize,
+        /// Labels.
+        labels: usize,
+    },
+    /// A label that is no class.
+    #[error("label {label} of sample {row} is outside 0..{classes}")]
+    LabelRange {
+        /// The sample.
+        row: usize,
+        /// Its label.
+        label: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A number that should be a probability.
+    #[error("{what} {value} is not between 0 and 1")]
+    Probability {
+        /// What it should be the probability of.
+        what: &'static str,
+        /// The number.
+        value: f32,
+    },
+    /// A gradient that holds NaN or infinities: it exploded.
+    #[error("the gradient of parameter {parameter} is not finite in {count} of {len} elements")]
+    GradientNotFinite {
+        /// Name of the parameter.
+        parameter: String,
+        /// Elements that are NaN or infinite.
+        count: usize,
+        /// All elements.
+        len: usize,
+    },
+    /// A setting of a loss or an optimiser that cannot be.
+    #[error("{what} {value}: {allowed}")]
+    Hyperparameter {
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The state of another optimiser, or parameters that cannot be told apart.
+    #[error("optimiser: {0}")]
+    OptimizerState(String),
 }
