@@ -108,6 +108,83 @@ pub fn quantize_f32(
     (v + z).clamp(qmin, qmax) as i32
 }
 
+/// Code of one f32 value by stochastic rounding, where `uniform` is a random number of `0..1`.
+///
+/// With `v = x / scale` and `f` what `v` has above the integer below it, `v` is rounded up with probability
+/// `clamp(1/2 + (f - 1/2) / temperature)`: at temperature 1 that is `f`, so that the expected value is `v` (Gupta et al.,
+/// 2015, "Deep Learning with Limited Numerical Precision"); towards 0 it becomes rounding to the nearest, half to even
+/// at 0 itself; towards infinity the toss of a coin. NaN becomes `quant_min`, infinities saturate.
+#[must_use]
+pub fn quantize_f32_stochastic(
+    x: f32,
+    scale: f32,
+    zero_point: i32,
+    quant_min: i32,
+    quant_max: i32,
+    temperature: f32,
+    uniform: f32,
+) -> i32 {
+    if temperature == 0.0 {
+        return quantize_f32(x, scale, zero_point, quant_min, quant_max, Rounding::Divide);
+    }
+    let z = i64::from(zero_point);
+    let (qmin, qmax) = (i64::from(quant_min), i64::from(quant_max));
+    let v = (x / scale).max((qmin - z) as f32).min((qmax - z) as f32);
+    let below = v.floor();
+    let up = uniform < 0.5 + (v - below - 0.5) / temperature;
+    (below as i64 + i64::from(up) + z).clamp(qmin, qmax) as i32
+}
+
+/// Where a rounded value lies before it is clamped to the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Side {
+    /// Below the smallest code.
+    Below,
+    /// Among the codes: clamping does not change it.
+    #[default]
+    Inside,
+    /// Above the largest code.
+    Above,
+}
+
+/// The scaled values that are rounded to one of the codes. Thresholds need no rounding, so that compilers turn loops of
+/// comparisons into vector code.
+struct Inside {
+    /// The smallest scaled value inside.
+    lower: f32,
+    /// The largest.
+    upper: f32,
+}
+
+impl Inside {
+    fn new(zero_point: i32, quant_min: i32, quant_max: i32) -> Self {
+        let z = i64::from(zero_point);
+        let (lo, hi) = (i64::from(quant_min) - z, i64::from(quant_max) - z);
+        // Halves are rounded to even: the tie beside an even bound is inside, that beside an odd one is not.
+        let tie = lo as f64 - 0.5;
+        let mut lower = tie as f32;
+        while f64::from(lower) < tie || (lo % 2 != 0 && f64::from(lower) == tie) {
+            lower = lower.next_up();
+        }
+        let tie = hi as f64 + 0.5;
+        let mut upper = tie as f32;
+        while f64::from(upper) > tie || (hi % 2 != 0 && f64::from(upper) == tie) {
+            upper = upper.next_down();
+        }
+        Self { lower, upper }
+    }
+
+    fn side(&self, scaled: f32) -> Side {
+        if scaled < self.lower {
+            Side::Below
+        } else if scaled > self.upper {
+            Side::Above
+        } else {
+            Side::Inside
+        }
+    }
+}
+
 /// Code of one f64 value, dividing in f64: what the judge of this project uses.
 #[must_use]
 pub fn quantize_f64(x: f64, scale: f64, zero_point: i32, quant_min: i32, quant_max: i32) -> i32 {
@@ -248,6 +325,36 @@ impl AffineParams {
                     let code = |x| quantize_f32(x, s, z, lo, hi, rounding);
                     codes.iter_mut().zip(x).for_each(|(q, x)| *q = code(*x));
                 }
+            }
+        }
+    }
+
+    /// On which side of the codes elements `first..` of a tensor with this index fall.
+    pub(crate) fn sides(
+        &self,
+        index: &ParamIndex,
+        first: usize,
+        x: &[f32],
+        rounding: Rounding,
+        sides: &mut [Side],
+    ) {
+        let scaled = |x: f32, s: f32| match rounding {
+            Rounding::Divide => x / s,
+            Rounding::Reciprocal => x * (1.0 / s),
+        };
+        for run in index.runs(first..first + x.len()) {
+            let at = run.elements.start - first..run.elements.end - first;
+            let (x, sides) = (&x[at.clone()], &mut sides[at]);
+            let all = sides.iter_mut().zip(x);
+            if run.shared {
+                let s = self.scale[run.param];
+                let inside = Inside::new(self.zero_point[run.param], self.quant_min, self.quant_max);
+                all.for_each(|(side, x)| *side = inside.side(scaled(*x, s)));
+            } else {
+                let params = self.scale[run.param..].iter().zip(&self.zero_point[run.param..]);
+                all.zip(params).for_each(|((side, x), (s, z))| {
+                    *side = Inside::new(*z, self.quant_min, self.quant_max).side(scaled(*x, *s));
+                });
             }
         }
     }
@@ -439,6 +546,64 @@ mod tests {
             let up = f64::from(power_of_two_at_least(x));
             prop_assert_eq!(up.log2().fract(), 0.0);
             prop_assert!(up >= f64::from(x) && up < 2.0 * f64::from(x));
+        }
+
+        /// The thresholds say what rounding says, which single values are asked for here.
+        #[test]
+        fn sides_are_those_of_the_rounded_value(
+            bits in proptest::collection::vec(any::<u32>(), 40),
+            steps in proptest::collection::vec(-600i32..600, 80),
+            dtype in proptest::sample::select(vec![DType::I2, DType::I4, DType::U8, DType::I16, DType::I32]),
+            zero_point: i32,
+            per_channel: bool,
+        ) {
+            let (lo, hi) = dtype.quant_range().unwrap();
+            let z = zero_point.clamp(lo, hi);
+            // Ties at both ends, and beside them, are what matters; a scale of 1/2 keeps them exact.
+            let (low, high) = ((i64::from(lo) - i64::from(z)) as f32, (i64::from(hi) - i64::from(z)) as f32);
+            let near = steps.iter().map(|k| *k as f32 / 4.0);
+            let x: Vec<f32> = bits.into_iter().map(f32::from_bits)
+                .chain(near.clone().map(|d| (low + d) * 0.5))
+                .chain(near.map(|d| (high + d) * 0.5))
+                .collect();
+            let mut params = AffineParams::per_tensor(dtype, 0.5, z).unwrap();
+            if per_channel {
+                params.granularity = Granularity::PerChannel { axis: 0 };
+                params.scale = vec![0.5; x.len()];
+                params.zero_point = vec![z; x.len()];
+            }
+            let index = params.index(&[x.len()], x.len()).unwrap();
+            let mut sides = vec![Side::Below; x.len()];
+            params.sides(&index, 0, &x, Rounding::Divide, &mut sides);
+            for (x, side) in x.iter().zip(sides) {
+                let rounded = f64::from((x / 0.5).round_ties_even()) + f64::from(z);
+                let want = if rounded < f64::from(lo) {
+                    Side::Below
+                } else if rounded > f64::from(hi) {
+                    Side::Above
+                } else {
+                    Side::Inside
+                };
+                prop_assert_eq!(side, want, "{}", x);
+            }
+        }
+
+        #[test]
+        fn stochastic_codes_are_neighbours_and_right_on_average(x in -200.0f32..200.0, z in -5i32..6) {
+            let draw = |t, u| quantize_f32_stochastic(x, 1.0, z, -128, 127, t, u);
+            let clamped = x.clamp((-128 - z) as f32, (127 - z) as f32);
+            let draws = 1000;
+            let mean = (0..draws).map(|i| draw(1.0, (i as f32 + 0.5) / draws as f32)).sum::<i32>() as f64
+                / f64::from(draws);
+            prop_assert!((mean - f64::from(clamped) - f64::from(z)).abs() <= 1.01e-3, "{} {}", x, mean);
+            // At a low temperature the nearest, away from ties.
+            if (x - x.floor() - 0.5).abs() > 0.01 {
+                let nearest = quantize_f32(x, 1.0, z, -128, 127, Rounding::Divide);
+                prop_assert_eq!(draw(1e-3, 0.3), nearest);
+                prop_assert_eq!(draw(0.0, 0.9), nearest);
+            }
+            prop_assert_eq!(quantize_f32_stochastic(f32::NAN, 1.0, z, -128, 127, 1.0, 0.5), -128);
+            prop_assert_eq!(quantize_f32_stochastic(f32::INFINITY, 1.0, z, -128, 127, 1.0, 0.5), 127);
         }
 
         #[test]

@@ -1,6 +1,9 @@
 //! Quantizing and dequantizing in one step: what a value becomes on its way through a quantized tensor.
 
+use crate::affine::{Run, Side};
+use crate::index::ParamIndex;
 use crate::{QParams, QTypeError, Rounding};
+use std::ops::Range;
 
 /// Elements that are converted at a time, so that codes stay in the nearest cache.
 pub(crate) const CHUNK: usize = 4096;
@@ -27,14 +30,78 @@ pub fn fake_quantize(
     params: &QParams,
     rounding: Rounding,
 ) -> Result<Vec<f32>, QTypeError> {
-    let index = params.index(dims, x.len())?;
-    let mut codes = vec![0; x.len().min(CHUNK)];
     let mut y = vec![0.0; x.len()];
-    for (i, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
-        let codes = &mut codes[..x.len()];
-        params.encode(&index, i * CHUNK, x, rounding, codes);
-        params.decode(&index, i * CHUNK, codes, y);
-        y.iter_mut().zip(x).filter(|(_, x)| x.is_nan()).for_each(|(y, x)| *y = *x);
-    }
+    FakeQuantizer::new(params, dims, x.len(), rounding)?.apply(0, x, &mut y);
     Ok(y)
+}
+
+/// [`fake_quantize()`] of one tensor in pieces, by several threads for example, after all checks.
+///
+/// ```
+/// use tq_qtypes::affine::Side;
+/// use tq_qtypes::{AffineParams, DType, Rounding, fake_quantize::FakeQuantizer};
+/// let params = AffineParams::per_tensor(DType::U8, 0.5, 0)?.into();
+/// let x = [0.6, -0.25, -0.26, 127.75];
+/// let (mut y, mut sides) = ([0.0; 2], [Side::Inside; 4]);
+/// let quantizer = FakeQuantizer::new(&params, &[4], x.len(), Rounding::Divide)?;
+/// quantizer.apply(2, &x[2..], &mut y);
+/// assert_eq!(y, [0.0, 127.5]);
+/// // A tie is rounded before the side is told: -0.5 becomes code 0, and 255.5 code 256.
+/// quantizer.sides(0, &x, &mut sides);
+/// assert_eq!(sides, [Side::Inside, Side::Inside, Side::Below, Side::Above]);
+/// # Ok::<(), tq_qtypes::QTypeError>(())
+/// ```
+#[derive(Debug)]
+pub struct FakeQuantizer<'p> {
+    params: &'p QParams,
+    index: ParamIndex,
+    rounding: Rounding,
+}
+
+impl<'p> FakeQuantizer<'p> {
+    /// For a tensor of shape `dims` with `len` elements.
+    ///
+    /// # Errors
+    /// As [`fake_quantize()`].
+    pub fn new(
+        params: &'p QParams,
+        dims: &[usize],
+        len: usize,
+        rounding: Rounding,
+    ) -> Result<Self, QTypeError> {
+        Ok(Self { index: params.index(dims, len)?, params, rounding })
+    }
+
+    /// What elements `first..` of the tensor become.
+    ///
+    /// # Panics
+    /// When `x` and `y` differ in length, or are beyond the tensor's end.
+    pub fn apply(&self, first: usize, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        let mut codes = [0; CHUNK];
+        for (i, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
+            let (codes, first) = (&mut codes[..x.len()], first + i * CHUNK);
+            self.params.encode(&self.index, first, x, self.rounding, codes);
+            self.params.decode(&self.index, first, codes, y);
+            y.iter_mut().zip(x).filter(|(_, x)| x.is_nan()).for_each(|(y, x)| *y = *x);
+        }
+    }
+
+    /// On which side of the codes elements `first..` fall once they are rounded, before they are clamped. A NaN counts
+    /// as inside, and so does every value of a scheme that is not affine.
+    ///
+    /// # Panics
+    /// As [`FakeQuantizer::apply`].
+    pub fn sides(&self, first: usize, x: &[f32], sides: &mut [Side]) {
+        assert_eq!(x.len(), sides.len());
+        match self.params {
+            QParams::Affine(p) => p.sides(&self.index, first, x, self.rounding, sides),
+            _ => sides.fill(Side::Inside),
+        }
+    }
+
+    /// The elements of `elements` by the parameters that they use.
+    pub fn runs(&self, elements: Range<usize>) -> impl Iterator<Item = Run> + '_ {
+        self.index.runs(elements)
+    }
 }
