@@ -10,6 +10,9 @@ use tq_qtypes::DType;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassError {
+    /// What training gave back is not of the model.
+    #[error("trained parameters do not fit the model: {0}")]
+    Trained(String),
     /// The graph is broken.
     #[error(transparent)]
     Graph(#[from] GraphError),

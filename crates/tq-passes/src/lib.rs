@@ -8,6 +8,7 @@
 //!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged; [`CalibrationRanges`] are those of other
 //!   tools' files, to be used instead.
 //! * [`quantize_dynamic`]: linear and recurrent layers whose activations are quantized at run time, without calibration.
+//! * [`training`]: where training with fake quantization has to imitate codes, and the way back from it.
 //! * [`convert()`]: the graph with Quantize and Dequantize pairs, and a [`ConvertReport`] in which nothing is left in
 //!   float without its reason.
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod place;
 pub mod prepare;
 pub mod ranges;
 mod scheme;
+pub mod training;
 
 pub use calibration::CalibrationState;
 pub use config::{
@@ -35,7 +37,7 @@ pub use config::{
     get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, w4_qconfig, w8_qconfig,
     w8a16_qconfig,
 };
-pub use convert::{BiasAdjustment, ConvertReport, NodeReport, Quantized, convert};
+pub use convert::{BiasAdjustment, ConvertReport, Convertible, NodeReport, Quantized, convert};
 pub use dynamic::{DynamicSpec, quantize_dynamic};
 pub use error::PassError;
 pub use explain::{NodePlan, explain};

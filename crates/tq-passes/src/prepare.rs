@@ -124,7 +124,7 @@ fn is_quantized(op: &Op) -> bool {
 }
 
 /// Weights, biases and constant operands that become codes must be finite: better said now than after calibration.
-fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
+pub(crate) fn check_constants(graph: &Graph, plan: &Plan) -> Result<(), PassError> {
     for (id, node) in graph.iter_nodes() {
         let constants = match plan.nodes[id.0].scheme {
             // The bounds of a clamp may be infinite, and stay float.

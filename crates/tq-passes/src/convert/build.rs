@@ -4,16 +4,16 @@ use super::is_floored;
 use super::weights::{codes_tensor, half_tensor, param_tensors, quantize_linear};
 use crate::fuse::clamp::bounds_of;
 use crate::names::fresh;
-use crate::place::{PlannedNode, Scheme, activations, weight_input, weight_slots};
+use crate::place::{PlannedNode, Scheme, weight_input, weight_slots};
 use crate::prepare::constant_error;
-use crate::scheme::{Activation, Weights};
+use crate::scheme::Weights;
+use crate::training::InputForm;
 use crate::{BiasAdjustment, PassError, Placement, Prepared};
-use std::collections::{HashMap, HashSet};
-use tq_graph::op::BinaryOp;
-use tq_graph::{Graph, Node, Op, Tensor, ValueId};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
-use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, Rounding, affine};
+use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, QuantSpec, Rounding, affine};
 
 /// What is told of a conversion besides where nodes run.
 #[derive(Default)]
@@ -28,11 +28,13 @@ pub(super) struct Notes {
 pub(super) fn quantized_graph(
     prepared: &Prepared,
     params: &[AffineParams],
+    weights: &BTreeMap<NodeId, AffineParams>,
 ) -> Result<(Graph, Notes), PassError> {
     let float = &prepared.graph;
     let mut builder = Builder {
         prepared,
         params,
+        weights,
         names: Names::of(float),
         graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
         codes: HashMap::new(),
@@ -75,6 +77,8 @@ type CodesKey = (ValueId, Vec<u32>, Vec<i32>, DType, Granularity);
 pub(super) struct Builder<'p> {
     pub(super) prepared: &'p Prepared,
     params: &'p [AffineParams],
+    /// Parameters of weights that need not be found.
+    weights: &'p BTreeMap<NodeId, AffineParams>,
     names: Names,
     pub(super) graph: Graph,
     /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
@@ -145,11 +149,6 @@ impl Builder<'_> {
         dropped
     }
 
-    /// What a node that runs on codes reads for `v`.
-    fn read_codes(&self, v: ValueId) -> ValueId {
-        self.dequantized[v.0].unwrap_or(v)
-    }
-
     /// What a node that runs in float reads for `v`: the float value wherever it really exists.
     pub(super) fn read_float(&self, v: ValueId) -> ValueId {
         self.dequantized[v.0].filter(|_| !self.exists_in_float(v)).unwrap_or(v)
@@ -162,44 +161,30 @@ impl Builder<'_> {
 
     fn node(&mut self, i: usize, node: &Node) -> Result<(), PassError> {
         let prepared = self.prepared;
-        let float = &prepared.graph;
         let planned = &prepared.plan.nodes[i];
-        let on_codes = planned.scheme == Scheme::Static;
         if let Scheme::Dynamic(formula) = planned.scheme
             && !matches!(node.op, Op::Recurrent { .. })
         {
             return self.run_time_product(node, planned, formula);
         }
         let mut inputs = node.inputs.clone();
-        if on_codes {
-            for (slot, v) in activations(float, node) {
-                inputs[slot] = Some(self.read_codes(v));
-            }
-            // The number beside other operators only shapes a table: an exponent must stay what it is.
-            let operands = match node.op {
-                Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul) | Op::Concat { .. } => true,
-                Op::MatMul => !planned.has_weights,
-                _ => false,
-            };
-            if operands {
-                self.operands(node, planned, &mut inputs)?;
+        for (slot, form) in prepared.input_forms(NodeId(i)).into_iter().enumerate() {
+            let Some(v) = inputs[slot] else { continue };
+            match form {
+                InputForm::Codes { .. } => inputs[slot] = Some(self.dequantized[v.0].unwrap_or(v)),
+                InputForm::Operand { group, spec } => {
+                    inputs[slot] = Some(self.operand(node, v, group, spec)?);
+                }
+                InputForm::Absent
+                | InputForm::Float
+                | InputForm::Weights { .. }
+                | InputForm::Half(_)
+                | InputForm::Bias { .. }
+                | InputForm::Unknown(_) => {}
             }
         }
         if planned.scheme != Scheme::Float && planned.has_weights {
-            self.weights(node, planned, &mut inputs)?;
-        }
-        let on_codes: Vec<ValueId> = match on_codes {
-            true => activations(float, node).map(|(_, v)| v).collect(),
-            false => Vec::new(),
-        };
-        for (slot, v) in inputs.iter_mut().enumerate() {
-            // Shapes, indices and the like, and everything that float nodes read.
-            if let Some(read) = node.input(slot)
-                && *v == Some(read)
-                && !on_codes.contains(&read)
-            {
-                *v = Some(self.read_float(read));
-            }
+            self.weights(NodeId(i), node, planned, &mut inputs)?;
         }
         let outputs = node.outputs.iter().map(|o| o.map(|v| self.raw[v.0])).collect();
         let mut op = node.op.clone();
@@ -249,6 +234,7 @@ impl Builder<'_> {
     /// Weights of a Conv, Gemm or MatMul as its rule has them; with weights and data as codes the bias too.
     fn weights(
         &mut self,
+        id: NodeId,
         node: &Node,
         planned: &PlannedNode,
         inputs: &mut [Option<ValueId>],
@@ -269,7 +255,7 @@ impl Builder<'_> {
             Placement::Dequantized { .. } => None,
             _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
         };
-        let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, input_scale)? else {
+        let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, self.weights.get(&id), input_scale)? else {
             return Ok(());
         };
         self.notes.adjustments.extend(q.adjustments);
@@ -325,45 +311,36 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Constant operands as codes: within the shared scale for Concat, with parameters of their own elsewhere.
-    fn operands(
+    /// A constant operand as codes: within the scale of a group, or with parameters of its own.
+    fn operand(
         &mut self,
         node: &Node,
-        planned: &PlannedNode,
-        inputs: &mut [Option<ValueId>],
-    ) -> Result<(), PassError> {
+        v: ValueId,
+        group: Option<usize>,
+        spec: QuantSpec,
+    ) -> Result<ValueId, PassError> {
         let prepared = self.prepared;
-        for (slot, v) in node.inputs.iter().enumerate() {
-            let Some(v) = *v else { continue };
-            let Some(tensor) = prepared.graph.constant(v) else { continue };
-            let name = prepared.graph.value(v).name.clone();
-            let data = tensor.as_slice::<f32>()?;
-            let shared = match node.op {
-                Op::Concat { .. } => node.output(0).and_then(|o| prepared.plan.group_of[o.0]),
-                _ => None,
-            };
-            let params = match shared {
-                Some(group) => self.params[group].clone(),
-                None => {
-                    let error = |e| constant_error(&node.name, &name, e);
-                    let Some(qconfig) = &planned.qconfig else { continue };
-                    // All of it is known, so its range is its range, however activations are observed.
-                    let Activation::Codes(spec) = Activation::of(&qconfig.activation) else { continue };
-                    let mut observer = MinMaxObserver::new(spec, DEFAULT_EPS).map_err(error)?;
-                    observer.observe(data, tensor.dims()).map_err(error)?;
-                    let params = observer.calculate_qparams().map_err(error)?;
-                    if is_floored(&observer, &params) {
-                        self.notes.floored.push(name.clone());
-                    }
-                    params
+        let Some(tensor) = prepared.graph.constant(v) else { return Ok(v) };
+        let name = prepared.graph.value(v).name.clone();
+        let data = tensor.as_slice::<f32>()?;
+        let params = match group {
+            Some(group) => self.params[group].clone(),
+            None => {
+                let error = |e| constant_error(&node.name, &name, e);
+                // All of it is known, so its range is its range, however activations are observed.
+                let mut observer = MinMaxObserver::new(spec, DEFAULT_EPS).map_err(error)?;
+                observer.observe(data, tensor.dims()).map_err(error)?;
+                let params = observer.calculate_qparams().map_err(error)?;
+                if is_floored(&observer, &params) {
+                    self.notes.floored.push(name.clone());
                 }
-            };
-            let codes = affine::quantize(data, tensor.dims(), &params, Rounding::Divide)
-                .map_err(|e| PassError::Observer { tensor: name, source: e.into() })?;
-            let codes = codes_tensor(tensor.dims(), &codes, &params)?;
-            inputs[slot] = Some(self.constant_codes(v, &params, codes)?);
-        }
-        Ok(())
+                params
+            }
+        };
+        let codes = affine::quantize(data, tensor.dims(), &params, Rounding::Divide)
+            .map_err(|e| PassError::Observer { tensor: name, source: e.into() })?;
+        let codes = codes_tensor(tensor.dims(), &codes, &params)?;
+        self.constant_codes(v, &params, codes)
     }
 
     /// The real value behind constant codes of `v`, made now or before.

@@ -2,15 +2,15 @@
 
 mod build;
 mod run_time;
-mod weights;
+pub(crate) mod weights;
 
 use crate::prepare::{name_of_group, observe_constants};
 use crate::{FusionReport, PassError, Placement, Prepared};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use tq_graph::qdq::{FloatReason, QOperator, QOutput, QdqView};
-use tq_graph::{Graph, infer};
+use tq_graph::{Graph, NodeId, infer};
 use tq_observers::{Observer, ObserverError, Range};
 use tq_qtypes::AffineParams;
 use tq_qtypes::affine::DEFAULT_EPS;
@@ -92,12 +92,43 @@ pub struct Quantized {
 /// * A Relu or Clip that the quantizer after it does anyway (its bounds quantize to the ends of the codes) goes.
 ///
 /// # Errors
-/// [`PassError::NoCalibrationData`] and [`PassError::NeverObserved`] when observers saw nothing,
-/// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite.
-pub fn convert(prepared: Prepared) -> Result<Quantized, PassError> {
+/// Of a [`Prepared`] model [`PassError::NoCalibrationData`] and [`PassError::NeverObserved`] when observers saw nothing,
+/// [`PassError::NonFiniteConstant`] when a constant to be quantized is not finite; of other models their own.
+pub fn convert<M: Convertible>(model: M) -> Result<Quantized, M::Error> {
+    model.into_quantized()
+}
+
+/// What [`convert()`] takes: calibrated models, and those trained with fake quantization.
+pub trait Convertible {
+    /// What can go wrong.
+    type Error;
+
+    /// The quantized model.
+    ///
+    /// # Errors
+    /// Of the model's own kind.
+    fn into_quantized(self) -> Result<Quantized, Self::Error>;
+}
+
+impl Convertible for Prepared {
+    type Error = PassError;
+
+    fn into_quantized(self) -> Result<Quantized, PassError> {
+        let (params, floored) = activation_params(&self)?;
+        quantized(self, &params, &BTreeMap::new(), floored)
+    }
+}
+
+/// The quantized model with these parameters of every group of values, and of the weights of some nodes; `floored` are the
+/// names of those whose scale is the smallest one.
+pub(crate) fn quantized(
+    prepared: Prepared,
+    params: &[AffineParams],
+    weights: &BTreeMap<NodeId, AffineParams>,
+    mut floored: Vec<String>,
+) -> Result<Quantized, PassError> {
     let mut nodes = prepared.placements();
-    let (params, mut floored) = activation_params(&prepared)?;
-    let (mut graph, notes) = build::quantized_graph(&prepared, &params)?;
+    let (mut graph, notes) = build::quantized_graph(&prepared, params, weights)?;
     for name in notes.floored {
         // Weights that two nodes share are quantized for each.
         if !floored.contains(&name) {

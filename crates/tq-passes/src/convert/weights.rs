@@ -1,6 +1,5 @@
 //! Codes and scales of weights and biases.
 
-use super::is_floored;
 use crate::place::{weight_axes, weight_input};
 use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError};
@@ -27,11 +26,13 @@ pub(super) struct LinearCodes {
     pub(super) is_floored: bool,
 }
 
-/// Quantizes the weights of a Conv, Gemm or MatMul; its bias too, where it runs on codes of this scale.
+/// Quantizes the weights of a Conv, Gemm or MatMul, with these parameters or with those that the observer finds; its bias
+/// too, where it runs on codes of this scale.
 pub(super) fn quantize_linear(
     graph: &Graph,
     node: &Node,
     observer: &ObserverConfig,
+    given: Option<&AffineParams>,
     input_scale: Option<f32>,
 ) -> Result<Option<LinearCodes>, PassError> {
     let Some(w) = node.input(weight_input(&node.op)) else { return Ok(None) };
@@ -45,10 +46,17 @@ pub(super) fn quantize_linear(
     };
     let rounding = rounding_of(observer);
     let observer_error = |e| constant_error(&node.name, name, e);
-    let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
-    observer.observe(data, dims).map_err(observer_error)?;
-    let mut params = observer.calculate_qparams().map_err(observer_error)?;
-    let is_floored = is_floored(observer.as_ref(), &params);
+    let mut is_floored = false;
+    let mut params = match given {
+        Some(params) => params.clone(),
+        None => {
+            let mut observer = observer.clone().along(axis).build().map_err(observer_error)?;
+            observer.observe(data, dims).map_err(observer_error)?;
+            let params = observer.calculate_qparams().map_err(observer_error)?;
+            is_floored = super::is_floored(observer.as_ref(), &params);
+            params
+        }
+    };
     // Output channels of the same place in every group share the scale of a transposed convolution.
     let groups = match &node.op {
         Op::ConvTranspose(attrs) => attrs.groups,
@@ -83,7 +91,7 @@ pub(super) fn quantize_linear(
 
 /// PyTorch multiplies by the reciprocal of the scale. With its scale, the largest weight over 127.5, that weight is a tie,
 /// so the difference is a whole code of every tensor or channel.
-pub(super) fn rounding_of(observer: &ObserverConfig) -> Rounding {
+pub(crate) fn rounding_of(observer: &ObserverConfig) -> Rounding {
     match observer {
         ObserverConfig::MinMax { mode: Mode::PyTorch, .. }
         | ObserverConfig::PerChannelMinMax { mode: Mode::PyTorch, .. }
