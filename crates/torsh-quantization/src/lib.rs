@@ -11,6 +11,7 @@
 //! * [`backends`]: which kernels there are, and those of one's own.
 //! * [`analysis`]: accuracy, output error, size and latency against the float model.
 //! * [`debug`]: what the observers of a prepared model have seen, and which layers of a quantized one err.
+//! * [`qat`]: training with fake quantization.
 //! * [`export`]: native files, ONNX files for other runtimes and what these make of them, TensorRT, safetensors files.
 //!
 //! # Static quantization
@@ -177,6 +178,17 @@ pub mod ptq {
         FusionOutcome, FusionReport, IgnoredRange, NodePlan, NodeReport, PassError, Placement, Prepared,
         Quantized, RangesFormat, RangesReport, convert, explain, fold_constants, fuse, prepare_static,
         quantize_dynamic, quantize_fx,
+    };
+}
+
+/// Training with fake quantization: the tape, fake quantizers, losses, optimisers, and models that become models of codes.
+#[cfg(feature = "full")]
+pub mod qat {
+    pub use tq_qat::loss::{bce, bce_with_logits, cross_entropy, cross_entropy_smoothed, distillation, mse};
+    pub use tq_qat::optim::{Adam, Optimizer, Schedule, Sgd, clip_grad_norm, clip_grad_value};
+    pub use tq_qat::{
+        CustomRule, FakeQuantize, LearnableFakeQuantize, Pact, Parameter, QatError, QatModel, QatOptions,
+        Quantizer, QuantizerConfig, StochasticQuantize, Tape, Var, prepare_qat, prepare_qat_with,
     };
 }
 

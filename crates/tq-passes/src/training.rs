@@ -202,7 +202,9 @@ pub fn convert_trained(mut prepared: Prepared, trained: Trained) -> Result<Quant
             return Err(PassError::Trained(format!("value {} is not one of the model's", id.0)));
         };
         match &mut value.constant {
-            Some(old) if old.dims() == tensor.dims() && old.dtype() == tensor.dtype() => *old = tensor.clone(),
+            Some(old) if old.dims() == tensor.dims() && old.dtype() == tensor.dtype() => {
+                *old = tensor.clone()
+            }
             old => {
                 let was = old.as_ref().map_or("no constant".to_owned(), |t| format!("{:?}", t.dims()));
                 let (name, dims) = (&value.name, tensor.dims());

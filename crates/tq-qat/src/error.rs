@@ -2,7 +2,9 @@
 
 use tq_eval::OpError;
 use tq_graph::GraphError;
-use tq_qtypes::DType;
+use tq_observers::ObserverError;
+use tq_passes::PassError;
+use tq_qtypes::{DType, QTypeError};
 
 /// What can go wrong in training.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,60 @@ pub enum QatError {
         /// Shape of the new value or gradient.
         got: Vec<usize>,
     },
+    /// A fake quantizer whose observer refuses what it is shown, or has seen nothing.
+    #[error("fake quantization of {tensor}: {source}")]
+    Observer {
+        /// Name of the tensor.
+        tensor: String,
+        /// What is wrong.
+        source: ObserverError,
+    },
+    /// A setting that cannot be.
+    #[error("{name}: {what} {value}: {allowed}")]
+    Setting {
+        /// Whose setting.
+        name: String,
+        /// Which.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A format that takes its parameters from each tensor has none of its own.
+    #[error(
+        "{name}: {format} takes its parameters from each tensor, and has no scale and zero point of its own"
+    )]
+    Format {
+        /// Name of the quantizer.
+        name: String,
+        /// The format.
+        format: String,
+    },
+    /// A node that training cannot imitate.
+    #[error("node {node} ({op}) cannot be trained: {reason}")]
+    Untrainable {
+        /// Name of the node.
+        node: String,
+        /// Its operator.
+        op: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Inputs that are not those of the model.
+    #[error("{got} tensors for {expected} inputs of the model")]
+    InputCount {
+        /// Inputs of the model.
+        expected: usize,
+        /// Tensors given.
+        got: usize,
+    },
+    /// Preparing or converting the model failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// Parameters of codes that are none, or none of such a tensor.
+    #[error(transparent)]
+    Quantize(#[from] QTypeError),
     /// An error of a tensor or of a graph.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -31,6 +31,6 @@ pub use presets::{
     pytorch_dynamic_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
 };
 pub use qconfig::QConfig;
-pub use quant_config::QuantConfig;
+pub use quant_config::{ObserverSetting, QuantConfig};
 pub use recipe::Recipe;
 pub use rules::Rule;

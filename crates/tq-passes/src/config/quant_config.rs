@@ -39,8 +39,8 @@ impl QuantConfig {
 
     /// With this observer for activations.
     #[must_use]
-    pub fn activation(mut self, observer: impl Into<ObserverConfig>) -> Self {
-        self.activation = Some(observer.into());
+    pub fn activation(mut self, observer: impl ObserverSetting) -> Self {
+        self.activation = observer.for_activations();
         self
     }
 
@@ -52,8 +52,8 @@ impl QuantConfig {
 
     /// With this observer for weights.
     #[must_use]
-    pub fn weight(mut self, observer: impl Into<ObserverConfig>) -> Self {
-        self.weight = Some(observer.into());
+    pub fn weight(mut self, observer: impl ObserverSetting) -> Self {
+        self.weight = observer.for_weights();
         self
     }
 
@@ -92,6 +92,26 @@ impl From<QuantConfig> for QConfigDict {
 impl From<QuantConfig> for Configuration {
     fn from(config: QuantConfig) -> Self {
         Self { backend: config.backend.into(), dict: config.into() }
+    }
+}
+
+/// What [`QuantConfig`] can be told of observers: an observer, or something that leaves it to the place, as the fake
+/// quantization of training does.
+pub trait ObserverSetting {
+    /// The observer of activations; `None` for the backend's.
+    fn for_activations(self) -> Option<ObserverConfig>;
+
+    /// The observer of weights; `None` for the backend's.
+    fn for_weights(self) -> Option<ObserverConfig>;
+}
+
+impl<O: Into<ObserverConfig>> ObserverSetting for O {
+    fn for_activations(self) -> Option<ObserverConfig> {
+        Some(self.into())
+    }
+
+    fn for_weights(self) -> Option<ObserverConfig> {
+        Some(self.into())
     }
 }
 

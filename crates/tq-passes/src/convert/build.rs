@@ -255,7 +255,9 @@ impl Builder<'_> {
             Placement::Dequantized { .. } => None,
             _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
         };
-        let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, self.weights.get(&id), input_scale)? else {
+        let Some(q) =
+            quantize_linear(&prepared.graph, node, &qconfig.weight, self.weights.get(&id), input_scale)?
+        else {
             return Ok(());
         };
         self.notes.adjustments.extend(q.adjustments);

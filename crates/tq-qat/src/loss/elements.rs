@@ -21,7 +21,7 @@ pub fn bce(p: &Var, target: &Tensor) -> Result<Var, QatError> {
     mean("bce", p, target, |p, t| {
         for (what, value) in [("probability", p), ("target", t)] {
             // A NaN is a loss that is not finite.
-            if value < 0.0 || value > 1.0 {
+            if !((0.0..=1.0).contains(&value) || value.is_nan()) {
                 return Err(QatError::Probability { what, value: value as f32 });
             }
         }

@@ -1,0 +1,234 @@
+//! From a float model over training with fake quantization to a model of codes.
+
+#![allow(clippy::unwrap_used)]
+
+use tq_graph::op::{ConvAttrs, Padding, UnaryOp};
+use tq_graph::{Dim, Graph, Op, Tensor, infer};
+use tq_observers::{MinMaxObserver, MovingAverageMinMaxObserver, PerChannelMinMaxObserver};
+use tq_passes::{Backend, QuantConfig, convert, int4_qconfig, prepare_static};
+use tq_qat::loss::cross_entropy;
+use tq_qat::optim::{Adam, Optimizer};
+use tq_qat::{
+    FakeQuantize, LearnableFakeQuantize, QatModel, QatOptions, StochasticQuantize, Tape, prepare_qat,
+    prepare_qat_with,
+};
+use tq_qtypes::DType;
+use tq_runtime::{Session, SessionOptions};
+
+const CLASSES: usize = 4;
+const SIZE: usize = 10;
+
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).max(1);
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// Stripes of four directions under noise, with their classes.
+fn samples(n: usize, seed: u32) -> (Tensor, Vec<i64>) {
+    let mut data = Vec::new();
+    let labels: Vec<i64> = (0..n).map(|i| (i % CLASSES) as i64).collect();
+    let random = noise(n * (SIZE * SIZE + 1), seed);
+    for (i, own) in random.chunks_exact(SIZE * SIZE + 1).enumerate() {
+        let phase = own[0] * 3.0;
+        for y in 0..SIZE {
+            for x in 0..SIZE {
+                let (x, y) = (x as f32, y as f32);
+                let along = [x, y, (x + y) * 0.7, (x - y) * 0.7][i % CLASSES];
+                let index = 1 + y as usize * SIZE + x as usize;
+                data.push((along * 1.4 + phase).sin() + own[index] * 1.5);
+            }
+        }
+    }
+    (Tensor::new(&[n, 1, SIZE, SIZE], data).unwrap(), labels)
+}
+
+fn conv(strides: usize, groups: usize) -> Op {
+    Op::Conv(ConvAttrs {
+        strides: vec![strides; 2],
+        dilations: vec![1; 2],
+        padding: Padding::Explicit { begin: vec![1; 2], end: vec![1; 2] },
+        groups,
+    })
+}
+
+/// A convolution, a depthwise one, a third, each with Relu; the mean; a linear layer.
+fn model() -> Graph {
+    let mut g = Graph::new("net");
+    let dims = vec![Dim::symbol("N"), 1usize.into(), SIZE.into(), SIZE.into()];
+    let mut x = g.add_input("x", DType::F32, dims);
+    let layers = [([8, 1, 3, 3], 1, 1), ([8, 1, 3, 3], 1, 8), ([12, 8, 3, 3], 2, 1)];
+    for (i, (dims, stride, groups)) in layers.into_iter().enumerate() {
+        let n: usize = dims.iter().product();
+        let fan = (dims[1] * 9) as f32;
+        let w = noise(n, i as u32 + 1).iter().map(|v| v * (3.0 / fan).sqrt()).collect();
+        let w = g.add_constant(format!("w{i}"), Tensor::new(&dims, w).unwrap());
+        let b = g.add_constant(format!("b{i}"), Tensor::vector(vec![0.05f32; dims[0]]));
+        let c = g.add_node(format!("conv{i}"), conv(stride, groups), &[x, w, b], format!("c{i}"));
+        x = g.add_node(format!("relu{i}"), Op::Unary(UnaryOp::Relu), &[c], format!("r{i}"));
+    }
+    let mean = g.add_node("pool", Op::GlobalAveragePool, &[x], "p");
+    let flat = g.add_node("flat", Op::Flatten { axis: 1 }, &[mean], "f");
+    let w = g.add_constant("w", Tensor::new(&[12, CLASSES], noise(12 * CLASSES, 9)).unwrap());
+    let b = g.add_constant("b", Tensor::vector(vec![0.0f32; CLASSES]));
+    let op = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
+    let y = g.add_node("head", op, &[flat, w, b], "y");
+    g.outputs.push(y);
+    infer::infer(&mut g).unwrap();
+    g
+}
+
+fn rows(t: &Tensor, from: usize, n: usize) -> Tensor {
+    let row = SIZE * SIZE;
+    let data = t.as_slice::<f32>().unwrap()[from * row..(from + n) * row].to_vec();
+    Tensor::new(&[n, 1, SIZE, SIZE], data).unwrap()
+}
+
+/// The loss of every step.
+fn train(qat: &QatModel, steps: usize, lr: f32) -> Vec<f32> {
+    let (x, labels) = samples(256, 5);
+    qat.train(true);
+    // The first pass shows how many scales there are.
+    qat.run(&Tape::without_gradients(), &[rows(&x, 0, 32)]).unwrap();
+    let mut optimizer = Adam::new(qat.parameters(), lr).unwrap();
+    for (group, lr) in qat.group_rates() {
+        optimizer.set_group_lr(group, lr).unwrap();
+    }
+    let mut losses = Vec::new();
+    for step in 0..steps {
+        let from = step * 32 % 256;
+        let output = qat.forward(&rows(&x, from, 32)).unwrap();
+        let loss = cross_entropy(&output, &labels[from..from + 32]).unwrap();
+        optimizer.zero_grad();
+        loss.backward().unwrap();
+        optimizer.step().unwrap();
+        losses.push(loss.item().unwrap());
+    }
+    losses
+}
+
+fn decisions(y: &Tensor) -> Vec<usize> {
+    let best = |row: &[f32]| (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b });
+    y.as_slice::<f32>().unwrap().chunks_exact(CLASSES).map(best).collect()
+}
+
+fn accuracy(graph: &Graph) -> f64 {
+    let (x, labels) = samples(400, 77);
+    let y = Session::new(graph, SessionOptions::default()).unwrap().run(&[x]).unwrap();
+    let right = decisions(&y[0]).iter().zip(&labels).filter(|(d, l)| **d as i64 == **l).count();
+    right as f64 / labels.len() as f64
+}
+
+/// A float model that was trained here too: the same code with rounding switched off.
+fn trained_float() -> Graph {
+    let qat = prepare_qat(model(), QuantConfig::default().activation(FakeQuantize::default())).unwrap();
+    qat.set_quantizing(false);
+    let losses = train(&qat, 150, 0.01);
+    assert!(losses[149] < 0.5 * losses[0], "{} to {}", losses[0], losses[149]);
+    qat.float_graph().unwrap()
+}
+
+/// The model of codes computes what training has imitated: the same decisions, and scores within the noise of a code.
+fn check_converted(qat: QatModel) -> Graph {
+    let (x, _) = samples(400, 77);
+    qat.train(false);
+    let expected = qat.run(&Tape::without_gradients(), std::slice::from_ref(&x)).unwrap();
+    let expected = expected[0].value().clone();
+    let graph = convert(qat).unwrap().graph;
+    let got = Session::new(&graph, SessionOptions::default()).unwrap().run(&[x]).unwrap().remove(0);
+    let (a, b) = (decisions(&expected), decisions(&got));
+    let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();
+    assert!(same as f64 >= 0.999 * a.len() as f64, "{same} of {} decisions", a.len());
+    let largest = expected.as_slice::<f32>().unwrap().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    for (a, b) in expected.as_slice::<f32>().unwrap().iter().zip(got.as_slice::<f32>().unwrap()) {
+        assert!((a - b).abs() <= 0.02 * largest, "{a} and {b}");
+    }
+    graph
+}
+
+#[test]
+fn training_recovers_what_four_bits_lose_and_converts_to_what_it_was() {
+    let float = trained_float();
+    let of_float = accuracy(&float);
+    assert!(of_float > 0.8, "{of_float}");
+    let (x, _) = samples(256, 5);
+    let ptq = prepare_static(float.clone(), int4_qconfig()).unwrap();
+    ptq.forward(&rows(&x, 0, 128)).unwrap();
+    let of_ptq = accuracy(&convert(ptq).unwrap().graph);
+
+    let fixed = prepare_qat(float.clone(), int4_qconfig()).unwrap();
+    train(&fixed, 60, 0.003);
+    let of_fixed = accuracy(&check_converted(fixed));
+    let options = QatOptions {
+        activation: LearnableFakeQuantize::default().into(),
+        weight: LearnableFakeQuantize::default().into(),
+    };
+    let learned = prepare_qat_with(float, int4_qconfig(), &options).unwrap();
+    let scales = |m: &QatModel| m.quantizers().map(|q| q.qparams().map(|p| p.scale).ok()).collect::<Vec<_>>();
+    train(&learned, 1, 0.0);
+    let before = scales(&learned);
+    train(&learned, 60, 0.003);
+    assert_ne!(before, scales(&learned), "no scale was trained");
+    let of_learned = accuracy(&check_converted(learned));
+    println!("float {of_float}, PTQ {of_ptq}, QAT {of_fixed}, LSQ {of_learned}");
+    let half = of_ptq + 0.5 * (of_float - of_ptq);
+    assert!(of_fixed >= half.min(of_float - 0.02) && of_learned >= half.min(of_float - 0.02));
+}
+
+#[test]
+fn every_backend_and_quantizer_converts_to_what_it_was() {
+    let float = model();
+    let configs = [
+        QuantConfig::default().activation(FakeQuantize::default()).weight(FakeQuantize::default()),
+        QuantConfig::default()
+            .backend(Backend::Qnnpack)
+            .activation(FakeQuantize::default())
+            .weight(FakeQuantize::default()),
+        QuantConfig::default()
+            .activation(MovingAverageMinMaxObserver::default())
+            .weight(PerChannelMinMaxObserver::symmetric()),
+        QuantConfig::default().activation(MinMaxObserver::with_bits(4).unwrap()),
+    ];
+    for config in configs {
+        let qat = prepare_qat(float.clone(), config.clone()).unwrap();
+        train(&qat, 10, 0.003);
+        check_converted(qat);
+        let stochastic =
+            QatOptions { activation: StochasticQuantize::new(8, 1.0).into(), ..QatOptions::default() };
+        let qat = prepare_qat_with(float.clone(), config, &stochastic).unwrap();
+        train(&qat, 10, 0.003);
+        check_converted(qat);
+    }
+}
+
+#[test]
+fn training_does_not_depend_on_threads() {
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let qat = prepare_qat(model(), int4_qconfig()).unwrap();
+            let losses = train(&qat, 12, 0.01);
+            let values: Vec<Vec<f32>> =
+                qat.parameters().iter().map(|p| p.value().as_slice::<f32>().unwrap().to_vec()).collect();
+            (losses, values)
+        })
+    };
+    assert_eq!(with(1), with(4));
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let qat = prepare_qat(model(), QuantConfig::default()).unwrap();
+    let wrong = qat.forward(&Tensor::vector(vec![1.0f32; 4])).unwrap_err().to_string();
+    assert!(wrong.contains("conv0"), "{wrong}");
+    let two = [samples(1, 1).0, samples(1, 1).0];
+    assert_eq!(qat.run(&Tape::new(), &two).unwrap_err().to_string(), "2 tensors for 1 inputs of the model");
+    let nan = Tensor::new(&[1, 1, SIZE, SIZE], vec![f32::NAN; SIZE * SIZE]).unwrap();
+    let told = qat.forward(&nan).unwrap_err().to_string();
+    assert!(told.starts_with("fake quantization of x: "), "{told}");
+    // Nothing was seen, so there are no scales.
+    assert!(convert(prepare_qat(model(), QuantConfig::default()).unwrap()).is_err());
+}
