@@ -45,7 +45,7 @@ fn each_layer_is_measured_as_by_hand() {
     for node in ["conv0", "conv3", "head"] {
         let mut dict = QConfigDict::new().set_module_name(node, int8_qconfig());
         if let Some(i) = node.strip_prefix("conv") {
-            dict = dict.set_module_name(&format!("relu{i}"), int8_qconfig());
+            dict = dict.set_module_name(format!("relu{i}"), int8_qconfig());
         }
         let prepared = prepare_static(g.clone(), Configuration { dict, ..Configuration::default() }).unwrap();
         for batch in data(&g).batches(Some(8)) {
