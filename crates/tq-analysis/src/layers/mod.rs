@@ -20,7 +20,7 @@ const BATCH: usize = 4;
 /// A quantized model beside the float model that it was made of, layer by layer.
 ///
 /// A layer is an operator that runs in integers, or one on quantized weights. It is matched with the float model by the
-/// names that [`convert`](tq_passes::convert) keeps; a layer without a counterpart is listed, not dropped.
+/// names that [`convert`](tq_passes::convert()) keeps; a layer without a counterpart is listed, not dropped.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

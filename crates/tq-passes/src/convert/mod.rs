@@ -55,7 +55,7 @@ pub struct ConvertReport {
     /// Weights that became coarser for the sake of their bias.
     pub adjustments: Vec<BiasAdjustment>,
     /// Tensors of values so small that their range asks for a scale below the smallest one that observers give,
-    /// [`DEFAULT_EPS`](tq_qtypes::affine::DEFAULT_EPS): their codes are coarser than 8 bits need be, or all zero.
+    /// [`DEFAULT_EPS`]: their codes are coarser than 8 bits need be, or all zero.
     pub floored: Vec<String>,
     /// What fusion did before.
     pub fusion: FusionReport,

@@ -58,7 +58,7 @@ pub fn prepare_qat_with(
 /// A model in training.
 ///
 /// [`QatModel::forward`] gives a [`Var`] on a tape of its own, from which a loss and its gradients follow. Converted by
-/// [`tq_passes::convert`], it becomes a model of codes that computes what the forward pass imitates.
+/// [`tq_passes::convert()`], it becomes a model of codes that computes what the forward pass imitates.
 #[derive(Debug)]
 pub struct QatModel {
     prepared: Prepared,
