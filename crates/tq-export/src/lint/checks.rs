@@ -169,11 +169,6 @@ pub(super) fn ort_dilated_pool(_: &Subject<'_>, p: &Place<'_>) -> Found {
     when(p.operator.is_some() && attrs.dilations.iter().any(|d| *d != 1))
 }
 
-pub(super) fn ort_ceil_pool(_: &Subject<'_>, p: &Place<'_>) -> Found {
-    let Op::AveragePool { attrs, count_include_pad: true } = &p.node.op else { return None };
-    when(p.operator.is_some() && attrs.ceil_mode && attrs.padding.is_any())
-}
-
 pub(super) fn ort_table(_: &Subject<'_>, p: &Place<'_>) -> Found {
     let operator = p.operator?;
     let known = matches!(p.node.op, Op::Unary(UnaryOp::Sigmoid | UnaryOp::LeakyRelu { .. }));

@@ -167,16 +167,6 @@ pub const RULES: &[Rule] = &[
         source: MEASURED,
         check: ort_dilated_pool,
     },
-    Rule {
-        id: "ort-ceil-pool",
-        target: ort,
-        targets: ORT,
-        looks_at: "AveragePool with padding that counts, whose size is rounded up, between Dequantize and Quantize",
-        verdict: Verdict::Refused,
-        words: "its integer pool also counts the cells by which the last windows stand over the padding",
-        source: MEASURED,
-        check: ort_ceil_pool,
-    },
     // Operators on codes, as the QOperator form has them.
     Rule {
         id: "integer-operator",

@@ -231,11 +231,6 @@ pub(super) fn role(graph: &Graph, consumers: &[Vec<NodeId>], node: &Node) -> Res
         Op::AveragePool { attrs, .. } if attrs.dilations.iter().any(|d| *d != 1) => {
             return Err("its windows are dilated, which integer pools of other runtimes lack".into());
         }
-        // Its integer pool counts the cells by which the last windows stand over the padding.
-        Op::AveragePool { attrs, count_include_pad: true } if attrs.ceil_mode && attrs.padding.is_any() => {
-            return Err("it rounds its size up and counts padding, which integer pools of other runtimes do otherwise"
-                .into());
-        }
         Op::AveragePool { .. } | Op::GlobalAveragePool => Role::Sharing(K::AveragePool),
         Op::Reduce { kind: ReduceKind::Mean, .. } => {
             spatial_mean(graph, node)?;
