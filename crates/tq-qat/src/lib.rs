@@ -16,7 +16,6 @@ mod model;
 pub mod optim;
 mod parallel;
 mod parameter;
-#[allow(dead_code)] // shuffling is for training loops
 mod random;
 mod tape;
 

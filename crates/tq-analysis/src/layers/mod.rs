@@ -22,12 +22,12 @@ const BATCH: usize = 4;
 /// A layer is an operator that runs in integers, or one on quantized weights. It is matched with the float model by the
 /// names that [`convert`](tq_passes::convert()) keeps; a layer without a counterpart is listed, not dropped.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let (model, quantized): (tq_graph::Graph, tq_graph::Graph) = todo!();
-/// # let data: tq_analysis::Dataset = todo!();
+/// ```
+/// # use tq_analysis::{AnalysisError, Dataset};
+/// # use tq_graph::Graph;
+/// # fn show(model: &Graph, quantized: &Graph, data: &Dataset) -> Result<(), AnalysisError> {
 /// use tq_analysis::QuantizationDebugger;
-/// let debugger = QuantizationDebugger::new(&model, &quantized, &data)?;
+/// let debugger = QuantizationDebugger::new(model, quantized, data)?;
 /// let errors = debugger.calculate_layer_errors()?;
 /// for layer in errors.worst_first() {
 ///     println!("{}: {:.1} dB of its own, {:.1} dB in all", layer.node, layer.introduced_db, layer.total_db);

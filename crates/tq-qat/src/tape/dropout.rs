@@ -3,6 +3,7 @@
 use super::{CustomRule, Tape, Var};
 use crate::QatError;
 use crate::parallel::{self, CHUNK};
+use crate::random::bits_at;
 use tq_eval::OpError;
 use tq_graph::Tensor;
 
@@ -36,7 +37,7 @@ impl Dropout {
         let lost = (f64::from(self.ratio) * 2f64.powi(32)) as u64;
         parallel::chunks(x.as_mut_slice::<f32>()?, CHUNK, &|i, out| {
             for (j, v) in out.iter_mut().enumerate() {
-                let kept = random(self.seed, (i * CHUNK + j) as u64) >> 32 >= lost;
+                let kept = bits_at(self.seed, (i * CHUNK + j) as u64) >> 32 >= lost;
                 *v = if kept { *v * factor } else { 0.0 };
             }
         });
@@ -52,13 +53,4 @@ impl CustomRule for Dropout {
     fn backward(&self, gradient: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>, QatError> {
         Ok(vec![Some(self.applied(gradient)?)])
     }
-}
-
-/// SplitMix64 at a place of its sequence: a hash of seed and place whose bits are evenly spread (Steele, Lea, Flood:
-/// Fast splittable pseudorandom number generators, 2014).
-fn random(seed: u64, place: u64) -> u64 {
-    let mut z = seed.wrapping_add(place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

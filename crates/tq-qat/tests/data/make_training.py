@@ -81,5 +81,5 @@ run("sgd", lambda p: O.SGD(p, lr=0.05), clip=lambda p: torch.nn.utils.clip_grad_
     nesterov=False, weight_decay=0.0, clip_value=0.5)
 
 with open("training.json", "w") as out:
-    json.dump({"source": f"torch {torch.__version__}", "losses": losses, "optimisers": optimisers}, out, indent=0)
+    json.dump({"source": f"torch {torch.__version__}", "losses": losses, "optimisers": optimisers}, out, separators=(",", ":"))
     out.write("\n")
