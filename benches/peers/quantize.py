@@ -2,8 +2,9 @@
 
 usage: quantize.py CASE_FOLDER OUT_FOLDER [--rows N] [--forms NAME,NAME]
 
-CASE_FOLDER holds `model.onnx`, `case.json` and the arrays that it names (`calib`, `preprocess`). OUT_FOLDER gets a file
-`<form>.onnx` for each form:
+CASE_FOLDER holds `model.onnx`, `case.json` and arrays to calibrate with: what `calib` and `preprocess` name, or, where the
+case names none, `calib_ids_i64.npy` and `calib_mask_i64.npy` (tokens) or `calib_frames_f32.npy` (clips, each a run of its own
+with states of zeros). OUT_FOLDER gets a file `<form>.onnx` for each form:
 
     qdq-u8s8, qdq-u8s8-pc, qdq-s8s8-pc, qdq-u8u8, qdq-u8s8-reduced     QDQ; pc: weights per channel
     qop-u8s8, qop-u8s8-pc, qop-u8u8, qop-u8s8-reduced                  operators on codes
@@ -51,9 +52,23 @@ def preprocess(x, how):
     return x
 
 
+def calibration(folder, case, inputs, rows, batch=8):
+    """What the model is run on to find ranges, a dictionary of inputs for each run."""
+    of = lambda name: load(os.path.join(folder, name))[:rows]
+    if "calib" in case:
+        arrays = {inputs[0]: preprocess(of(case["calib"]), case.get("preprocess"))}
+    elif os.path.exists(os.path.join(folder, "calib_ids_i64.npy")):
+        arrays = {"input_ids": of("calib_ids_i64.npy"), "attention_mask": of("calib_mask_i64.npy")}
+    else:
+        zero = np.zeros((1, 1, 128), np.float32)
+        return [{"input": clip, "h": zero, "c": zero} for clip in of("calib_frames_f32.npy")]
+    n = len(next(iter(arrays.values())))
+    return [{k: x[i : i + batch] for k, x in arrays.items()} for i in range(0, n, batch)]
+
+
 class Reader(CalibrationDataReader):
-    def __init__(self, name, x, batch=8):
-        self.batches = iter([{name: x[i : i + batch]} for i in range(0, len(x), batch)])
+    def __init__(self, runs):
+        self.batches = iter(runs)
 
     def get_next(self):
         return next(self.batches, None)
@@ -64,10 +79,10 @@ def first_line(error):
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def static(source, target, form, name, x):
+def static(source, target, form, runs):
     kind, types, *rest = form.split("-")
     quantize_static(
-        source, target, Reader(name, x),
+        source, target, Reader(runs),
         quant_format={"qdq": QuantFormat.QDQ, "qop": QuantFormat.QOperator}[kind],
         activation_type=TYPES[types[:2]], weight_type=TYPES[types[2:]],
         per_channel="pc" in rest, reduce_range="reduced" in rest,
@@ -99,13 +114,12 @@ def make(folder, out, rows=64, forms=FORMS):
         except Exception as error:  # It does not know all models; the quantizer may do without.
             print(f"{case['case']}: not preprocessed: {first_line(error)}")
             ready = source
-        x = preprocess(load(os.path.join(folder, case["calib"]))[:rows], case.get("preprocess"))
-        name = onnx.load(ready).graph.input[0].name
+        runs = calibration(folder, case, [i.name for i in onnx.load(ready).graph.input], rows)
         for form in forms:
             target = os.path.join(out, form + ".onnx")
             try:
                 if form in STATIC:
-                    static(ready, target, form, name, x)
+                    static(ready, target, form, runs)
                 elif form in DYNAMIC:
                     kind = TYPES[form.split("-")[1]]
                     quantize_dynamic(ready, target, weight_type=kind, per_channel=form.endswith("-pc"))

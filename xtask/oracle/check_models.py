@@ -40,6 +40,7 @@ class Case:
         self.how = self.json.get("preprocess")
         self.model = os.path.join(folder, self.json["model"])
         self.file = lambda name: os.path.join(folder, name)
+        self.nudge = None
         self.setup()
 
     def setup(self):
@@ -79,9 +80,18 @@ class Case:
         for inputs in self.inputs:
             n = len(next(iter(inputs.values())))
             for i in range(0, n, BATCH):
-                part = {k: preprocess(x[i : i + BATCH], self.how) for k, x in inputs.items()}
-                rows.append(run.run(None, part)[0])
+                part = {k: x[i : i + BATCH] for k, x in inputs.items()}
+                rows.append(self.answer(run, {k: preprocess(x, self.how) for k, x in part.items()}))
         return np.concatenate(rows)
+
+    def answer(self, run, inputs):
+        """Of one run. With `nudge`, a random generator, each float of the inputs is the next one up or down, or itself."""
+        if self.nudge is not None:
+            for name, x in inputs.items():
+                if x.dtype == np.float32:
+                    to = self.nudge.choice(np.array([-np.inf, np.nan, np.inf], np.float32), x.shape)
+                    inputs[name] = np.where(np.isnan(to), x, np.nextafter(x, to))
+        return run.run(None, inputs)[0]
 
     def figure(self, answers):
         answers = answers.reshape(len(answers), -1)
@@ -116,7 +126,7 @@ class Pairs(Case):
         rows = []
         for inputs in self.inputs:
             for i in range(0, len(inputs["input_ids"]), BATCH):
-                rows.append(run.run(None, {k: x[i : i + BATCH] for k, x in inputs.items()})[0])
+                rows.append(self.answer(run, {k: x[i : i + BATCH] for k, x in inputs.items()}))
         return np.concatenate(rows)
 
     def figure(self, answers):
@@ -140,7 +150,7 @@ class Clips(Case):
 
     def theirs(self, run):
         zero = np.zeros((1, 1, 128), np.float32)
-        return np.concatenate([run.run(None, {"input": clip, "h": zero, "c": zero})[0] for clip in self.clips])
+        return np.concatenate([self.answer(run, {"input": clip, "h": zero, "c": zero}) for clip in self.clips])
 
     def figure(self, answers):
         answers, positive = answers.reshape(-1), self.labels == 1
