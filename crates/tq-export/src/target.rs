@@ -140,7 +140,7 @@ impl Target {
                     K::Lookup,
                     K::Movement,
                 ];
-                // As its table of versions has it up to 1.23; 1.32 was seen to read 25, those between were not looked at.
+                // As its table of versions has it; from 1.20 on as releases were seen to load or refuse a file.
                 let max_opset = match (version.major, version.minor) {
                     (0, _) | (1, ..=13) => 17,
                     (1, 14) => 18,
@@ -148,7 +148,7 @@ impl Target {
                     (1, 17) => 20,
                     (1, 18..=20) => 21,
                     (1, 21..=22) => 22,
-                    (1, 23..=31) => 23,
+                    (1, 23) => 23,
                     _ => 25,
                 };
                 as_it_is(max_opset, rows.into_iter().chain(others.map(|k| plain(k, &codes))).collect())
