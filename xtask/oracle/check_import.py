@@ -3,7 +3,8 @@
 usage: check_import.py TQ MODELS_DIR WORK_DIR [CASE ...]
 
 Every case of MODELS_DIR is quantized in all forms of benches/peers/quantize.py. Each file runs in our session and in ONNX
-Runtime with exact products and basic optimizations, on up to 1000 samples (TQ_ORACLE_SAMPLES takes another number). Fails
+Runtime with exact products and its default optimizations, without which it computes QDQ files in float, on up to 1000
+samples (TQ_ORACLE_SAMPLES takes another number). Fails
 unless the figure (top-1, AUC, Spearman's correlation, in points) is within 0.3 points or one sample, and decisions are the same
 on at least 99 % of the samples, as check_models.py counts them; and unless `tq inspect` finds integer nodes in every static file.
 
@@ -45,12 +46,12 @@ def spread(case, run, theirs, step):
 
 def check(case, path, form):
     """Whether the answers are those of ONNX Runtime, and a row of how far figures and decisions are apart."""
-    run, step = session(path, LEVELS["basic"]), output_scale(onnx.load(path))
+    run, step = session(path, LEVELS["all"]), output_scale(onnx.load(path))
     ours, theirs = case.ours(path), case.theirs(run)
     (mine, sample), (their, _) = case.figure(ours), case.figure(theirs)
     equal, apart = case.equal(ours, theirs, step), abs(mine - their)
     seen = json.loads(subprocess.run([case.program, "inspect", path, "--json"], check=True, capture_output=True).stdout)
-    integer, same = len(seen["quantizable"]), (ours == theirs).mean() * 100
+    integer, same = len(seen["quantizable"]), (ours.reshape(-1) == theirs.reshape(-1)).mean() * 100
     print(f"{case.name} {form}: ours {mine:.2f} ONNX Runtime {their:.2f}; decided equally {equal:.2f} %; outputs identical "
           f"{same:.2f} %; {integer} integer nodes", flush=True)
     close, itself = apart <= max(0.3, sample) + 1e-9 and equal >= 99, None

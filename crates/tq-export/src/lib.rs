@@ -22,9 +22,9 @@ mod unsigned;
 
 pub use error::ExportError;
 pub use io::strip_borders;
-pub use lint::{LintReport, NodeLint, Outcome, lint};
+pub use lint::{LintReport, NodeLint, Outcome, lint, lint_at};
 pub use mobile::{MobileModel, optimize_for_mobile};
-pub use onnx::{Exported, TargetOptions, export_for, export_quantized_onnx};
+pub use onnx::{Exported, TargetOptions, export_for, export_quantized_onnx, forecast};
 pub use preprocess::{InputScaling, fold_preprocess};
 pub use provenance::Provenance;
 pub use target::{Profile, Target, Version};

@@ -43,9 +43,18 @@ pub struct Exported {
     pub notes: Vec<String>,
 }
 
-/// Writes the file that `options` describe, unless the target refuses what would be in it.
+/// What a target will make of the file that [`export_for`] would write; nothing is written.
 ///
 /// The linter reads the very graph that is in the file, after weights, biases and operators got their form.
+///
+/// # Errors
+/// [`ExportError::Onnx`] where there is no such file, as [`tq_onnx::export`] says.
+pub fn forecast(graph: &Graph, options: &TargetOptions) -> Result<LintReport, ExportError> {
+    let (graph, onnx, _) = prepared(graph, options)?;
+    linted(&graph, &onnx, &options.target)
+}
+
+/// Writes the file that `options` describe, unless the target refuses what would be in it, as [`forecast`] tells.
 ///
 /// For ONNX Runtime operators on codes ([`OperatorForm::QOperator`]) get u8 activations where the graph has i8 ones, 128 added
 /// to codes and zero points: its exact mode (`session.x64quantprecision`) has no QLinearConv and QLinearMatMul for i8 ones.
@@ -54,6 +63,21 @@ pub struct Exported {
 /// [`ExportError::Refused`] with every node that the target refuses; [`ExportError::Onnx`] as
 /// [`tq_onnx::export`]. Nothing is written then.
 pub fn export_for(graph: &Graph, path: &Path, options: &TargetOptions) -> Result<Exported, ExportError> {
+    let (graph, onnx, notes) = prepared(graph, options)?;
+    let lint = linted(&graph, &onnx, &options.target)?;
+    let refused: Vec<_> = lint.refused().cloned().collect();
+    if !refused.is_empty() {
+        return Err(ExportError::Refused { target: options.target.to_string(), nodes: refused });
+    }
+    let opset = tq_onnx::export(&graph, path, &onnx)?;
+    Ok(Exported { opset, lint, notes })
+}
+
+/// The graph as the target wants it, how it is written, and what was changed.
+fn prepared(
+    graph: &Graph,
+    options: &TargetOptions,
+) -> Result<(Graph, ExportOptions, Vec<String>), ExportError> {
     let onnx = options.resolved();
     let mut graph = graph.clone(); // data is shared, so this is cheap
     let mut notes = Vec::new();
@@ -65,14 +89,15 @@ pub fn export_for(graph: &Graph, path: &Path, options: &TargetOptions) -> Result
             }
         }
     }
-    let (written, opset) = tq_onnx::formed(&graph, &onnx)?;
-    let lint = lint::lint_at(&written, &options.target, Some(opset))?;
-    let refused: Vec<_> = lint.refused().cloned().collect();
-    if !refused.is_empty() {
-        return Err(ExportError::Refused { target: options.target.to_string(), nodes: refused });
-    }
-    let opset = tq_onnx::export(&graph, path, &onnx)?;
-    Ok(Exported { opset, lint, notes })
+    Ok((graph, onnx, notes))
+}
+
+/// What the target makes of the file of a graph.
+fn linted(graph: &Graph, onnx: &ExportOptions, target: &Target) -> Result<LintReport, ExportError> {
+    let (mut written, opset) = tq_onnx::formed(graph, onnx)?;
+    // Float weights behind a Quantize are constant codes to whoever reads the file.
+    tq_onnx::fold_constant_codes(&mut written);
+    lint::lint_at(&written, target, opset)
 }
 
 /// The bytes of an ONNX file in QDQ form at an operator set, after checks that the model takes the example input.

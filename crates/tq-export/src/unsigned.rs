@@ -53,15 +53,20 @@ pub(crate) fn unsigned_activations(graph: &mut Graph) -> Result<usize, ExportErr
     Ok(moved)
 }
 
-/// Values that hold i8 codes of activations, or of constants that elementwise operators read beside them, each with the
-/// Quantize that gives it.
+/// Values that hold i8 codes of activations, or of constants that elementwise operators and products read in an activation's
+/// place, each with the Quantize that gives it.
 fn signed_activations(graph: &Graph, consumers: &[Vec<NodeId>]) -> Vec<(ValueId, Option<NodeId>)> {
     let producers = graph.producers();
-    let dequantize = |id: &NodeId| matches!(graph.node(*id).op, Op::DequantizeLinear { .. });
     let mut found = Vec::new();
     for (i, value) in graph.values.iter().enumerate() {
         let v = ValueId(i);
         let readers = &consumers[i];
+        // A zero point is of the type of codes too, and is not one of them.
+        let dequantize = |id: &NodeId| {
+            let node = graph.node(*id);
+            let slots = node.inputs.iter().filter(|x| **x == Some(v)).count();
+            matches!(node.op, Op::DequantizeLinear { .. }) && node.input(0) == Some(v) && slots == 1
+        };
         let border = graph.inputs.contains(&v) || graph.outputs.contains(&v);
         if value.dtype != Some(DType::I8) || border || readers.is_empty() || !readers.iter().all(dequantize) {
             continue;
@@ -75,12 +80,14 @@ fn signed_activations(graph: &Graph, consumers: &[Vec<NodeId>]) -> Vec<(ValueId,
                 }
             }
             None if value.constant.is_some() => {
-                let elementwise =
-                    |id: &NodeId| matches!(graph.node(*id).op, Op::Binary(_) | Op::Concat { .. });
-                let real = |id: &NodeId| graph.node(*id).output(0);
                 let beside = |id: &NodeId| {
-                    real(id)
-                        .is_some_and(|r| !consumers[r.0].is_empty() && consumers[r.0].iter().all(elementwise))
+                    let Some(real) = graph.node(*id).output(0) else { return false };
+                    let activation = |id: &NodeId| match &graph.node(*id).op {
+                        Op::Binary(_) | Op::Concat { .. } => true,
+                        Op::MatMul => graph.node(*id).input(1) != Some(real),
+                        _ => false,
+                    };
+                    !consumers[real.0].is_empty() && consumers[real.0].iter().all(activation)
                 };
                 if readers.iter().all(beside) {
                     found.push((v, None));

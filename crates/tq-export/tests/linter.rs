@@ -75,6 +75,75 @@ fn other_targets() {
 }
 
 #[test]
+fn the_operator_set_of_a_file_counts() {
+    let graph = quantized();
+    let old = "onnxruntime@1.17".parse().unwrap();
+    assert_eq!(lint(&graph, &old).unwrap().refused().count(), 0);
+    let report = tq_export::lint_at(&graph, &old, 21).unwrap();
+    let refused: Vec<_> = report.refused().map(|n| (n.rule.as_str(), n.reason.as_str())).collect();
+    assert_eq!(refused.len(), 1, "{report}");
+    assert!(refused[0].0 == "opset" && refused[0].1.ends_with("21, at most 20"), "{report}");
+}
+
+#[test]
+fn weights_as_floats_behind_a_pair_are_weights() {
+    let graph = quantized();
+    let pairs = ExportOptions {
+        weights: Some(tq_onnx::WeightForm::FloatPair),
+        bias: Some(tq_onnx::BiasForm::Float),
+        ..ExportOptions::default()
+    };
+    for target in [Target::Onnx, Target::ONNX_RUNTIME] {
+        let options = TargetOptions { onnx: pairs.clone(), ..TargetOptions::new(target) };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let written = export_for(&graph, &path, &options).unwrap();
+        // What is told of the file is what the file's own linter says.
+        let read = tq_onnx::import(&path).unwrap();
+        let again = tq_export::lint_at(&read, &target, written.opset).unwrap();
+        assert_eq!(written.lint.integer(), again.integer(), "{}\n{again}", written.lint);
+        assert!(again.integer() >= 5, "{again}");
+    }
+}
+
+/// A convolution that reads `x`, quantized for TensorRT, and what `after` puts behind it.
+fn signed(after: impl FnOnce(&mut Graph, tq_graph::ValueId) -> tq_graph::ValueId) -> Graph {
+    let mut g = Graph::new("net");
+    let x = g.add_input(
+        "x",
+        tq_qtypes::DType::F32,
+        vec![1usize.into(), 4usize.into(), 6usize.into(), 6usize.into()],
+    );
+    let w = g.add_constant("w", common::Numbers(3).tensor(&[4, 4, 3, 3]));
+    let c = g.add_node("conv", tq_graph::Op::Conv(common::conv_attrs(1, 1)), &[x, w], "c");
+    let y = after(&mut g, c);
+    g.outputs.push(y);
+    let config = tq_passes::QuantConfig::default().backend(tq_passes::Backend::TensorRt);
+    let prepared = tq_passes::prepare_static(g, config).unwrap();
+    prepared.forward(&common::Numbers(5).tensor(&[1, 4, 6, 6])).unwrap();
+    tq_passes::convert(prepared).unwrap().graph
+}
+
+#[test]
+fn i8_codes_that_are_read_twice_stay_i8_in_onnx_runtime() {
+    use tq_graph::Op;
+    use tq_graph::op::BinaryOp;
+    let conv = |g: &mut Graph, name: &str, x| {
+        let w = g.add_constant(format!("{name}_w"), common::Numbers(9).tensor(&[4, 4, 3, 3]));
+        g.add_node(name, Op::Conv(common::conv_attrs(1, 1)), &[x, w], format!("{name}_y"))
+    };
+    let counts = |graph: &Graph| lint(graph, &Target::ONNX_RUNTIME).unwrap().integer();
+    // The numbers are those of ONNX Runtime 1.32's own graphs.
+    assert_eq!(counts(&signed(|g, c| conv(g, "next", c))), 2);
+    let residual = signed(|g, c| {
+        let d = conv(g, "next", c);
+        let s = g.add_node("sum", Op::Binary(BinaryOp::Add), &[c, d], "s");
+        conv(g, "last", s)
+    });
+    assert_eq!(counts(&residual), 1, "{}", lint(&residual, &Target::ONNX_RUNTIME).unwrap());
+}
+
+#[test]
 fn an_operator_set_that_is_too_new_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");

@@ -186,6 +186,9 @@ fn the_calibration_cache_has_every_activation_and_reads_back() {
     let text = cache.to_string();
     assert!(text.starts_with("TRT-8601-MinMaxCalibration\nx: "));
     assert_eq!(CalibrationCache::parse(&text).unwrap(), cache);
+    // Every tensor that was calibrated, also those that no pair is left of.
+    let calibrated: Vec<&str> = ["x", "stem_relu_y", "second_y", "sum_relu_y"].into_iter().collect();
+    assert!(calibrated.iter().all(|t| cache.amax(t).is_some()), "{cache}");
     // The scale is amax / 127: data from -1 to 1 gives very nearly 1 / 127.
     let amax = cache.amax("x").unwrap();
     assert!((0.99..=1.0).contains(&amax), "{amax}");
@@ -267,6 +270,13 @@ fn every_precision_takes_its_own_models_and_names_what_is_wrong_with_others() {
         let reasons = refusals(graph, precision);
         assert!(reasons.iter().any(|r| r.contains(words)), "{precision}: {reasons:?}");
     };
+    refused(&fp8, Precision::Int8, "codes are i8, these are f8e4m3fn");
+    refused(&int4, Precision::Int8, "codes are i8, these are i4");
+    let error = export_tensorrt(&network(), Precision::Int8, None).unwrap_err();
+    assert!(
+        matches!(&error, ExportError::Precision { message, .. } if message.contains("no codes")),
+        "{error}"
+    );
     refused(&int8, Precision::Fp16, "half precision has no codes, these are i8");
     refused(&int4, Precision::Fp16, "these are i4");
     refused(&network(), Precision::Fp16, "its weights are f32");

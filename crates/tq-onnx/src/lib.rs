@@ -28,7 +28,7 @@ mod wire;
 
 pub use error::{OnnxError, UnsupportedItem};
 pub use export::{BiasForm, ExportOptions, OperatorForm, WeightForm, export, export_bytes, formed};
-pub use import::{import, import_bytes, read_tensor};
+pub use import::{fold_constant_codes, import, import_bytes, opset_of, read_tensor};
 
 /// The operator sets that are read.
 pub const READ_OPSETS: std::ops::RangeInclusive<i64> = 7..=25;

@@ -1,8 +1,9 @@
 //! `tq export` of ONNX files.
 
-use super::file_bytes;
 use super::lint::{Counted, text};
+use super::{file_bytes, is_same_file};
 use crate::args::{Export, ExportTarget, Io};
+use crate::files::check_target;
 use crate::output::{bytes, emit, say};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -49,6 +50,10 @@ pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
             notes.push(format!("{value} stays as it is: {reason}"));
         }
     }
+    if !how.cache_version.chars().all(|c| c.is_ascii_alphanumeric()) {
+        bail!("--cache-version is letters and digits, as 100100, not {:?}", how.cache_version);
+    }
+    let mut cache = None;
     let mut weights = how.weights_as.map(Into::into);
     if is_tensorrt {
         let precision = how.precision.unwrap_or_default();
@@ -58,8 +63,11 @@ pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
         let model = export_tensorrt(&graph, precision, None).with_context(name)?;
         weights = weights.or(model.options().onnx.weights);
         if let Some(path) = &how.calibration_cache {
-            let cache = model.cache.header(&how.cache_version, CacheAlgorithm::EntropyCalibration2);
-            cache.save(path)?;
+            if is_same_file(path, &args.output) || path == &args.output {
+                bail!("{}: the model and its calibration cache are two files", path.display());
+            }
+            check_target(path)?;
+            cache = Some((path, model.cache.header(&how.cache_version, CacheAlgorithm::EntropyCalibration2)));
         }
         graph = model.graph;
         notes.extend(model.notes);
@@ -76,6 +84,11 @@ pub(super) fn export(mut graph: Graph, args: &Export) -> Result<()> {
         ..TargetOptions::new(target)
     };
     let exported = export_for(&graph, &args.output, &options).with_context(name)?;
+    // After the model, so that one that is refused leaves none.
+    if let Some((path, cache)) = cache {
+        let written = || format!("{} was written, its calibration cache was not", args.output.display());
+        cache.save(path).with_context(written)?;
+    }
     notes.extend(exported.notes);
     for note in notes.iter().filter(|_| !args.json) {
         say(note);

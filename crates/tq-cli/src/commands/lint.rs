@@ -2,19 +2,50 @@
 
 use super::load;
 use crate::args::Lint;
-use crate::output::{emit, table};
+use crate::files::Format;
+use crate::output::{emit, say, table};
 use anyhow::{Context as _, Result, bail};
-use torsh_quantization::export::{LintReport, Outcome, lint as lint_graph};
+use torsh_quantization::export::{
+    LintReport, Outcome, Precision, Target, TargetOptions, export_tensorrt, forecast, lint as lint_graph,
+    lint_at, opset_of,
+};
+use torsh_quantization::model::Graph;
 
 pub(crate) fn lint(args: &Lint) -> Result<()> {
     let graph = load(&args.model)?;
-    let report = lint_graph(&graph, &args.target).with_context(|| args.model.display().to_string())?;
+    let name = || args.model.display().to_string();
+    let opset = match Format::of_input(&args.model) {
+        Format::Onnx => opset_of(&args.model).with_context(name)?,
+        Format::Native => None,
+    };
+    let report = match opset {
+        Some(opset) => lint_at(&graph, &args.target, opset),
+        None => lint_graph(&graph, &args.target),
+    };
+    let report = report.with_context(name)?;
     emit(args.json, &Counted::of(&report), || text(&report))?;
     let refused = report.count(Outcome::Refused);
     if refused > 0 {
+        if is_exportable(&graph, &args.target) {
+            say(&format!(
+                "`tq export --target {}` writes this model so that nothing of it is refused",
+                report.target
+            ));
+        }
         bail!("{}: {} refuses {refused} of its nodes", args.model.display(), report.target);
     }
     Ok(())
+}
+
+/// Whether the file that export would write for the target has nothing that it refuses.
+fn is_exportable(graph: &Graph, target: &Target) -> bool {
+    let options = TargetOptions::new(*target);
+    let forecast = match target {
+        Target::TensorRt { .. } => export_tensorrt(graph, Precision::Int8, None)
+            .and_then(|m| forecast(&m.graph, &TargetOptions { target: *target, ..m.options() })),
+        _ => forecast(graph, &options),
+    };
+    forecast.is_ok_and(|report| report.count(Outcome::Refused) == 0)
 }
 
 /// The report with its numbers.

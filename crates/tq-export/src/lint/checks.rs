@@ -1,9 +1,9 @@
 //! What the rules look at, one function a rule. Each says nothing of nodes that are not its business.
 
 use super::{Place, Subject};
-use tq_graph::op::UnaryOp;
-use tq_graph::qdq::{QOutput, node_params};
-use tq_graph::{Op, Tensor};
+use tq_graph::op::{BinaryOp, UnaryOp};
+use tq_graph::qdq::{Codes, QOutput, node_params};
+use tq_graph::{Node, Op, Tensor, ValueId};
 use tq_qtypes::{DType, Granularity, OperatorKind, Rounding, affine};
 
 type Found = Option<String>;
@@ -35,9 +35,9 @@ fn constant<'g>(s: &'g Subject<'_>, p: &Place<'_>, i: usize) -> Option<&'g Tenso
 }
 
 pub(super) fn opset_too_high(s: &Subject<'_>, p: &Place<'_>) -> Found {
-    let opset = s.opset.filter(|o| *o > s.profile.max_opset)?;
     // It is about the file: told once, of its first node.
-    (s.graph.nodes.first()?.name == p.node.name).then(|| format!("{opset}, at most {}", s.profile.max_opset))
+    let first = s.graph.nodes.first()?.name == p.node.name;
+    (first && s.opset > s.profile.max_opset).then(|| format!("{}, at most {}", s.opset, s.profile.max_opset))
 }
 
 pub(super) fn integer_operator(_: &Subject<'_>, p: &Place<'_>) -> Found {
@@ -134,16 +134,63 @@ pub(super) fn not_in_profile(s: &Subject<'_>, p: &Place<'_>) -> Found {
 }
 
 pub(super) fn ort_nbits(s: &Subject<'_>, p: &Place<'_>) -> Found {
-    if p.node.op != Op::MatMul {
+    if !matches!(p.node.op, Op::MatMul | Op::Gemm { trans_a: false, trans_b: false, .. })
+        || p.operator.is_some()
+    {
         return None;
     }
     let from = s.producer(p.node.input(1)?).filter(|n| is_dequantize(&n.op))?;
     let weights = from.input(0).and_then(|v| s.graph.constant(v))?;
     let params = node_params(s.graph, from)?;
-    let Granularity::PerGroup { axis: 0, group_size } = params.granularity else { return None };
     let alone = from.output(0).is_some_and(|v| s.consumers[v.0].len() == 1);
-    let fits = weights.rank() == 2 && group_size >= 16 && group_size.is_power_of_two() && alone;
-    when(fits && matches!(params.dtype, DType::I4 | DType::U4 | DType::I8 | DType::U8))
+    // In exact mode i8 codes become u8 before this is looked for, and lose a zero point that is not written.
+    let known_zero = params.dtype != DType::I8 || from.input(2).is_some();
+    let fits = match params.granularity {
+        Granularity::PerTensor => true,
+        Granularity::PerChannel { axis: 1 } => known_zero,
+        Granularity::PerGroup { axis: 0, group_size } => {
+            group_size >= 16 && group_size.is_power_of_two() && known_zero
+        }
+        _ => false,
+    };
+    let eight_or_four = matches!(params.dtype, DType::I4 | DType::U4 | DType::I8 | DType::U8);
+    when(fits && alone && weights.rank() == 2 && eight_or_four)
+}
+
+/// The one reader of a value that is no output.
+fn only_reader<'g>(s: &'g Subject<'_>, v: ValueId) -> Option<&'g Node> {
+    match s.consumers[v.0].as_slice() {
+        [id] if !s.graph.outputs.contains(&v) => Some(s.graph.node(*id)),
+        _ => None,
+    }
+}
+
+pub(super) fn ort_where(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    if p.node.op != Op::Where {
+        return None;
+    }
+    let data =
+        |slot: usize| p.node.input(slot).filter(|v| s.producer(*v).is_some_and(|n| is_dequantize(&n.op)));
+    let codes = |slot: usize| data(slot).and_then(|v| node_params(s.graph, s.producer(v)?)).map(|p| p.dtype);
+    let after = only_reader(s, p.node.output(0)?).filter(|n| is_quantize(&n.op))?;
+    let out = node_params(s.graph, after)?.dtype;
+    let constant =
+        |slot: usize| p.node.input(slot).and_then(|v| s.graph.constant(v)).is_some_and(|t| t.len() == 1);
+    let either = |slot: usize| codes(slot) == Some(out) || constant(slot);
+    when(either(1) && either(2) && (codes(1).is_some() || codes(2).is_some()))
+}
+
+pub(super) fn ort_bias_behind(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator.filter(|_| p.node.op == Op::MatMul)?;
+    let QOutput::Float(product) = *operator.outputs.first()? else { return None };
+    let weights = operator.weights.as_ref().and_then(|w| s.graph.value(w.value).shape.as_ref())?;
+    let columns = weights.last()?.known_usize().filter(|_| weights.len() == 2)?;
+    // Products of more than two axes are reshaped for it, which takes sizes that are known.
+    let known = s.graph.value(p.node.input(0)?).shape.as_ref()?.iter().all(|d| d.known().is_some());
+    let sum = only_reader(s, product).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
+    let bias =
+        |v: ValueId| s.graph.constant(v).is_some_and(|t| t.dims() == [columns] && t.dtype() == DType::F32);
+    when(known && sum.inputs.iter().flatten().any(|v| bias(*v)))
 }
 
 pub(super) fn ort_softmax(s: &Subject<'_>, p: &Place<'_>) -> Found {
@@ -171,7 +218,11 @@ pub(super) fn ort_dilated_pool(_: &Subject<'_>, p: &Place<'_>) -> Found {
 
 pub(super) fn ort_table(_: &Subject<'_>, p: &Place<'_>) -> Found {
     let operator = p.operator?;
-    let known = matches!(p.node.op, Op::Unary(UnaryOp::Sigmoid | UnaryOp::LeakyRelu { .. }));
+    // A sum or product with one constant is a function of one code to us, and an operator of two to it.
+    let known = matches!(
+        p.node.op,
+        Op::Unary(UnaryOp::Sigmoid | UnaryOp::LeakyRelu { .. }) | Op::Binary(BinaryOp::Add | BinaryOp::Mul)
+    );
     let bare = is_quantize(&p.node.op);
     (operator.kind == OperatorKind::Lookup && !known && !bare).then(|| p.node.op.name().to_owned())
 }
@@ -220,22 +271,46 @@ pub(super) fn ort_clamp(_: &Subject<'_>, p: &Place<'_>) -> Found {
     when(cuts && p.node.op != Op::MatMul)
 }
 
-pub(super) fn ort_types(_: &Subject<'_>, p: &Place<'_>) -> Found {
+pub(super) fn ort_types(s: &Subject<'_>, p: &Place<'_>) -> Found {
     let operator = p.operator?;
-    let x = operator.inputs.first()?.params.dtype;
+    let first = operator.inputs.first()?;
+    let x = type_for_ort(s, first);
     if let Some(w) = &operator.weights
-        && x == DType::I8
-        && w.params.dtype != DType::I8
+        && first.params.dtype == DType::I8
     {
-        return Some(format!("{x} with weights {}", w.params.dtype));
+        if w.params.dtype != DType::I8 {
+            return Some(format!("{x} with weights {}", w.params.dtype));
+        }
+        // It takes i8 activations with no weights, and makes u8 ones of them where one node reads them.
+        if x == DType::I8 {
+            return Some(format!("{} is i8 and read more than once, or an output", s.name(first.value)));
+        }
     }
-    if let Some(other) = operator.inputs.iter().find(|c| c.params.dtype != x)
+    if let Some(other) = operator.inputs.iter().find(|c| type_for_ort(s, c) != x)
         && operator.weights.is_none()
     {
-        return Some(format!("{x} and {}", other.params.dtype));
+        return Some(format!("{x} and {}", type_for_ort(s, other)));
     }
-    let y = operator.output_codes(0)?.params.dtype;
+    let y = type_for_ort(s, operator.output_codes(0)?);
     (x != y && !is_quantize(&p.node.op)).then(|| format!("{x} in, {y} out"))
+}
+
+/// The type that ONNX Runtime gives codes on x86: i8 ones between a Quantize and the one Dequantize that reads them, whose
+/// result is read once and is no output, become u8.
+fn type_for_ort(s: &Subject<'_>, codes: &Codes) -> DType {
+    let readers = &s.consumers[codes.value.0];
+    let once = |v: ValueId| s.consumers[v.0].len() + usize::from(s.graph.outputs.contains(&v)) == 1;
+    let alone = match readers.as_slice() {
+        [id] => {
+            let reader = s.graph.node(*id);
+            is_dequantize(&reader.op) && reader.output(0).is_some_and(once)
+        }
+        _ => false,
+    };
+    let quantized = s.producer(codes.value).is_some_and(|n| is_quantize(&n.op));
+    let becomes =
+        codes.params.dtype == DType::I8 && quantized && alone && !s.graph.outputs.contains(&codes.value);
+    if becomes { DType::U8 } else { codes.params.dtype }
 }
 
 pub(super) fn ort_reduce_mean(_: &Subject<'_>, p: &Place<'_>) -> Found {

@@ -20,8 +20,8 @@ pub(crate) struct Subject<'g> {
     pub(crate) profile: Profile,
     pub(crate) producers: Vec<Option<NodeId>>,
     pub(crate) consumers: Vec<Vec<NodeId>>,
-    /// The operator set that is written, where that is known.
-    pub(crate) opset: Option<i64>,
+    /// The operator set of the file.
+    pub(crate) opset: i64,
 }
 
 /// A node as a rule sees it.
@@ -42,7 +42,10 @@ impl Subject<'_> {
     }
 }
 
-/// Says of every node of a graph what the target will make of it.
+/// Says of every node of a graph what the target will make of it, as it is: what export for the target changes is not done
+/// here ([`forecast`](crate::forecast) tells of that file).
+///
+/// The operator set is the lowest that has words for the graph; [`lint_at`] takes that of a file.
 ///
 /// # Errors
 /// [`ExportError::Graph`] for a graph that is not valid.
@@ -60,11 +63,16 @@ impl Subject<'_> {
 /// # Ok::<(), tq_export::ExportError>(())
 /// ```
 pub fn lint(graph: &Graph, target: &Target) -> Result<LintReport, ExportError> {
-    lint_at(graph, target, None)
+    // What ONNX has no words for can still be looked at, and is of no operator set.
+    let needed = tq_onnx::formed(graph, &tq_onnx::ExportOptions::default()).map_or(0, |(_, opset)| opset);
+    lint_at(graph, target, needed)
 }
 
 /// As [`lint()`], for a file of this operator set.
-pub(crate) fn lint_at(graph: &Graph, target: &Target, opset: Option<i64>) -> Result<LintReport, ExportError> {
+///
+/// # Errors
+/// As [`lint()`].
+pub fn lint_at(graph: &Graph, target: &Target, opset: i64) -> Result<LintReport, ExportError> {
     let mut graph = graph.clone(); // data is shared, so this is cheap
     infer::infer(&mut graph)?;
     let view = QdqView::new(&graph);

@@ -60,7 +60,8 @@ impl TensorRtModel {
 ///
 /// # Errors
 /// [`ExportError::Refused`] when the model has codes that TensorRT does not take or that are not of this precision: it has to
-/// be prepared for it. [`ExportError::Precision`] when a cache is asked for and the precision has none.
+/// be prepared for it. [`ExportError::Precision`] when a cache is asked for and the precision has none, and when a model
+/// without any codes is to be computed in integers.
 /// [`ExportError::Pass`] when the cache cannot be written.
 pub fn export_tensorrt(
     model: &Graph,
@@ -70,6 +71,13 @@ pub fn export_tensorrt(
     let target = precision.target();
     if calibration_cache.is_some() && precision != Precision::Int8 {
         let message = "calibration caches hold scales of 8-bit integers alone".to_owned();
+        return Err(ExportError::Precision { precision, message });
+    }
+    let pairs = |n: &tq_graph::Node| {
+        matches!(n.op, tq_graph::Op::QuantizeLinear { .. } | tq_graph::Op::DequantizeLinear { .. })
+    };
+    if precision == Precision::Int8 && !model.nodes.iter().any(pairs) {
+        let message = "the model has no codes: it has to be quantized for TensorRT first".to_owned();
         return Err(ExportError::Precision { precision, message });
     }
     let (graph, notes) = for_tensorrt(model)?;
@@ -82,7 +90,10 @@ pub fn export_tensorrt(
     if !refused.is_empty() {
         return Err(ExportError::Refused { target: format!("{target} in {precision}"), nodes: refused });
     }
-    let cache = CalibrationCache::of_graph(&graph);
+    // All that was calibrated, also where no pair is left: TensorRT reads a cache beside the float model.
+    let mut calibrated = model.clone();
+    placement::replace_zero_scales(&mut calibrated, &mut Vec::new())?;
+    let cache = CalibrationCache::of_graph(&calibrated);
     if let Some(path) = calibration_cache {
         cache.save(path)?;
     }

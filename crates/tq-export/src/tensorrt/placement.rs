@@ -2,8 +2,9 @@
 
 use crate::ExportError;
 use tq_graph::op::BinaryOp;
+use tq_graph::qdq::node_params;
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, affine};
 
 /// In place of a scale of zero, with which everything quantizes to zero anyway: the smallest number that half precision
 /// holds, as ModelOpt puts it there.
@@ -84,6 +85,14 @@ pub(super) fn move_pairs(graph: &mut Graph, notes: &mut Vec<String>) {
             _ => (0..node.inputs.len()).map(|slot| takes_codes(&node.op, slot)).collect(),
         };
         for (slot, keep) in on_codes.into_iter().enumerate() {
+            if !keep
+                && !is_quantize(&node.op)
+                && let Some((v, real)) = constant_behind(graph, &producers, &node, slot)
+            {
+                notes.push(format!("{} reads {} as floats", node.name, graph.value(v).name));
+                let name = graph.fresh_value_name(&format!("{}_float", graph.value(v).name));
+                graph.nodes[i].inputs[slot] = Some(graph.add_constant(name, real));
+            }
             if let Some(pair) = node.input(slot).filter(|_| !keep).and_then(|v| behind(graph, v)) {
                 let v = node.inputs[slot];
                 graph.nodes[i].inputs[slot] = Some(pair.real);
@@ -130,6 +139,26 @@ fn sum(graph: &Graph, producers: &[Option<NodeId>], depth: &[usize], node: &Node
         (true, true) => vec![true, false],
         (wa, wb) => vec![!wa, !wb],
     }
+}
+
+/// The constant codes that a Dequantize gives to an input of a node, as floats.
+fn constant_behind(
+    graph: &Graph,
+    producers: &[Option<NodeId>],
+    node: &Node,
+    slot: usize,
+) -> Option<(ValueId, Tensor)> {
+    let v = node.input(slot)?;
+    let dequantize = graph.node(producers.get(v.0).copied().flatten()?);
+    if !matches!(dequantize.op, Op::DequantizeLinear { .. }) {
+        return None;
+    }
+    let codes = graph.constant(dequantize.input(0)?)?;
+    let params = node_params(graph, dequantize)?;
+    let wide: Vec<i32> =
+        codes.to_i64_vec()?.into_iter().map(|c| i32::try_from(c).ok()).collect::<Option<_>>()?;
+    let real = affine::dequantize(&wide, codes.dims(), &params).ok()?;
+    Some((v, Tensor::new(codes.dims(), real).ok()?))
 }
 
 /// The value before a pair of an activation.

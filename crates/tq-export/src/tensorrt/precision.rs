@@ -78,8 +78,11 @@ impl Precision {
             _ => None,
         };
         match (self, codes) {
-            // What the linter says of types is all there is to say.
-            (Precision::Int8, _) => None,
+            // Biases are 32-bit codes, and become floats in the file.
+            (Precision::Int8, Some(codes)) => {
+                (!matches!(codes, DType::I8 | DType::I32)).then(|| format!("codes are i8, these are {codes}"))
+            }
+            (Precision::Int8, None) => None,
             (Precision::Fp16, Some(codes)) => Some(format!("half precision has no codes, these are {codes}")),
             (Precision::Fp16, None) => {
                 let weighted =

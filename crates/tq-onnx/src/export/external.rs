@@ -1,14 +1,16 @@
 //! Large constants in a file beside the model.
 
 use crate::OnnxError;
-use crate::proto::tensor_proto::DataLocation;
-use crate::proto::{ModelProto, StringStringEntryProto};
+use crate::proto::tensor_proto::{DataLocation, DataType};
+use crate::proto::{ModelProto, NodeProto, StringStringEntryProto};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Constants begin at multiples of this, so that readers can use them where they lie.
 const ALIGN: usize = 64;
 
-/// Moves the data of constants of at least `least` bytes out of the model.
+/// Moves the data of constants of at least `least` bytes out of the model. What shapes are inferred from stays, as programs do
+/// that before they read data beside the model: 64-bit integers, and what Resize, Pad and Range read beside their data.
 ///
 /// Gives the name of the file to write beside the model at `path`, and its bytes; `None` where no constant is that
 /// large. The name holds a digest of the bytes: another model's data is never overwritten, and a model that is replaced
@@ -21,7 +23,14 @@ pub(super) fn move_out(
     let mut data: Vec<u8> = Vec::new();
     let mut places = Vec::new();
     let Some(graph) = &mut model.graph else { return Ok(None) };
+    let of_shapes = |n: &&NodeProto| matches!(n.op_type(), "Resize" | "Pad" | "Range");
+    let of_shapes = graph.node.iter().filter(of_shapes);
+    let stays: HashSet<String> =
+        of_shapes.flat_map(|n| n.input.iter().skip(usize::from(n.op_type() != "Range"))).cloned().collect();
     for (i, tensor) in graph.initializer.iter_mut().enumerate() {
+        if tensor.data_type() == DataType::Int64 as i32 || stays.contains(tensor.name()) {
+            continue;
+        }
         let Some(raw) = tensor.raw_data.take_if(|raw| !raw.is_empty() && raw.len() >= least) else {
             continue;
         };

@@ -82,6 +82,24 @@ pub fn read_tensor(bytes: &[u8]) -> Result<Tensor, OnnxError> {
     })
 }
 
+/// The operator set that an ONNX file imports; `None` where it names none of ONNX's own.
+///
+/// # Errors
+/// [`OnnxError::Io`] when the file cannot be read, [`OnnxError::NotOnnx`] when it is no model.
+pub fn opset_of(path: &Path) -> Result<Option<i64>, OnnxError> {
+    let bytes = read_file(path)?;
+    wire::check(&bytes, Message::Model).map_err(OnnxError::NotOnnx)?;
+    let model = ModelProto::decode(Bytes::from(bytes)).map_err(|e| OnnxError::NotOnnx(e.to_string()))?;
+    let own = model.opset_import.iter().filter(|o| graph::is_onnx(o.domain()));
+    Ok(own.map(|o| o.version()).max())
+}
+
+/// Puts constant codes in the place of every Quantize node whose input and parameters are constant f32: what importing the
+/// file does whose graph this is.
+pub fn fold_constant_codes(graph: &mut Graph) {
+    constant_codes::fold(graph);
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, OnnxError> {
     let io = |e: std::io::Error| OnnxError::io(path, &e);
     let fail = |message: &str| OnnxError::Io { path: path.to_owned(), message: message.to_owned() };

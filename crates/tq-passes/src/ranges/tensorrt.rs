@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use tq_graph::qdq::node_params;
 use tq_graph::save::replace_file;
-use tq_graph::{Graph, Op};
+use tq_graph::{Graph, Node, Op};
 
 /// The largest code.
 const CODES: f32 = 127.0;
@@ -67,10 +67,17 @@ impl CalibrationCache {
     #[must_use]
     pub fn of_graph(graph: &Graph) -> Self {
         let mut scales: Vec<(String, f32)> = Vec::new();
+        let consumers = graph.consumers();
+        let behind = |quantize: &Node| {
+            let codes = quantize.output(0)?;
+            let outputs = consumers[codes.0].iter().filter_map(|id| graph.node(*id).output(0));
+            outputs.into_iter().find(|v| graph.outputs.contains(v))
+        };
         for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::QuantizeLinear { .. })) {
             let Some(x) = node.input(0).filter(|v| graph.constant(*v).is_none()) else { continue };
             let Some((scale, _)) = node_params(graph, node).and_then(|p| p.uniform()) else { continue };
-            let name = &graph.value(x).name;
+            // An output has its name behind its pair.
+            let name = &graph.value(behind(node).unwrap_or(x)).name;
             if !scales.iter().any(|(n, _)| n == name) {
                 scales.push((name.clone(), scale));
             }
