@@ -10,11 +10,17 @@ use tq_graph::{Graph, Node, Op, Tensor, infer};
 /// a model must not grow by being read.
 const MAX_GROWTH_BYTES: usize = 1 << 20;
 
+/// All folded results together may have this many bytes, and this many times those of the model's constants: few nodes
+/// that double a constant each would otherwise fill the memory.
+const MAX_ALL_BYTES: usize = 16 << 20;
+const MAX_ALL_FACTOR: usize = 4;
+
 /// Replaces every node whose inputs are all constant by its results, and removes what nobody needs any more.
 /// Returns the number of nodes that went.
 ///
 /// Quantize and Dequantize nodes stay: they say how a constant is stored. So do nodes that would blow the model up
-/// (a result of more than 1 MiB that is larger than its inputs).
+/// (a result of more than 1 MiB that is larger than its inputs, or than 16 MiB and four times the model's constants less what
+/// was folded before).
 ///
 /// # Errors
 /// [`PassError::Fold`] when such a node cannot be computed; [`PassError::Graph`] when the graph is broken.
@@ -23,12 +29,16 @@ pub fn fold_constants(graph: &mut Graph) -> Result<usize, PassError> {
     let mut next = graph.clone();
     infer::infer(&mut next)?;
     let before = next.nodes.len();
+    let stored: usize =
+        next.values.iter().filter_map(|v| v.constant.as_ref()).map(Tensor::packed_bytes).sum();
+    let mut left = stored.saturating_mul(MAX_ALL_FACTOR).saturating_add(MAX_ALL_BYTES);
     let mut kept = Vec::with_capacity(before);
     for node in std::mem::take(&mut next.nodes) {
-        let Some(results) = fold(&next, &node)? else {
+        let Some(results) = fold(&next, &node, left)? else {
             kept.push(node);
             continue;
         };
+        left = left.saturating_sub(results.iter().map(Tensor::packed_bytes).sum());
         for (slot, result) in node.outputs.iter().zip(results) {
             if let Some(v) = slot {
                 let value = &mut next.values[v.0];
@@ -44,8 +54,8 @@ pub fn fold_constants(graph: &mut Graph) -> Result<usize, PassError> {
     Ok(before - graph.nodes.len())
 }
 
-/// The results of `node`, or `None` where it is to stay.
-fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, PassError> {
+/// The results of `node` in at most `left` bytes, or `None` where it is to stay.
+fn fold(graph: &Graph, node: &Node, left: usize) -> Result<Option<Vec<Tensor>>, PassError> {
     let stays = matches!(
         node.op,
         Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear { .. }
@@ -65,6 +75,7 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, PassError> {
     }
     let read: usize = inputs.iter().flatten().map(|t| t.packed_bytes()).fold(0, usize::saturating_add);
     let allowed = read.max(MAX_GROWTH_BYTES);
+    let mut all = 0usize;
     for v in node.outputs.iter().flatten() {
         let value = graph.value(*v);
         let Some(bytes) = value
@@ -74,7 +85,8 @@ fn fold(graph: &Graph, node: &Node) -> Result<Option<Vec<Tensor>>, PassError> {
         else {
             return Ok(None);
         };
-        if bytes > allowed {
+        all = all.saturating_add(bytes);
+        if bytes > allowed || all > left {
             return Ok(None);
         }
     }

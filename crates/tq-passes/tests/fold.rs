@@ -51,6 +51,18 @@ fn a_model_does_not_grow_and_codes_stay_codes() {
     assert_eq!(fold_constants(&mut n.graph).unwrap(), 1);
     let left: Vec<&str> = n.graph.nodes.iter().map(|n| n.name.as_str()).collect();
     assert_eq!(left, ["big", "back"]);
+    // Twenty nodes that double a constant each would make 4 MiB of 4 bytes, thirty-two 16 GiB: all folded results together
+    // have a bound.
+    let mut n = Net::new(2);
+    let mut v = n.constant(Tensor::vector(vec![1.0f32]));
+    for i in 0..32 {
+        v = n.node(&format!("twice{i}"), Op::Concat { axis: 0 }, &[v, v]);
+    }
+    n.output(v);
+    let folded = fold_constants(&mut n.graph).unwrap();
+    let bytes: usize =
+        n.graph.values.iter().filter_map(|v| v.constant.as_ref()).map(Tensor::packed_bytes).sum();
+    assert!((16..26).contains(&folded) && bytes < 17 << 20, "{folded} nodes, {bytes} bytes");
     // Sizes that no memory holds are not tried.
     let mut n = Net::new(2);
     let shape = n.constant(Tensor::vector(vec![i64::MAX, i64::MAX]));
