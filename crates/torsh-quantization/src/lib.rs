@@ -217,13 +217,14 @@ pub mod backends {
 #[cfg(feature = "full")]
 pub mod analysis {
     pub use tq_analysis::{
-        Accuracy, AnalysisError, AucFigures, Batch, CompareOptions, Comparison, Dataset, EvalOptions,
-        Evaluation, Fidelity, FidelityFigures, Latency, LatencyOptions, LayerSensitivity, ModelFigures,
-        OutputError, PairFigures, PairSimilarity, Preprocess, RecommendOptions, Recommendation, RocAuc,
-        RowSource, Runner, Sensitivity, SensitivityOptions, Source, TensorKind, Trial, TrialFigures, Verdict,
-        compare_models, compare_with_progress, concat_rows, evaluate, evaluate_against, evaluate_auc,
-        evaluate_pairs, measure, measure_pair, parameter_bytes, recommend, sensitivity_analysis,
-        sensitivity_with_progress, spearman, take_rows, zeros_of,
+        Accuracy, AnalysisError, AucFigures, Batch, Budget, Candidate, CompareOptions, Comparison, Dataset,
+        EstimatedSensitivity, EvalOptions, Evaluation, Fidelity, FidelityFigures, Latency, LatencyOptions,
+        LayerSensitivity, MixedSearch, ModelFigures, OutputError, PairFigures, PairSimilarity, Preprocess,
+        RecommendOptions, Recommendation, RocAuc, RowSource, Runner, SearchOptions, SearchPoint, Sensitivity,
+        SensitivityEstimate, SensitivityOptions, Source, TensorKind, Trial, TrialFigures, Verdict,
+        compare_models, compare_with_progress, concat_rows, estimate_sensitivity, evaluate, evaluate_against,
+        evaluate_auc, evaluate_pairs, measure, measure_pair, mixed_precision_search, parameter_bytes,
+        recommend, sensitivity_analysis, sensitivity_with_progress, spearman, take_rows, zeros_of,
     };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
 }
@@ -247,7 +248,8 @@ pub mod export {
     pub use tq_export::{
         CalibrationCache, ExportError, Exported, InputScaling, LintReport, MobileModel, NodeLint, Outcome,
         Precision, Profile, Provenance, Target, TargetOptions, Version, export_for, export_quantized_onnx,
-        export_tensorrt, fold_preprocess, for_tensorrt, lint, optimize_for_mobile, strip_borders,
+        export_tensorrt, fold_preprocess, for_tensorrt, forecast, lint, lint_at, optimize_for_mobile,
+        strip_borders,
     };
     pub use tq_format::weights::{Form as WeightsForm, load as load_safetensors, save as save_safetensors};
     pub use tq_format::{FormatError, load, read, save, strip, write};
@@ -255,6 +257,6 @@ pub mod export {
     #[cfg(feature = "full")]
     pub use tq_onnx::{
         BiasForm, ExportOptions, MAX_OPSET, MIN_OPSET, OnnxError, OperatorForm, WeightForm,
-        export as export_onnx, export_bytes as export_onnx_bytes, formed as formed_onnx,
+        export as export_onnx, export_bytes as export_onnx_bytes, formed as formed_onnx, opset_of,
     };
 }

@@ -1,6 +1,7 @@
 //! A quantized model beside its float original.
 
 use crate::accuracy::{argmax, check_label_count, find_output, nth, score_rows};
+use crate::answers::Changed;
 use crate::{
     Accuracy, AnalysisError, Dataset, Evaluation, Latency, LatencyOptions, OutputError, Runner, measure_pair,
 };
@@ -50,6 +51,9 @@ pub struct Comparison {
     pub quantized: ModelFigures,
     /// Top-1 of the float model less that of the quantized one, in percent points.
     pub accuracy_drop: Option<f64>,
+    /// Bounds of that drop in the population that the rows are a sample of, at 95 %: from the rows that one model alone has
+    /// right (Agresti and Min's interval for matched proportions).
+    pub accuracy_drop_interval: Option<(f64, f64)>,
     /// Signal to quantization noise of the output in dB.
     pub sqnr_db: f64,
     /// Cosine of the angle between the outputs.
@@ -99,6 +103,7 @@ pub fn compare_with_progress(
     let (a, b) = (Runner::session(float)?, Runner::session(quantized)?);
     let mut error = OutputError::default();
     let mut accuracies = (Accuracy::default(), Accuracy::default());
+    let mut changed = Changed::default();
     let (mut done, mut agree) = (0, Some(0));
     for batch in data.batches(options.batch) {
         let batch = batch?;
@@ -111,6 +116,7 @@ pub fn compare_with_progress(
             let labels = &labels[done..done + batch.rows];
             accuracies.0.add(name, &x, labels)?;
             accuracies.1.add(name, &y, labels)?;
+            changed.add(&Accuracy::hits(name, &x, labels)?, &Accuracy::hits(name, &y, labels)?);
         }
         done += batch.rows;
         progress(done);
@@ -133,6 +139,10 @@ pub fn compare_with_progress(
     Ok(Comparison {
         n: done,
         accuracy_drop: of_float.accuracy.zip(of_quantized.accuracy).map(|(f, q)| f.top1 - q.top1),
+        accuracy_drop_interval: labels.filter(|_| changed.rows > 0).map(|_| {
+            let (low, high) = changed.interval();
+            (low * 100.0, high * 100.0)
+        }),
         sqnr_db: error.sqnr_db(),
         cosine: error.cosine(),
         max_error: error.max_error(),

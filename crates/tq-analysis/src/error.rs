@@ -71,6 +71,9 @@ pub enum AnalysisError {
     /// No configuration could be made and run.
     #[error("no configuration works for this model: {0}")]
     Recommend(String),
+    /// A search that had nothing to choose from.
+    #[error("mixed precision: {0}")]
+    Search(String),
     /// A picture could not be drawn.
     #[error("picture: {0}")]
     Plot(String),

@@ -11,10 +11,13 @@
 //! * [`compare_models`]: all of these for a float and a quantized model.
 //! * [`QuantizationDebugger`]: the error of every layer, its own and what it inherits.
 //! * [`sensitivity_analysis`]: what a model comes to when one layer of it is quantized.
+//! * [`estimate_sensitivity`]: the same in a moment, from the noise that each layer puts into the output of few rows.
+//! * [`mixed_precision_search`]: bits layer by layer, under a budget of lost answers, bytes or time.
 //! * [`recommend()`]: which configuration keeps a model what it is at the least cost, told on calibration data alone.
 #![forbid(unsafe_code)]
 
 mod accuracy;
+mod answers;
 mod auc;
 mod compare;
 mod data;
@@ -24,6 +27,7 @@ mod fidelity;
 mod latency;
 mod layers;
 mod metrics;
+mod mixed_search;
 mod plot;
 mod preprocess;
 mod recommend;
@@ -46,13 +50,14 @@ pub use fidelity::{Fidelity, FidelityFigures};
 pub use latency::{Latency, LatencyOptions, measure, measure_pair};
 pub use layers::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
 pub use metrics::OutputError;
+pub use mixed_search::{Budget, Candidate, MixedSearch, SearchOptions, SearchPoint, mixed_precision_search};
 pub use preprocess::Preprocess;
 pub use recommend::{RecommendOptions, Recommendation, Trial, TrialFigures, Verdict, recommend};
 pub use rows::{concat_rows, take_rows};
 pub use runner::Runner;
 pub use sensitivity::{
-    LayerSensitivity, Sensitivity, SensitivityOptions, TensorKind, sensitivity_analysis,
-    sensitivity_with_progress,
+    EstimatedSensitivity, LayerSensitivity, Sensitivity, SensitivityEstimate, SensitivityOptions, TensorKind,
+    estimate_sensitivity, sensitivity_analysis, sensitivity_with_progress,
 };
 pub use sequences::zeros_of;
 pub use source::{RowSource, Source};

@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{data, model};
+use common::{CHANNELS, data, model, noise};
 use tq_analysis::{
-    AnalysisError, EvalOptions, Fidelity, LayerSensitivity, Runner, Sensitivity, SensitivityOptions,
-    TensorKind, evaluate, sensitivity_analysis, sensitivity_with_progress,
+    AnalysisError, Dataset, EstimatedSensitivity, EvalOptions, Fidelity, LayerSensitivity, Runner,
+    Sensitivity, SensitivityOptions, TensorKind, estimate_sensitivity, evaluate, sensitivity_analysis,
+    sensitivity_with_progress,
 };
 use tq_graph::{Graph, Tensor};
 use tq_passes::{Backend, Configuration, QConfigDict, convert, int8_qconfig, prepare_static};
@@ -140,4 +141,25 @@ fn the_answer_does_not_depend_on_threads() {
         })
     };
     assert_eq!(with(1), with(4));
+}
+
+#[test]
+fn an_estimate_is_what_is_measured_on_the_same_rows() {
+    let g = model();
+    // The estimate looks at 8 rows; those are all there are.
+    let few = Dataset::new(&g, vec![Tensor::new(&[8, CHANNELS, 12], noise(8 * CHANNELS * 12, 77)).unwrap()]);
+    let few = few.unwrap();
+    let options = options(&[TensorKind::Both, TensorKind::Weights, TensorKind::Activations]);
+    let estimate = estimate_sensitivity(&g, &few, &options).unwrap();
+    let measured = sensitivity_analysis(&g, &few, &few, None, &options).unwrap();
+    assert_eq!((estimate.rows, estimate.skipped.len()), (8, 0), "{estimate:?}");
+    for (name, truth) in &measured.layers {
+        let of = |(n, l): &&(String, EstimatedSensitivity)| n == name && l.kind == truth.kind;
+        let found = estimate.layers.iter().find(of).unwrap_or_else(|| panic!("no {name} in {estimate:?}"));
+        assert!((found.1.sqnr_db - truth.sqnr_db).abs() < 2.0, "{name}: {found:?} {truth:?}");
+    }
+    assert!(estimate.rank_correlation(&measured).unwrap() > 0.9, "{estimate:?} {measured:?}");
+    // The head is the output: nothing comes after it.
+    let head = estimate.layers.iter().find(|(n, _)| n == "head").unwrap();
+    assert_eq!(head.1.introduced_db, head.1.sqnr_db);
 }

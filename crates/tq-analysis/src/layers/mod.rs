@@ -8,7 +8,9 @@ pub use error::{LayerError, LayerErrors, Unmatched};
 
 use crate::{AnalysisError, Batch, Dataset, Runner};
 use error::Tally;
-use pairs::{Pair, matched};
+pub(crate) use pairs::{Pair, matched};
+pub(crate) use part::part;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tq_eval::{Evaluator, Precision};

@@ -9,29 +9,29 @@ use tq_graph::{Graph, NodeId, Op, ValueId};
 use tq_qtypes::AffineParams;
 
 /// A layer in both models.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     /// Name of the node.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Its operator.
-    pub(super) op: String,
+    pub(crate) op: String,
     /// Name of its result in the float model.
-    pub(super) tensor: String,
+    pub(crate) tensor: String,
     /// Its result in the float model.
-    pub(super) float: ValueId,
+    pub(crate) float: ValueId,
     /// Its result in the quantized model, in real numbers.
-    pub(super) real: ValueId,
+    pub(crate) real: ValueId,
     /// The codes of its result, where it has some.
-    pub(super) params: Option<AffineParams>,
+    pub(crate) params: Option<AffineParams>,
     /// The layer of the quantized model by itself; its inputs are `float_reads`.
-    pub(super) quantized_part: Graph,
+    pub(crate) quantized_part: Graph,
     /// What the layer reads, in the float model.
-    pub(super) float_reads: Vec<ValueId>,
+    pub(crate) float_reads: Vec<ValueId>,
     /// The layer of the float model by itself.
-    pub(super) float_part: Graph,
+    pub(crate) float_part: Graph,
     /// What that one reads.
-    pub(super) float_inputs: Vec<ValueId>,
+    pub(crate) float_inputs: Vec<ValueId>,
     /// For each of these what the quantized model has in its place; `None` where there is nothing.
-    pub(super) reads: Vec<Option<ValueId>>,
+    pub(crate) reads: Vec<Option<ValueId>>,
 }
 
 /// A layer of the quantized model: the node, the nodes that it stands for, and its result.
@@ -44,7 +44,7 @@ struct Layer {
 }
 
 /// All layers that have a counterpart, and those that have none.
-pub(super) fn matched(
+pub(crate) fn matched(
     float: &Graph,
     quantized: &Graph,
 ) -> Result<(Vec<Pair>, Vec<Unmatched>), AnalysisError> {

@@ -7,7 +7,7 @@ use tq_graph::{Dim, Graph, GraphError, NodeId, Op, ValueId, infer};
 ///
 /// Its inputs are the real numbers that are quantized, or read as they are, in the order in which the nodes read them;
 /// they are given beside it. What is computed from constants alone belongs to it.
-pub(super) fn part(
+pub(crate) fn part(
     graph: &Graph,
     core: &[NodeId],
     output: ValueId,
@@ -71,7 +71,7 @@ pub(super) fn part(
 }
 
 /// The values that are computed from constants alone.
-pub(super) fn constants(graph: &Graph) -> HashSet<ValueId> {
+pub(crate) fn constants(graph: &Graph) -> HashSet<ValueId> {
     let mut known = HashSet::new();
     for node in &graph.nodes {
         let all = |v: &ValueId| graph.constant(*v).is_some() || known.contains(v);

@@ -1,18 +1,24 @@
 //! Which layer takes quantization worst: measured, one layer at a time.
 
+mod estimate;
+mod noise;
 mod single;
 
+pub use estimate::{EstimatedSensitivity, SensitivityEstimate, estimate_sensitivity};
 pub use single::TensorKind;
 
-use crate::accuracy::{check_label_count, find_output, nth};
-use crate::{Accuracy, AnalysisError, Dataset, Fidelity, Runner};
+use crate::accuracy::check_label_count;
+use crate::answers::{Answers, Kept, labelled};
+use crate::{AnalysisError, Batch, Dataset, Runner};
 use rayon::prelude::*;
 use serde::Serialize;
 use single::Single;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tq_graph::{Graph, Tensor};
+use tq_graph::Graph;
 use tq_passes::{Configuration, Placement, prepare_static};
 
+pub(crate) use estimate::few_rows;
+pub(crate) use noise::{LayerNoise, Noises};
 pub(crate) use single::alone;
 
 /// What is measured.
@@ -123,7 +129,7 @@ pub fn sensitivity_with_progress(
         .collect();
     let bench = Bench::new(model, calibration, test, labels, options)?;
     let done = AtomicUsize::new(0);
-    let measured: Vec<Result<Measured, AnalysisError>> = singles
+    let measured: Vec<Result<Kept, AnalysisError>> = singles
         .par_iter()
         .map(|single| {
             let result = bench.measure(single);
@@ -135,9 +141,9 @@ pub fn sensitivity_with_progress(
     for (single, result) in singles.iter().zip(measured) {
         let name = single.layer.node.clone();
         match result {
-            Ok(Measured { drop, fidelity }) => {
-                let figures = fidelity.figures();
-                let (accuracy_drop, drop_error) = drop.figures();
+            Ok(kept) => {
+                let figures = kept.fidelity.figures();
+                let (accuracy_drop, drop_error) = kept.changed().drop();
                 layers.push((
                     name,
                     LayerSensitivity {
@@ -156,93 +162,34 @@ pub fn sensitivity_with_progress(
     }
     let order = |s: f64| if s.is_nan() { f64::NEG_INFINITY } else { s };
     layers.sort_by(|a, b| order(a.1.sqnr_db).total_cmp(&order(b.1.sqnr_db)));
-    Ok(Sensitivity { rows: bench.rows, layers, skipped })
-}
-
-/// Right answers lost and gained, row by row.
-#[derive(Debug, Clone, Copy, Default)]
-struct Drop {
-    rows: usize,
-    lost: usize,
-    gained: usize,
-}
-
-impl Drop {
-    /// The share that is lost, and its standard error: of a mean of -1, 0 and 1.
-    fn figures(self) -> (f64, f64) {
-        if self.rows == 0 {
-            return (0.0, 0.0);
-        }
-        let n = self.rows as f64;
-        let mean = (self.lost as f64 - self.gained as f64) / n;
-        let variance = (self.lost + self.gained) as f64 / n - mean * mean;
-        (mean, (variance.max(0.0) / n).sqrt())
-    }
-}
-
-struct Measured {
-    drop: Drop,
-    fidelity: Fidelity,
+    Ok(Sensitivity { rows: bench.answers.rows, layers, skipped })
 }
 
 /// The float model with its answers.
 struct Bench<'a> {
     model: &'a Graph,
-    calibration: Vec<crate::Batch>,
-    /// Batches with the float model's output and the labels of their rows.
-    test: Vec<(crate::Batch, Tensor, Option<&'a [i64]>)>,
-    output: (usize, String),
-    options: &'a SensitivityOptions,
-    rows: usize,
+    calibration: Vec<Batch>,
+    answers: Answers<'a>,
+    threshold: f64,
 }
 
 impl<'a> Bench<'a> {
     fn new(
         model: &'a Graph,
         calibration: &Dataset,
-        test: &Dataset,
+        test: &'a Dataset,
         labels: Option<&'a [i64]>,
-        options: &'a SensitivityOptions,
+        options: &SensitivityOptions,
     ) -> Result<Self, AnalysisError> {
-        let (index, name) = find_output(model, options.output.as_deref())?;
-        let runner = Runner::session(model)?;
-        let (mut judged, mut rows) = (Vec::new(), 0);
-        for batch in test.batches(options.batch) {
-            let batch = batch?;
-            let output = batch.trim(nth(&runner.run(&batch.inputs)?, index, name)?.clone())?;
-            let own = labels.and_then(|l| l.get(rows..rows + batch.rows));
-            rows += batch.rows;
-            judged.push((batch, output, own));
-        }
-        if rows == 0 {
-            return Err(AnalysisError::Empty);
-        }
+        let answers = Answers::new(model, options.output.as_deref(), labelled(test, labels, options.batch))?;
         let calibration = calibration.batches(options.batch).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { model, calibration, test: judged, output: (index, name.to_owned()), options, rows })
+        Ok(Self { model, calibration, answers, threshold: options.threshold })
     }
 
-    fn measure(&self, single: &Single<'_>) -> Result<Measured, AnalysisError> {
+    fn measure(&self, single: &Single<'_>) -> Result<Kept, AnalysisError> {
         let graph = single.graph(self.model, &self.calibration)?;
-        let runner = Runner::session(&graph)?;
-        let mut measured =
-            Measured { drop: Drop::default(), fidelity: Fidelity::new(self.options.threshold) };
-        let (index, name) = (self.output.0, self.output.1.as_str());
-        for (batch, float, labels) in &self.test {
-            let output = batch.trim(nth(&runner.run(&batch.inputs)?, index, name)?.clone())?;
-            measured.fidelity.add(name, float, &output, batch.rows)?;
-            if let Some(labels) = labels {
-                let right = |scores: &Tensor| Accuracy::hits(name, scores, labels);
-                for (before, after) in right(float)?.into_iter().zip(right(&output)?) {
-                    measured.drop.lost += usize::from(before && !after);
-                    measured.drop.gained += usize::from(after && !before);
-                }
-                measured.drop.rows += labels.len();
-            }
-        }
-        if measured.drop.rows == 0 {
-            let (n, same) = measured.fidelity.decisions();
-            measured.drop = Drop { rows: n, lost: n - same, gained: 0 };
-        }
-        Ok(measured)
+        let mut kept = Kept::new(self.threshold);
+        self.answers.judge(&Runner::session(&graph)?, &mut kept)?;
+        Ok(kept)
     }
 }

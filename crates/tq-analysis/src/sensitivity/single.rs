@@ -79,7 +79,7 @@ pub(crate) fn alone(
 }
 
 /// The graph with the float model's weights in place of what their codes stand for.
-fn with_float_weights(mut graph: Graph, float: &Graph) -> Graph {
+pub(super) fn with_float_weights(mut graph: Graph, float: &Graph) -> Graph {
     let constants: HashMap<&str, ValueId> = float
         .values
         .iter()

@@ -178,7 +178,7 @@ fn export_target(text: &str) -> Result<ExportTarget, String> {
 }
 
 /// A number of bytes, with k, M or G for powers of 1024.
-fn size(text: &str) -> Result<usize, String> {
+pub(super) fn size(text: &str) -> Result<usize, String> {
     let (digits, factor) = match text.char_indices().last() {
         Some((i, 'k' | 'K')) => (&text[..i], 1usize << 10),
         Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),

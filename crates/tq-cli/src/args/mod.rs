@@ -1,15 +1,17 @@
 //! What the program can be told.
 
+mod budget;
 mod data;
 mod export;
 mod metric;
 mod plan;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::ptq::RangesFormat;
 
+pub(crate) use budget::BudgetArgs;
 pub(crate) use data::{DataArgs, Shard};
 pub(crate) use export::{Export, ExportTarget, Io, Lint};
 pub(crate) use metric::MetricName;
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Show the error of every layer of a quantized model: its own and what it inherits, saturation, unused codes.
     Layers(Layers),
+    /// Show what quantizing each layer alone does to a float model: measured, or estimated in a moment.
+    Sensitivity(Sensitivity),
     /// Write a model in another format, or its weights alone.
     Export(Export),
     /// Measure how long a model takes.
@@ -110,6 +114,8 @@ pub(crate) struct Quantize {
     /// For --recipe auto: least signal to quantization noise of the output, in dB.
     #[arg(long, value_name = "DB", default_value_t = RecommendOptions::default().min_sqnr_db, allow_hyphen_values = true)]
     pub(crate) min_sqnr: f64,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
     /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
     #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
     pub(crate) opset: i64,
@@ -257,6 +263,48 @@ pub(crate) struct Layers {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Sensitivity {
+    /// Float model, .onnx or .tq.
+    pub(crate) model: PathBuf,
+    /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", required_unless_present = "pictures")]
+    pub(crate) calib: Vec<String>,
+    /// Data to measure on, given as --calib is; the calibration data when not given.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", conflicts_with = "pictures")]
+    pub(crate) input: Vec<String>,
+    /// One class for each row that is measured on. Without it the float model's decisions are the right answers.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Which tensors of a layer are quantized; each is a measurement of its own.
+    #[arg(long, value_enum, num_args = 1.., default_values_t = [TensorKindName::Both])]
+    pub(crate) kinds: Vec<TensorKindName>,
+    /// Measure nothing: estimate from the noise that each layer puts into the output of a few rows.
+    #[arg(long)]
+    pub(crate) estimate: bool,
+    /// Layers that the table shows, those that do most harm first. --json has all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What of a layer is quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TensorKindName {
+    /// Weights and activations.
+    Both,
+    /// Weights alone.
+    Weights,
+    /// What it reads and gives, on float weights.
+    Activations,
 }
 
 #[derive(Debug, ClapArgs)]

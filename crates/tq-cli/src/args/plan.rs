@@ -189,7 +189,7 @@ pub(crate) enum BackendName {
 }
 
 impl BackendName {
-    fn backend(self) -> Backend {
+    pub(super) fn backend(self) -> Backend {
         match self {
             BackendName::Fbgemm => Backend::Fbgemm,
             BackendName::Qnnpack => Backend::Qnnpack,

@@ -56,8 +56,11 @@ pub(super) fn text(c: &Comparison) -> String {
         c.speedup.map_or(String::new(), |s| format!("{s:.2}x faster")),
     );
     let agreement = c.argmax_agreement.map_or(String::new(), |a| format!(", same answer on {a:.2} %"));
+    let interval = c.accuracy_drop_interval.map_or(String::new(), |(low, high)| {
+        format!("\ntop-1 changes by {:+.2} to {:+.2} points on such data (95 %)", -high, -low)
+    });
     format!(
-        "{table}\n{} samples{agreement}\noutput: SQNR {:.2} dB, cosine {:.6}, largest error {:.4}",
+        "{table}\n{} samples{agreement}{interval}\noutput: SQNR {:.2} dB, cosine {:.6}, largest error {:.4}",
         c.n, c.sqnr_db, c.cosine, c.max_error
     )
 }

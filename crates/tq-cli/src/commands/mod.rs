@@ -11,10 +11,12 @@ mod export_onnx;
 mod inspect;
 mod layers;
 mod lint;
+mod mixed;
 mod prepare;
 mod quantize;
 mod recommend;
 mod run;
+mod sensitivity;
 
 use crate::args::Command;
 use crate::files::Format;
@@ -35,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Layers(args) => layers::layers(&args),
+        Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Lint(args) => lint::lint(&args),

@@ -3,7 +3,7 @@
 use super::calibrate::joined;
 use super::export::write_model;
 use super::prepare::{blame, observe, prepared, prepared_as};
-use super::{explain, file_bytes, is_same_file, load, recommend};
+use super::{explain, file_bytes, is_same_file, load, mixed, recommend};
 use crate::args::{Quantize, Shard};
 use crate::arrays::{self, DEFAULT_BATCH};
 use crate::files::{check_target, format_of};
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use torsh_quantization::analysis::{RecommendOptions, Recommendation};
+use torsh_quantization::analysis::{MixedSearch, RecommendOptions, Recommendation};
 use torsh_quantization::export::Provenance;
 use torsh_quantization::ptq::{
     CalibrationRanges, ConvertReport, FusionEntry, FusionOutcome, FusionReport, Prepared, RangesReport,
@@ -30,6 +30,9 @@ struct Report<'a> {
     /// What was tried, where the recipe was searched for.
     #[serde(skip_serializing_if = "Option::is_none")]
     recommendation: Option<&'a Recommendation>,
+    /// What was measured, where bits were searched for layer by layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed: Option<&'a MixedSearch>,
     /// Not known of a saved state.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibration_rows: Option<usize>,
@@ -73,6 +76,10 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
             bail!("{}: would replace the float model it is made from", output.display());
         }
     }
+    let budget = args.budget.budget(&args.plan)?;
+    if budget.is_some() && args.dry_run {
+        bail!("--dry-run reads no data: it does not go with a budget, which is kept on calibration data");
+    }
     let graph = load(&args.model)?;
     let Some(output) = args.output.as_ref().filter(|_| !args.dry_run) else {
         let prepared = prepared(graph, &args.plan, &args.model)?;
@@ -80,10 +87,20 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         return emit(args.json, &report, || report.plan());
     };
     let sources = args.data.sources(&args.calib);
-    let data = match sources.is_empty() {
+    let given = match sources.is_empty() {
         true => None,
-        false => Some(arrays::load(&graph, &args.calib, &args.data)?.data),
+        false => Some(arrays::load(&graph, &args.calib, &args.data)?),
     };
+    let mixed = match (budget, &given) {
+        (None, _) => None,
+        (Some(budget), Some(given)) => {
+            let labels = given.labels(args.budget.labels.as_deref())?;
+            let search = mixed::searched(&graph, &given.data, labels.as_deref(), &args.data, budget);
+            Some(blame(search, &sources, &args.model)?)
+        }
+        (Some(_), None) => bail!("a budget is kept on calibration data: --calib or --data gives it"),
+    };
+    let data = given.map(|g| g.data);
     let recommendation = match (args.plan.search()?, &data) {
         (None, _) => None,
         (Some(options), Some(data)) => {
@@ -94,8 +111,10 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
             bail!("--recipe auto tries recipes on calibration data: --calib or --data gives it")
         }
     };
-    let prepared = match &recommendation {
-        Some(r) => prepared_as(graph, r.configuration(), &args.plan, &args.model)?,
+    let found = recommendation.as_ref().map(Recommendation::configuration);
+    let found = found.or_else(|| mixed.as_ref()?.point().map(|p| p.configuration.clone()));
+    let prepared = match found {
+        Some(configuration) => prepared_as(graph, configuration, &args.plan, &args.model)?,
         None => prepared(graph, &args.plan, &args.model)?,
     };
     let mut rows = args.calib_state.is_empty().then_some(0);
@@ -120,7 +139,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
             rows = Some(blame(shown, &sources, &args.model)?);
         }
         // The search for a recipe has judged by it.
-        Some(_) if recommendation.is_some() => {}
+        Some(_) if recommendation.is_some() || mixed.is_some() => {}
         Some(_) => say("nothing of this model is calibrated: the data was not used"),
         None if needs_data => match &ranges {
             None => bail!(
@@ -148,6 +167,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         opset,
         config: &config,
         recommendation: recommendation.as_ref(),
+        mixed: mixed.as_ref(),
         calibration_rows: rows,
         calibration_batches: batches,
         ranges: ranges.as_ref(),
@@ -215,6 +235,7 @@ fn text(r: &Report<'_>) -> String {
         (None, batches) => format!("{batches} calibration batches"),
     };
     let mut out = r.recommendation.map_or(String::new(), recommend::text);
+    out += &r.mixed.map_or(String::new(), mixed::text);
     out += &r.ranges.map_or(String::new(), ranges_text);
     out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\

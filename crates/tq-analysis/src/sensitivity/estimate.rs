@@ -1,0 +1,129 @@
+//! Which layer takes quantization worst, estimated on few rows.
+
+use super::noise::Noises;
+use super::single::with_float_weights;
+use super::{Sensitivity, SensitivityOptions, TensorKind};
+use crate::{AnalysisError, Batch, Dataset, spearman};
+use serde::Serialize;
+use std::collections::HashMap;
+use tq_graph::Graph;
+use tq_observers::PlaceholderObserver;
+use tq_passes::{Configuration, convert, fuse, prepare_static};
+
+/// Rows that the estimate looks at.
+pub(crate) const ESTIMATE_ROWS: usize = 8;
+
+/// What quantizing a layer alone is expected to do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EstimatedSensitivity {
+    /// What of the layer is quantized.
+    pub kind: TensorKind,
+    /// Its operator, as ONNX names it.
+    pub op: String,
+    /// Signal to quantization noise of the layer's own result in dB.
+    pub introduced_db: f64,
+    /// Signal to quantization noise of the model's output in dB.
+    pub sqnr_db: f64,
+}
+
+/// The answer of [`estimate_sensitivity`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SensitivityEstimate {
+    /// Rows that were looked at.
+    pub rows: usize,
+    /// Name of each layer with its figures, the one that is expected to do most harm first.
+    pub layers: Vec<(String, EstimatedSensitivity)>,
+    /// Quantized nodes that could not be estimated, each with the reason.
+    pub skipped: Vec<(String, String)>,
+}
+
+impl SensitivityEstimate {
+    /// Spearman's correlation of the order of the layers with the measured one, by the noise of the output; over the layers
+    /// that both have.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Labels`] where there are less than two such layers, or nothing orders them.
+    pub fn rank_correlation(&self, measured: &Sensitivity) -> Result<f64, AnalysisError> {
+        let true_noise: HashMap<(&str, TensorKind), f64> =
+            measured.layers.iter().map(|(name, l)| ((name.as_str(), l.kind), l.sqnr_db)).collect();
+        let both = self.layers.iter().filter_map(|(name, l)| {
+            true_noise.get(&(name.as_str(), l.kind)).map(|truth| (l.sqnr_db, *truth))
+        });
+        let (estimated, truth): (Vec<f64>, Vec<f64>) = both.unzip();
+        spearman(&estimated, &truth)
+    }
+}
+
+/// The order of [`sensitivity_analysis`](super::sensitivity_analysis) without its measurements.
+///
+/// The model is calibrated and quantized once for every kind of tensor. Each layer of it then runs by itself on what the float
+/// model computes for a few rows (8, or the first batch where that has more), and the float model goes on from its result: the
+/// noise that arrives at the output is the estimate. It leaves out what the true measurement has besides, that of more rows
+/// and of decisions that change.
+///
+/// # Errors
+/// As [`sensitivity_analysis`](super::sensitivity_analysis).
+pub fn estimate_sensitivity(
+    model: &Graph,
+    calibration: &Dataset,
+    options: &SensitivityOptions,
+) -> Result<SensitivityEstimate, AnalysisError> {
+    let mut float = model.clone();
+    fuse(&mut float)?;
+    let calibration = calibration.batches(options.batch).collect::<Result<Vec<_>, _>>()?;
+    let sample = few_rows(&calibration)?;
+    let mut estimate = SensitivityEstimate { rows: 0, layers: Vec::new(), skipped: Vec::new() };
+    for kind in &options.kinds {
+        let quantized = quantized(model, &options.configuration, *kind, &calibration)?;
+        let noises = Noises::measure(&float, &quantized, options.output.as_deref(), sample)?;
+        estimate.rows = noises.rows;
+        estimate.layers.extend(noises.layers.into_iter().map(|l| {
+            let (introduced_db, sqnr_db) = (l.introduced.sqnr_db(), l.output.sqnr_db());
+            (l.node, EstimatedSensitivity { kind: *kind, op: l.op, introduced_db, sqnr_db })
+        }));
+        estimate.skipped.extend(noises.unmatched.into_iter().map(|u| (u.node, u.reason)));
+    }
+    let order = |s: f64| if s.is_nan() { f64::NEG_INFINITY } else { s };
+    estimate.layers.sort_by(|a, b| order(a.1.sqnr_db).total_cmp(&order(b.1.sqnr_db)));
+    Ok(estimate)
+}
+
+/// The first batches that have [`ESTIMATE_ROWS`] rows together.
+pub(crate) fn few_rows(batches: &[Batch]) -> Result<&[Batch], AnalysisError> {
+    let mut rows = 0;
+    let enough = batches.iter().position(|b| {
+        rows += b.rows;
+        rows >= ESTIMATE_ROWS
+    });
+    match batches.get(..enough.map_or(batches.len(), |i| i + 1)) {
+        None | Some([]) => Err(AnalysisError::Empty),
+        Some(batches) => Ok(batches),
+    }
+}
+
+/// The model with all its layers quantized, or of all of them one kind of tensors.
+fn quantized(
+    model: &Graph,
+    configuration: &Configuration,
+    kind: TensorKind,
+    calibration: &[Batch],
+) -> Result<Graph, AnalysisError> {
+    let mut configuration = configuration.clone();
+    if kind == TensorKind::Weights
+        && let Some(global) = configuration.dict.global().cloned()
+    {
+        configuration.dict = configuration.dict.set_global(global.activation(PlaceholderObserver::default()));
+    }
+    let prepared = prepare_static(model.clone(), configuration)?;
+    if !prepared.observers().is_empty() {
+        for batch in calibration {
+            prepared.forward(batch)?;
+        }
+    }
+    let float = (kind == TensorKind::Activations).then(|| prepared.graph().clone());
+    let graph = convert(prepared)?.graph;
+    Ok(match float {
+        Some(float) => with_float_weights(graph, &float),
+        None => graph,
+    })
+}
