@@ -76,9 +76,17 @@ impl Given {
 
 /// Reads the files of `--input` or `--calib`, and lists the pictures of `--data`.
 pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
+    load_all(graph, specs, args.sources(specs), args)
+}
+
+/// As [`load`], without pictures.
+pub(crate) fn load_files(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
+    load_all(graph, specs, specs.to_vec(), args)
+}
+
+fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) -> Result<Given> {
     let mut preprocess = args.preprocess();
     preprocess.validate()?;
-    let all = args.sources(specs);
     let (mut classes, mut streamed) = (None, false);
     let zeros: Vec<Tensor> =
         args.zeros.iter().map(|name| zeros_of(graph, name).context("--zeros")).collect::<Result<_>>()?;

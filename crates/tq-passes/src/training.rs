@@ -187,7 +187,9 @@ fn has_operands(node: &Node, planned: &PlannedNode) -> bool {
     }
 }
 
-/// [`crate::convert()`] with what training found in place of what observers would find.
+/// [`crate::convert()`] with what training found in place of what observers would find. Codes that are fewer than those of
+/// their type, as 0..=15 in u8, are kept to, as training has done: a Clip stands before the Quantize node, which takes it into
+/// the integer operator before it.
 ///
 /// # Errors
 /// [`PassError::Trained`] when parameters or constants are not those of the model; otherwise as [`crate::convert()`].
@@ -213,5 +215,5 @@ pub fn convert_trained(mut prepared: Prepared, trained: Trained) -> Result<Quant
         }
     }
     check_constants(&prepared.graph, &prepared.plan)?;
-    crate::convert::quantized(prepared, &trained.activations, &trained.weights, Vec::new())
+    crate::convert::quantized(prepared, &trained.activations, &trained.weights, Vec::new(), true)
 }

@@ -1,6 +1,7 @@
 //! Errors of this crate.
 
-use tq_eval::OpError;
+use std::path::PathBuf;
+use tq_eval::{EvalError, OpError};
 use tq_graph::GraphError;
 use tq_observers::ObserverError;
 use tq_passes::PassError;
@@ -156,6 +157,55 @@ pub enum QatError {
         /// Tensors given.
         got: usize,
     },
+    /// A node whose weights are nowhere.
+    #[error("node {node}: its weights are no constant")]
+    NoWeights {
+        /// Name of the node.
+        node: String,
+    },
+    /// What went wrong in a step of training.
+    #[error("epoch {epoch}, step {step}: {source}")]
+    Step {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The step of that epoch, counted from 1.
+        step: usize,
+        /// What is wrong.
+        source: Box<QatError>,
+    },
+    /// What went wrong when the model was measured on validation data.
+    #[error("validation after epoch {epoch}: {source}")]
+    Validation {
+        /// Epochs of training before it.
+        epoch: usize,
+        /// What is wrong.
+        source: Box<QatError>,
+    },
+    /// Samples that no model can be trained with.
+    #[error("{what}: {message}")]
+    Samples {
+        /// Which samples: for training, or for validation.
+        what: &'static str,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// Settings of training that do not go together.
+    #[error("training: {0}")]
+    Training(String),
+    /// A checkpoint that cannot be written or read, or that is not of this training.
+    #[error("checkpoint {}: {message}", .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// State of another model.
+    #[error("state of a model: {0}")]
+    ModelState(String),
+    /// The float model could not be computed.
+    #[error("float model: {0}")]
+    Eval(#[from] EvalError),
     /// Preparing or converting the model failed.
     #[error(transparent)]
     Pass(#[from] PassError),

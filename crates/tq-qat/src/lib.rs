@@ -7,6 +7,7 @@
 //! * [`fake`]: fake quantization with observed, trained and random rounding.
 //! * [`loss`], [`optim`]: losses, and optimisers with schedules and gradient clipping.
 //! * [`prepare_qat`], [`QatModel`]: a model that is trained as it will be quantized.
+//! * [`train`]: the loop over batches and epochs, with validation and checkpoints.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -18,11 +19,12 @@ mod parallel;
 mod parameter;
 mod random;
 mod tape;
+pub mod train;
 
 pub use error::QatError;
 pub use fake::{
     FakeQuantize, LearnableFakeQuantize, Pact, Quantizer, QuantizerConfig, QuantizerState, StochasticQuantize,
 };
-pub use model::{QatModel, QatOptions, prepare_qat, prepare_qat_with};
+pub use model::{Activation, BatchNorm, ModelState, QatModel, QatOptions, prepare_qat, prepare_qat_with};
 pub use parameter::Parameter;
 pub use tape::{BatchStatistics, CustomRule, Tape, Var};

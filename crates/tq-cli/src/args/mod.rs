@@ -5,6 +5,7 @@ mod data;
 mod export;
 mod metric;
 mod plan;
+mod qat;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use data::{DataArgs, Shard};
 pub(crate) use export::{Export, ExportTarget, Io, Lint};
 pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
+pub(crate) use qat::{OptimizerName, Qat, ScheduleName};
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.
 #[derive(Debug, Parser)]
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Calibrate a float model and write its quantized form.
     Quantize(Quantize),
+    /// Train a float model as it will be quantized, and write its quantized form.
+    Qat(Box<Qat>),
     /// Calibrate a float model and write what was observed, to be joined with other parts.
     Calibrate(Calibrate),
     /// Join what was observed on several parts of the data.

@@ -6,7 +6,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::qconfig::{
-    Backend, Configuration, ObserverConfig, QConfig, QConfigDict, QuantConfig, Recipe, Rule,
+    Backend, Configuration, MseObserver, ObserverConfig, QConfig, QConfigDict, QScheme, QuantConfig,
+    QuantSpec, Recipe, Rule,
 };
 
 /// Which nodes are quantized, and how. Without any of these: 8-bit activations and weights, all that can be.
@@ -86,14 +87,44 @@ impl PlanArgs {
             }
             (None, None) => self.backend.unwrap_or_default().config().into(),
         };
+        self.adapt(&mut out)?;
+        Ok(out)
+    }
+
+    /// All of it in one configuration; where that is no file and no recipe, one with codes of so many bits, and ranges of
+    /// activations of the least squared error.
+    pub(crate) fn configuration_of_bits(&self, weight: u32, activation: u32) -> Result<Configuration> {
+        if self.config.is_some() || self.recipe.is_some() || self.dynamic {
+            return self.configuration();
+        }
+        let base = self.backend.unwrap_or_default().config();
+        let narrow = |spec: QuantSpec, bits: u32| {
+            QuantSpec::bits(spec.scheme == QScheme::Symmetric, bits, spec.scheme, spec.granularity)
+        };
+        let (weights, activations) = (base.weight_observer(), base.activation_observer());
+        let (Some(of_weights), Some(of_activations)) = (weights.spec(), activations.spec()) else {
+            bail!("the backend has no codes of its own: --config gives them");
+        };
+        // Activations of few bits are kept in bytes, which is what kernels take; weights are packed.
+        let dtype = of_activations.dtype;
+        let of_activations = QuantSpec { dtype, ..narrow(*of_activations, activation)? };
+        let of_weights = narrow(*of_weights, weight)?;
+        let activations = ObserverConfig::from(MseObserver::default()).with_spec(of_activations);
+        let mut out = base.activation(activations).weight(weights.with_spec(of_weights)).into();
+        self.adapt(&mut out)?;
+        Ok(out)
+    }
+
+    /// What --only, --observer and --exclude change.
+    fn adapt(&self, out: &mut Configuration) -> Result<()> {
         if !self.only.is_empty() {
             out.dict = only(&out.dict, &self.only)?;
         }
         if let Some(name) = &self.observer {
             out.dict = observed_by(&out.dict, name)?;
         }
-        out.dict = self.exclude.iter().fold(out.dict, |d, name| d.set_module_name(name, None));
-        Ok(out)
+        out.dict = self.exclude.iter().fold(out.dict.clone(), |d, name| d.set_module_name(name, None));
+        Ok(())
     }
 }
 

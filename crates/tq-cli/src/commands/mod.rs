@@ -13,6 +13,7 @@ mod layers;
 mod lint;
 mod mixed;
 mod prepare;
+mod qat;
 mod quantize;
 mod recommend;
 mod run;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Quantize(args) => quantize::quantize(&args),
+        Command::Qat(args) => qat::qat(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::MergeCalib(args) => calibrate::merge(&args),
         Command::Run(args) => run::run(&args),

@@ -57,9 +57,9 @@ struct Report<'a> {
 /// A node that stays in float.
 #[derive(Serialize)]
 pub(super) struct FloatNode<'a> {
-    node: &'a str,
-    op: &'a str,
-    reason: &'a str,
+    pub(super) node: &'a str,
+    pub(super) op: &'a str,
+    pub(super) reason: &'a str,
 }
 
 #[derive(Serialize)]

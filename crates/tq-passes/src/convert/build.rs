@@ -29,12 +29,14 @@ pub(super) fn quantized_graph(
     prepared: &Prepared,
     params: &[AffineParams],
     weights: &BTreeMap<NodeId, AffineParams>,
+    saturate: bool,
 ) -> Result<(Graph, Notes), PassError> {
     let float = &prepared.graph;
     let mut builder = Builder {
         prepared,
         params,
         weights,
+        saturate,
         names: Names::of(float),
         graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
         codes: HashMap::new(),
@@ -79,6 +81,8 @@ pub(super) struct Builder<'p> {
     params: &'p [AffineParams],
     /// Parameters of weights that need not be found.
     weights: &'p BTreeMap<NodeId, AffineParams>,
+    /// Whether values are clamped to codes that are fewer than those of their type.
+    saturate: bool,
     names: Names,
     pub(super) graph: Graph,
     /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
@@ -216,8 +220,9 @@ impl Builder<'_> {
         } else {
             self.add_value(format!("{name}_dequantized"), DType::F32)
         };
+        let clamped = self.saturated(v, group, &name);
         let quantize = Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype: None, saturate: true };
-        self.add_node(format!("{name}_QuantizeLinear"), quantize, &[v, scale, zero], codes);
+        self.add_node(format!("{name}_QuantizeLinear"), quantize, &[clamped, scale, zero], codes);
         let dequantize = Op::DequantizeLinear { axis: 1, block_size: 0 };
         self.add_node(format!("{name}_DequantizeLinear"), dequantize, &[codes, scale, zero], back);
         self.dequantized[v.0] = Some(back);
@@ -229,6 +234,29 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `v` within what its codes can say, where these are fewer than those of their type and someone asks for it: the
+    /// Quantize node after it clamps to the type alone.
+    fn saturated(&mut self, v: ValueId, group: usize, name: &str) -> ValueId {
+        let (prepared, params) = (self.prepared, &self.params[group]);
+        let (lo, hi) = (params.quant_min, params.quant_max);
+        let is_narrow = params.dtype.quant_range().is_some_and(|(min, max)| min < lo || hi < max);
+        let Some((scale, zero)) = params.uniform().filter(|_| self.saturate && is_narrow) else { return v };
+        // What only moves or chooses among such values has no others.
+        let float = &prepared.graph;
+        let same = |i: &ValueId| float.constant(*i).is_some() || prepared.plan.group_of[i.0] == Some(group);
+        let producer = float.nodes.iter().find(|n| n.outputs.contains(&Some(v)));
+        if producer.is_some_and(|n| n.inputs.iter().flatten().all(same)) {
+            return v;
+        }
+        let bound = |code: i32| Tensor::scalar((i64::from(code) - i64::from(zero)) as f32 * scale);
+        let (least, most) = (bound(lo), bound(hi));
+        let least = self.add_constant(format!("{name}_least"), least);
+        let most = self.add_constant(format!("{name}_most"), most);
+        let clamped = self.add_value(format!("{name}_clamped"), DType::F32);
+        self.add_node(format!("{name}_Clip"), Op::Clip, &[v, least, most], clamped);
+        clamped
     }
 
     /// Weights of a Conv, Gemm or MatMul as its rule has them; with weights and data as codes the bias too.

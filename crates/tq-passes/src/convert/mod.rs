@@ -115,20 +115,22 @@ impl Convertible for Prepared {
 
     fn into_quantized(self) -> Result<Quantized, PassError> {
         let (params, floored) = activation_params(&self)?;
-        quantized(self, &params, &BTreeMap::new(), floored)
+        quantized(self, &params, &BTreeMap::new(), floored, false)
     }
 }
 
 /// The quantized model with these parameters of every group of values, and of the weights of some nodes; `floored` are the
-/// names of those whose scale is the smallest one.
+/// names of those whose scale is the smallest one. With `saturate` values are clamped to codes that are fewer than those of
+/// their type, as 0..=15 in u8: Quantize nodes clamp to the type alone, and calibration asks for no more.
 pub(crate) fn quantized(
     prepared: Prepared,
     params: &[AffineParams],
     weights: &BTreeMap<NodeId, AffineParams>,
     mut floored: Vec<String>,
+    saturate: bool,
 ) -> Result<Quantized, PassError> {
     let mut nodes = prepared.placements();
-    let (mut graph, notes) = build::quantized_graph(&prepared, params, weights)?;
+    let (mut graph, notes) = build::quantized_graph(&prepared, params, weights, saturate)?;
     for name in notes.floored {
         // Weights that two nodes share are quantized for each.
         if !floored.contains(&name) {

@@ -34,4 +34,5 @@ pub mod straight_through;
 
 pub(crate) use config::default_activation_observer;
 pub use config::{FakeQuantize, LearnableFakeQuantize, Pact, QuantizerConfig, StochasticQuantize};
+pub(crate) use quantizer::learned_scales;
 pub use quantizer::{Quantizer, QuantizerState};

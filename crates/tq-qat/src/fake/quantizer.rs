@@ -32,7 +32,7 @@ enum Method {
     Observed,
     Learnable(LearnableFakeQuantize),
     Stochastic(StochasticQuantize),
-    Pact { bits: u32, alpha: Option<f32> },
+    Pact { bits: u32, alpha: Option<f32>, alpha_lr: Option<f32> },
     Format(QuantFormat),
 }
 
@@ -83,7 +83,9 @@ impl Quantizer {
             QuantizerConfig::Observed(_) => Method::Observed,
             QuantizerConfig::Learnable(s) => Method::Learnable(s.clone()),
             QuantizerConfig::Stochastic(s) => Method::Stochastic(s.clone()),
-            QuantizerConfig::Pact(s) => Method::Pact { bits: s.bit_width, alpha: s.alpha },
+            QuantizerConfig::Pact(s) => {
+                Method::Pact { bits: s.bit_width, alpha: s.alpha, alpha_lr: s.alpha_lr }
+            }
             QuantizerConfig::Format(QuantFormat::Affine(_)) => Method::Observed,
             QuantizerConfig::Format(format) => Method::Format(*format),
         };
@@ -187,6 +189,7 @@ impl Quantizer {
                 let rates = [(SCALE, s.scale_lr), (ZERO_POINT, s.zero_point_lr)];
                 rates.into_iter().filter_map(|(group, lr)| Some((group, lr?))).collect()
             }
+            Method::Pact { alpha_lr: Some(lr), .. } => vec![(ALPHA, *lr)],
             _ => Vec::new(),
         }
     }
@@ -204,6 +207,31 @@ impl Quantizer {
     /// While training, activations are observed and stochastic rounding is stochastic.
     pub fn set_training(&self, training: bool) {
         self.state().training = training;
+    }
+
+    /// Whether it rounds.
+    #[must_use]
+    pub fn is_quantizing(&self) -> bool {
+        self.state().quantizing
+    }
+
+    /// Whether its observer has seen something.
+    #[must_use]
+    pub fn has_observed(&self) -> bool {
+        self.state().observer.count() > 0
+    }
+
+    /// Whether its parameters are always those that the observer finds in what is shown to it.
+    pub(crate) fn follows_observer(&self) -> bool {
+        matches!(self.method, Method::Observed | Method::Stochastic(_)) && self.state().observing
+    }
+
+    /// The parameters of the codes of these weights, as a forward pass would take them.
+    pub(crate) fn qparams_for(&self, weights: &Tensor) -> Result<AffineParams, QatError> {
+        if self.follows_observer() {
+            self.observe(weights)?;
+        }
+        self.qparams()
     }
 
     /// Observes a tensor without rounding it.
@@ -429,6 +457,16 @@ impl Quantizer {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The trained scales and bounds of a quantizer that were given no learning rate of their own.
+pub(crate) fn learned_scales(quantizer: &Quantizer) -> Vec<Parameter> {
+    let rates = quantizer.rates();
+    let is_scale = |p: &&Parameter| {
+        let group = p.group();
+        (group == SCALE || group == ALPHA) && !rates.iter().any(|(own, _)| *own == group)
+    };
+    quantizer.parameters().iter().filter(is_scale).cloned().collect()
 }
 
 /// FNV-1a, so that tensors draw different numbers.

@@ -1,11 +1,21 @@
 //! A model in training: the float graph that conversion starts from, with fake quantization where it will put codes.
 
 mod bias;
+mod conv_bn;
+mod head;
+mod state;
+
+pub use head::Activation;
+pub use state::ModelState;
 
 use crate::fake::straight_through;
 use crate::{FakeQuantize, Parameter, QatError, Quantizer, QuantizerConfig, Tape, Var};
 use bias::fake_bias;
+use conv_bn::ConvBn;
+use head::Head;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tq_eval::{Evaluator, Precision};
 use tq_graph::{Graph, NodeId, Op, Tensor, ValueId};
 use tq_observers::ObserverConfig;
 use tq_passes::training::{InputForm, Trained, convert_trained};
@@ -26,7 +36,7 @@ impl ObserverSetting for FakeQuantize {
 /// Prepares a float model for training with fake quantization, on observed scales.
 ///
 /// What is quantized, where and how is what [`prepare_static`] says for the same configuration. BatchNormalization that
-/// follows a convolution or a linear layer has been folded into it: training goes on with frozen statistics.
+/// follows a convolution or a linear layer is folded into it, unless [`QatOptions::batch_norm`] says otherwise.
 ///
 /// # Errors
 /// As [`prepare_static`]; [`QatError::Untrainable`] naming a node whose quantization training does not imitate.
@@ -41,6 +51,19 @@ pub struct QatOptions {
     pub activation: QuantizerConfig,
     /// Weights, likewise.
     pub weight: QuantizerConfig,
+    /// What becomes of batch normalization that can be folded into the layer before it.
+    pub batch_norm: BatchNorm,
+}
+
+/// Batch normalization in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BatchNorm {
+    /// It is folded before training: its statistics stay, and factor and offset are part of weights and bias.
+    #[default]
+    Folded,
+    /// Factor and offset are trained, with the statistics of each batch until [`QatModel::freeze_bn_stats`]; the weights that
+    /// are rounded to codes are those that folding will give. Converting folds them with the running statistics.
+    Trained,
 }
 
 /// [`prepare_qat`] with fake quantizers of one's own, as those that learn their scales.
@@ -52,7 +75,12 @@ pub fn prepare_qat_with(
     config: impl Into<Configuration>,
     options: &QatOptions,
 ) -> Result<QatModel, QatError> {
-    QatModel::new(prepare_static(model, config)?, options)
+    let prepared = prepare_static(model.clone(), config)?;
+    let norms = match options.batch_norm {
+        BatchNorm::Folded => BTreeMap::new(),
+        BatchNorm::Trained => ConvBn::of(&prepared, &model)?,
+    };
+    QatModel::new(prepared, norms, options)
 }
 
 /// A model in training.
@@ -69,10 +97,30 @@ pub struct QatModel {
     activations: Vec<Quantizer>,
     /// One a node with weights that become codes.
     weights: BTreeMap<NodeId, Quantizer>,
+    /// One a layer whose normalization is trained.
+    norms: BTreeMap<NodeId, ConvBn>,
+    head: Option<Head>,
+    training: AtomicBool,
+    /// Whether normalizations take the statistics of the batch while training.
+    batch_statistics: AtomicBool,
 }
 
 impl QatModel {
-    fn new(prepared: Prepared, options: &QatOptions) -> Result<Self, QatError> {
+    /// A prepared model, in training from now on. Activations begin with what calibration has shown to its observers,
+    /// where the fake quantizers have no observers of their own. Batch normalization is part of the layers already, and
+    /// stays there.
+    ///
+    /// # Errors
+    /// As [`prepare_qat_with`].
+    pub fn from_prepared(prepared: Prepared, options: &QatOptions) -> Result<Self, QatError> {
+        Self::new(prepared, BTreeMap::new(), options)
+    }
+
+    fn new(
+        prepared: Prepared,
+        norms: BTreeMap<NodeId, ConvBn>,
+        options: &QatOptions,
+    ) -> Result<Self, QatError> {
         let graph = prepared.graph();
         let forms: Vec<Vec<InputForm>> =
             (0..graph.nodes.len()).map(|i| prepared.input_forms(NodeId(i))).collect();
@@ -104,12 +152,25 @@ impl QatModel {
                 if is_trained(&node.op, slot)
                     && let Some(tensor) = graph.constant(v).filter(|t| t.dtype() == DType::F32)
                     && !parameters.contains_key(&v)
+                    && !norms.get(&id).is_some_and(|n| n.folded.contains(&v))
                 {
                     parameters.insert(v, Parameter::new(graph.value(v).name.clone(), tensor.clone())?);
                 }
             }
         }
-        Ok(Self { forms, parameters, activations, weights, prepared })
+        let head = Head::of(&prepared, &forms);
+        let (training, batch_statistics) = (AtomicBool::new(true), AtomicBool::new(true));
+        Ok(Self {
+            forms,
+            parameters,
+            activations,
+            weights,
+            norms,
+            head,
+            training,
+            batch_statistics,
+            prepared,
+        })
     }
 
     /// Everything that is trained: weights, biases, and scales that are learned. Scales of the channels of weights are
@@ -118,7 +179,8 @@ impl QatModel {
     pub fn parameters(&self) -> Vec<Parameter> {
         let quantizers = self.activations.iter().chain(self.weights.values());
         let scales = quantizers.flat_map(|q| q.parameters().iter().cloned());
-        self.parameters.values().cloned().chain(scales).collect()
+        let norms = self.norms.values().flat_map(ConvBn::parameters);
+        self.parameters.values().chain(norms).cloned().chain(scales).collect()
     }
 
     /// The fake quantizers of activations and of weights.
@@ -132,9 +194,42 @@ impl QatModel {
         self.quantizers().flat_map(Quantizer::rates).collect()
     }
 
-    /// While training, activations are observed and stochastic rounding is stochastic.
+    /// Batch normalization goes on with its running statistics, as after training.
+    pub fn freeze_bn_stats(&self) {
+        self.set_batch_statistics(false);
+    }
+
+    /// Batch normalization takes the statistics of each batch again, while training.
+    pub fn update_bn_stats(&self) {
+        self.set_batch_statistics(true);
+    }
+
+    pub(crate) fn set_batch_statistics(&self, batch: bool) -> bool {
+        self.batch_statistics.swap(batch, Ordering::Relaxed)
+    }
+
+    /// While training, activations are observed, stochastic rounding is stochastic, and batch normalization takes the
+    /// statistics of the batch.
     pub fn train(&self, training: bool) {
+        self.training.store(training, Ordering::Relaxed);
         self.quantizers().for_each(|q| q.set_training(training));
+    }
+
+    /// Whether any fake quantizer rounds.
+    #[must_use]
+    pub fn is_quantizing(&self) -> bool {
+        self.quantizers().any(Quantizer::is_quantizing)
+    }
+
+    /// Whether the observers of all activations have seen something.
+    #[must_use]
+    pub fn is_calibrated(&self) -> bool {
+        self.activations.iter().all(Quantizer::has_observed)
+    }
+
+    /// Lets fake quantizers of activations observe, or not: those that do not keep the scales that they have.
+    pub fn set_observing_activations(&self, observing: bool) {
+        self.activations.iter().for_each(|q| q.set_observing(observing));
     }
 
     /// Lets fake quantizers observe, or not.
@@ -165,6 +260,58 @@ impl QatModel {
     /// [`QatError::InputCount`], [`QatError::Forward`] naming the node that fails, and what fake quantizers say of data
     /// that is not finite.
     pub fn run(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Vec<Var>, QatError> {
+        let mut run = self.begin(tape, inputs)?;
+        let graph = self.prepared.graph();
+        for (id, _) in graph.iter_nodes() {
+            run.node(id)?;
+        }
+        let outputs = graph.outputs.iter();
+        outputs
+            .map(|v| run.value(*v).and_then(|var| run.read(*v, var, &self.prepared.float_form(*v))))
+            .collect()
+    }
+
+    /// What [`QatModel::activation`] is applied to for the first output: the scores that losses take.
+    ///
+    /// # Errors
+    /// As [`QatModel::run`].
+    pub fn scores(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Var, QatError> {
+        let Some(head) = &self.head else {
+            return Err(QatError::InputCount {
+                expected: self.prepared.graph().inputs.len(),
+                got: inputs.len(),
+            });
+        };
+        let mut run = self.begin(tape, inputs)?;
+        for (id, _) in self.prepared.graph().iter_nodes() {
+            if run.values.contains_key(&head.value) {
+                break;
+            }
+            run.node(id)?;
+        }
+        let scores = run.value(head.value)?;
+        run.read(head.value, scores, &head.form)
+    }
+
+    /// The function that makes probabilities of scores at the end of the model; [`Activation::None`] where there is none.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        self.head.as_ref().map_or(Activation::None, |h| h.activation)
+    }
+
+    /// The same scores as [`QatModel::scores`], of the float model with the present weights.
+    ///
+    /// # Errors
+    /// [`QatError::Eval`] naming the node that fails.
+    pub fn float_scores(&self) -> Result<Evaluator, QatError> {
+        let mut graph = self.float_graph()?;
+        if let Some(head) = &self.head {
+            graph.outputs = vec![head.value];
+        }
+        Ok(Evaluator::new(&graph, Precision::F32)?)
+    }
+
+    fn begin<'r>(&'r self, tape: &'r Tape, inputs: &[Tensor]) -> Result<Run<'r>, QatError> {
         let graph = self.prepared.graph();
         if inputs.len() != graph.inputs.len() {
             return Err(QatError::InputCount { expected: graph.inputs.len(), got: inputs.len() });
@@ -174,10 +321,13 @@ impl QatModel {
         for (v, tensor) in graph.inputs.iter().zip(inputs) {
             run.values.insert(*v, tape.constant(tensor.clone()));
         }
-        for (id, _) in graph.iter_nodes() {
-            run.node(id)?;
-        }
-        graph.outputs.iter().map(|v| run.read(*v, &self.prepared.float_form(*v))).collect()
+        Ok(run)
+    }
+
+    /// What was prepared: the plan, and the configuration that it came from.
+    #[must_use]
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     /// The float graph that is trained, with the present weights.
@@ -186,10 +336,36 @@ impl QatModel {
     /// [`QatError::Graph`] when there is no such graph any more.
     pub fn float_graph(&self) -> Result<Graph, QatError> {
         let mut graph = self.prepared.graph().clone();
-        for (v, p) in &self.parameters {
-            graph.values[v.0].constant = Some(p.value());
+        for (v, value) in self.constants()? {
+            graph.values[v.0].constant = Some(value);
         }
         Ok(graph)
+    }
+}
+
+impl QatModel {
+    fn node_name(&self, id: NodeId) -> String {
+        self.prepared.graph().node(id).name.clone()
+    }
+
+    /// The present values of all constants that are trained.
+    fn constants(&self) -> Result<BTreeMap<ValueId, Tensor>, QatError> {
+        let mut out: BTreeMap<_, _> = self.parameters.iter().map(|(v, p)| (*v, p.value())).collect();
+        for norm in self.norms.values() {
+            out.extend(norm.folded.into_iter().zip(norm.fold()?));
+        }
+        Ok(out)
+    }
+
+    /// The present weights of a node.
+    fn weight_of(&self, id: NodeId) -> Option<Tensor> {
+        if let Some(norm) = self.norms.get(&id) {
+            return norm.fold().ok().map(|[weight, _]| weight);
+        }
+        let graph = self.prepared.graph();
+        let slot = self.forms[id.0].iter().position(|form| matches!(form, InputForm::Weights { .. }))?;
+        let v = graph.node(id).input(slot)?;
+        self.parameters.get(&v).map(Parameter::value).or_else(|| graph.constant(v).cloned())
     }
 }
 
@@ -198,13 +374,18 @@ impl Convertible for QatModel {
 
     /// The model of codes, with the trained weights, and the scales that training has found.
     fn into_quantized(self) -> Result<Quantized, QatError> {
-        let constants = self.parameters.iter().map(|(v, p)| (*v, p.value())).collect();
+        let constants = self.constants()?;
         let activations = self.activations.iter().map(Quantizer::qparams).collect::<Result<Vec<_>, _>>()?;
         let mut weights = BTreeMap::new();
         for (id, quantizer) in &self.weights {
-            // What its observer would find in the trained weights needs not be given.
-            if !quantizer.parameters().is_empty() {
-                weights.insert(*id, quantizer.qparams()?);
+            let planned = self.forms[id.0].iter().find_map(|form| match form {
+                InputForm::Weights { observer, .. } => Some(observer),
+                _ => None,
+            });
+            // What the observer of the plan would find in the trained weights needs not be given.
+            if planned != Some(&quantizer.observer().config()) || !quantizer.follows_observer() {
+                let weight = self.weight_of(*id).ok_or(QatError::NoWeights { node: self.node_name(*id) })?;
+                weights.insert(*id, quantizer.qparams_for(&weight)?);
             }
         }
         Ok(convert_trained(self.prepared, Trained { constants, activations, weights })?)
@@ -249,23 +430,40 @@ impl Run<'_> {
     fn node(&mut self, id: NodeId) -> Result<(), QatError> {
         let graph = self.model.prepared.graph();
         let node = graph.node(id);
+        let norm = self.model.norms.get(&id);
+        let folded = norm.map(|norm| norm.folded_weight(self.tape)).transpose()?;
+        let of_batch = self.model.training.load(Ordering::Relaxed)
+            && self.model.batch_statistics.load(Ordering::Relaxed);
         let mut inputs: Vec<Option<Var>> = Vec::with_capacity(node.inputs.len());
         for (slot, form) in self.model.forms[id.0].iter().enumerate() {
-            inputs.push(match (node.input(slot), form) {
-                (None, _) | (_, InputForm::Absent) => None,
-                (Some(v), InputForm::Weights { .. }) => {
-                    let weight = self.value(v)?;
-                    match self.model.weights.get(&id) {
-                        Some(quantizer) => Some(quantizer.forward(&weight)?),
-                        None => Some(weight),
-                    }
+            let Some(v) = node.input(slot).filter(|_| *form != InputForm::Absent) else {
+                inputs.push(None);
+                continue;
+            };
+            let var = match (norm, &folded, slot) {
+                (Some(_), Some((weight, _)), 1) => weight.clone(),
+                // The normalization that follows brings it along.
+                (Some(_), Some(_), 2) if of_batch => {
+                    inputs.push(None);
+                    continue;
                 }
-                (Some(v), InputForm::Bias { group }) => Some(self.bias(id, v, *group, &node.name)?),
-                (Some(v), form) => Some(self.read(v, form)?),
-            });
+                (Some(norm), Some((_, factor)), 2) => norm.folded_bias(self.tape, factor)?,
+                _ => self.value(v)?,
+            };
+            inputs.push(Some(match form {
+                InputForm::Weights { .. } => match self.model.weights.get(&id) {
+                    Some(quantizer) => quantizer.forward(&var)?,
+                    None => var,
+                },
+                InputForm::Bias { group } => self.rounded_bias(id, var, *group, &node.name)?,
+                form => self.read(v, var, form)?,
+            }));
         }
         let inputs: Vec<Option<&Var>> = inputs.iter().map(Option::as_ref).collect();
-        let outputs = self.tape.apply(&node.name, &node.op, &inputs, node.outputs.len())?;
+        let mut outputs = self.tape.apply(&node.name, &node.op, &inputs, node.outputs.len())?;
+        if let (Some(norm), Some((_, factor)), true) = (norm, &folded, of_batch) {
+            outputs[0] = norm.normalized(&outputs[0], factor)?;
+        }
         for (v, var) in node.outputs.iter().zip(outputs) {
             if let Some(v) = v {
                 self.values.insert(*v, var);
@@ -294,9 +492,8 @@ impl Run<'_> {
         }
     }
 
-    /// A value as a node reads it.
-    fn read(&mut self, v: ValueId, form: &InputForm) -> Result<Var, QatError> {
-        let var = self.value(v)?;
+    /// A value as a node reads it; `var` is what it is.
+    fn read(&mut self, v: ValueId, var: Var, form: &InputForm) -> Result<Var, QatError> {
         match form {
             InputForm::Codes { group } => {
                 if let Some(codes) = self.codes.get(&v) {
@@ -326,12 +523,12 @@ impl Run<'_> {
     }
 
     /// A bias as it is after rounding to units of the accumulator.
-    fn bias(&mut self, id: NodeId, v: ValueId, group: usize, node: &str) -> Result<Var, QatError> {
-        let bias = self.value(v)?;
+    fn rounded_bias(&self, id: NodeId, bias: Var, group: usize, node: &str) -> Result<Var, QatError> {
         let (input, weights) = (&self.model.activations[group], self.model.weights.get(&id));
-        let (Some(weights), Some((input, _))) = (weights, input.qparams()?.uniform()) else {
+        let Some(weights) = weights.filter(|w| w.is_quantizing() && input.is_quantizing()) else {
             return Ok(bias);
         };
+        let Some((input, _)) = input.qparams()?.uniform() else { return Ok(bias) };
         fake_bias(node, &bias, input, &weights.qparams()?.scale)
     }
 }

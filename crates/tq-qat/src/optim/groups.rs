@@ -28,6 +28,8 @@ pub(super) struct Groups {
     entries: Vec<(Parameter, Moments)>,
     base: f32,
     own: BTreeMap<String, f32>,
+    /// Of single parameters, by their names.
+    single: BTreeMap<String, f32>,
     schedule: Schedule,
     step: u64,
 }
@@ -40,7 +42,14 @@ impl Groups {
         if let Some((p, _)) = entries.iter().find(|(p, _)| !names.insert(p.name().to_owned())) {
             return Err(QatError::OptimizerState(format!("there are two parameters {}", p.name())));
         }
-        Ok(Self { entries, base: lr, own: BTreeMap::new(), schedule: Schedule::Constant, step: 0 })
+        Ok(Self {
+            entries,
+            base: lr,
+            own: BTreeMap::new(),
+            single: BTreeMap::new(),
+            schedule: Schedule::Constant,
+            step: 0,
+        })
     }
 
     pub(super) fn parameters(&self) -> Vec<Parameter> {
@@ -50,6 +59,15 @@ impl Groups {
     pub(super) fn set_group_lr(&mut self, group: &str, lr: f32) -> Result<(), QatError> {
         check("learning rate", lr)?;
         self.own.insert(group.to_owned(), lr);
+        Ok(())
+    }
+
+    pub(super) fn set_parameter_lr(&mut self, name: &str, lr: f32) -> Result<(), QatError> {
+        check("learning rate", lr)?;
+        if !self.entries.iter().any(|(p, _)| p.name() == name) {
+            return Err(QatError::OptimizerState(format!("there is no parameter {name}")));
+        }
+        self.single.insert(name.to_owned(), lr);
         Ok(())
     }
 
@@ -70,7 +88,11 @@ impl Groups {
     ) -> Result<(), QatError> {
         super::clip::check_gradients(self.entries.iter().map(|(p, _)| p))?;
         for i in 0..self.entries.len() {
-            let lr = self.lr(&self.entries[i].0.group());
+            let parameter = &self.entries[i].0;
+            let lr = match self.single.get(parameter.name()) {
+                Some(base) => self.schedule.lr(*base, self.step),
+                None => self.lr(&parameter.group()),
+            };
             let (parameter, moments) = &mut self.entries[i];
             parameter.update::<QatError>(|values, gradient| {
                 if let Some(gradient) = gradient {
@@ -136,6 +158,10 @@ macro_rules! by_groups {
 
         fn set_group_lr(&mut self, group: &str, lr: f32) -> Result<(), $crate::QatError> {
             self.groups.set_group_lr(group, lr)
+        }
+
+        fn set_parameter_lr(&mut self, name: &str, lr: f32) -> Result<(), $crate::QatError> {
+            self.groups.set_parameter_lr(name, lr)
         }
 
         fn schedule(&mut self, schedule: &$crate::optim::Schedule, step: u64) {

@@ -55,6 +55,12 @@ pub trait Optimizer {
     /// [`QatError::Hyperparameter`] when it is not finite or below 0.
     fn set_group_lr(&mut self, group: &str, lr: f32) -> Result<(), QatError>;
 
+    /// Gives one parameter a learning rate of its own, whatever its group has.
+    ///
+    /// # Errors
+    /// As [`Optimizer::set_group_lr`]; [`QatError::OptimizerState`] when there is no parameter of this name.
+    fn set_parameter_lr(&mut self, name: &str, lr: f32) -> Result<(), QatError>;
+
     /// Sets all learning rates as `schedule` has them `step` steps (or epochs) after the beginning.
     fn schedule(&mut self, schedule: &Schedule, step: u64);
 

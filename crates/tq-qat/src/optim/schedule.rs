@@ -1,7 +1,10 @@
 //! Learning rates that change.
 
+use serde::{Deserialize, Serialize};
+
 /// What becomes of a learning rate, step by step (or epoch by epoch, as the caller counts).
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// Nothing.
     #[default]

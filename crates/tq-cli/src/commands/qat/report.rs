@@ -1,0 +1,169 @@
+//! What `tq qat` tells at the end.
+
+use super::super::quantize::FloatNode;
+use crate::output::{bytes, size_change, table};
+use anyhow::Result;
+use serde::Serialize;
+use torsh_quantization::analysis::{Accuracy, take_rows};
+use torsh_quantization::model::{Graph, Tensor};
+use torsh_quantization::qat::{EpochReport, Samples, Targets, TrainOptions};
+use torsh_quantization::qconfig::Configuration;
+use torsh_quantization::runtime::{Session, SessionOptions};
+
+/// Samples of a run of the session.
+const BATCH: usize = 8;
+/// Columns of the longest bar.
+const COLUMNS: f64 = 24.0;
+
+#[derive(Serialize)]
+pub(super) struct Report<'a> {
+    pub(super) output: String,
+    /// Of an ONNX file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) opset: Option<i64>,
+    pub(super) config: &'a Configuration,
+    pub(super) training: &'a TrainOptions,
+    pub(super) training_rows: usize,
+    pub(super) validation_rows: usize,
+    /// Whether validation data was taken from the training data.
+    pub(super) validation_split: bool,
+    /// Epoch 0 is the model as calibration alone quantizes it.
+    pub(super) history: &'a [EpochReport],
+    pub(super) best: EpochReport,
+    pub(super) integers: Integers,
+    pub(super) integer_nodes: usize,
+    pub(super) float_nodes: usize,
+    pub(super) float: Vec<FloatNode<'a>>,
+    pub(super) float_bytes: u64,
+    pub(super) quantized_bytes: u64,
+    pub(super) compression_ratio: f64,
+}
+
+/// What the model that was written makes of the validation data, in integers.
+#[derive(Serialize)]
+pub(super) struct Integers {
+    /// Percent of right answers; none without labels.
+    top1: Option<f64>,
+    /// Samples with the same largest score as in training, where rounding is imitated in float.
+    same_decisions: usize,
+    /// The largest difference of an output from what training imitated, in parts of 255 of the range of all outputs: as
+    /// codes of 8 bits would have it.
+    largest_difference: f64,
+}
+
+/// The first output for the samples, batch after batch.
+pub(super) fn outputs(
+    samples: &Samples,
+    fixed: Option<usize>,
+    mut run: impl FnMut(&[Tensor]) -> Result<Tensor>,
+) -> Result<Vec<Tensor>> {
+    let all: Vec<usize> = (0..samples.len()).collect();
+    let mut out = Vec::new();
+    for rows in all.chunks(fixed.unwrap_or(BATCH)) {
+        // A model that insists on a batch gets the last sample again until it is full.
+        let mut filled = rows.to_vec();
+        filled.resize(fixed.unwrap_or(rows.len()), rows[rows.len() - 1]);
+        out.push(take_rows(&run(&samples.inputs(&filled)?)?, 0, rows.len(), rows.len())?);
+    }
+    Ok(out)
+}
+
+/// The number of samples that a model insists on.
+pub(super) fn fixed_batch(graph: &Graph) -> Option<usize> {
+    graph.inputs.iter().find_map(|v| graph.value(*v).shape.as_ref()?.first()?.known_usize())
+}
+
+impl Integers {
+    /// `imitated` is what training has made of the samples.
+    pub(super) fn measure(graph: &Graph, samples: &Samples, imitated: &[Tensor]) -> Result<Self> {
+        let session = Session::new(graph, SessionOptions::default())?;
+        let got = outputs(samples, fixed_batch(graph), |inputs| Ok(session.run(inputs)?.swap_remove(0)))?;
+        let name = graph.outputs.first().map_or("", |v| &graph.value(*v).name);
+        let (mut accuracy, mut first, mut same) = (Accuracy::default(), 0, 0);
+        let (mut low, mut high, mut largest) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
+        for (got, imitated) in got.iter().zip(imitated) {
+            let rows = got.dims().first().copied().unwrap_or(0);
+            if let Targets::Classes(labels) = samples.targets() {
+                accuracy.add(name, got, &labels[first..first + rows])?;
+            }
+            first += rows;
+            let (got, imitated) = (got.as_slice::<f32>()?, imitated.as_slice::<f32>()?);
+            let classes = (got.len() / rows.max(1)).max(1);
+            let best = |row: &[f32]| (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b });
+            let both = got.chunks_exact(classes).zip(imitated.chunks_exact(classes));
+            same += both.filter(|(a, b)| best(a) == best(b)).count();
+            for (a, b) in got.iter().zip(imitated) {
+                (low, high, largest) = (low.min(*b), high.max(*b), largest.max((a - b).abs()));
+            }
+        }
+        let top1 = matches!(samples.targets(), Targets::Classes(_)).then(|| accuracy.percent().top1);
+        let code = f64::from(high - low) / 255.0;
+        let largest_difference = if code > 0.0 { f64::from(largest) / code } else { 0.0 };
+        Ok(Self { top1, same_decisions: same, largest_difference })
+    }
+}
+
+impl Report<'_> {
+    pub(super) fn text(&self) -> String {
+        let split = if self.validation_split { ", taken from the training data" } else { "" };
+        let mut out = format!(
+            "{} samples to train on, {} to validate with{split}\n{}\n",
+            self.training_rows,
+            self.validation_rows,
+            self.curve()
+        );
+        let points = |top1: Option<f64>| top1.map_or("-".to_owned(), |v| format!("{v:.3} %"));
+        let (start, best) = (self.history.first().unwrap_or(&self.best).validation, self.best);
+        out += &match best.epoch {
+            0 => "no epoch was better on the validation data than the model before training, which is kept\n"
+                .to_owned(),
+            n => format!("epoch {n} is kept\n"),
+        };
+        out += &format!(
+            "on the validation data: top-1 {} before training (calibrated only), {} after, {} in integers\n",
+            points(start.top1),
+            points(best.validation.top1),
+            points(self.integers.top1)
+        );
+        out += &format!(
+            "in integers it decides as in training on {} of {}; outputs differ by at most {:.2} codes of 8 bits\n",
+            self.integers.same_decisions, self.validation_rows, self.integers.largest_difference
+        );
+        out += &format!(
+            "{}: {} nodes in integers, {} in float\n{} -> {} ({}){}\n",
+            self.output,
+            self.integer_nodes,
+            self.float_nodes,
+            bytes(self.float_bytes),
+            bytes(self.quantized_bytes),
+            size_change(self.float_bytes, self.quantized_bytes),
+            self.opset.map_or(String::new(), |opset| format!(", opset {opset}")),
+        );
+        if !self.float.is_empty() {
+            let mut table = table(&["stays in float", "operator", "because"]);
+            for n in &self.float {
+                table.add_row([n.node, n.op, n.reason]);
+            }
+            out.push_str(&table.to_string());
+        }
+        out
+    }
+
+    /// The loss of every epoch, as numbers and as bars.
+    fn curve(&self) -> String {
+        let largest = self.history.iter().filter_map(|e| e.loss).fold(0.0, f64::max);
+        let mut table = table(&["epoch", "loss", "", "validation loss", "top-1"]);
+        for e in self.history {
+            let bar = e.loss.map_or(0.0, |loss| (COLUMNS * loss / largest.max(f64::MIN_POSITIVE)).round());
+            let top1 = e.validation.top1.map_or("-".to_owned(), |v| format!("{v:.3} %"));
+            table.add_row([
+                format!("{}{}", e.epoch, if e.epoch == self.best.epoch { " *" } else { "" }),
+                e.loss.map_or("-".to_owned(), |loss| format!("{loss:.5}")),
+                "█".repeat(bar as usize),
+                format!("{:.5}", e.validation.loss),
+                top1,
+            ]);
+        }
+        table.to_string()
+    }
+}

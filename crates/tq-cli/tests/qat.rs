@@ -1,0 +1,139 @@
+//! `tq qat`: it trains, keeps the best, goes on where it was killed, and says what is wrong.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Bench, npy, npy_i64};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Digits to train on, and others to validate with: x.npy, y.npy, vx.npy, vy.npy.
+fn digits(train: usize, validation: usize) -> Bench {
+    let b = Bench::new().with_digits();
+    let x = common::arrays::read(b.path("eval.npz").to_str().unwrap());
+    let y = common::arrays::read(b.path("labels.npz").to_str().unwrap());
+    let (pixels, labels) = (x.as_slice::<u8>().unwrap(), y.to_i64_vec().unwrap());
+    let size = pixels.len() / labels.len();
+    let mut at = 0;
+    for (name, n) in [("", train), ("v", validation)] {
+        let dims = [&[n][..], &x.dims()[1..]].concat();
+        b.write(&format!("{name}x.npy"), &npy("|u1", &dims, &pixels[at * size..(at + n) * size]));
+        b.write(&format!("{name}y.npy"), &npy_i64(&[n], &labels[at..at + n]));
+        at += n;
+    }
+    b
+}
+
+const COMMON: &str =
+    "qat model.onnx --train x.npy --labels y.npy --val vx.npy --val-labels vy.npy --preset unit";
+
+#[test]
+fn four_bits_are_trained_and_written() {
+    let b = digits(192, 96);
+    let line =
+        format!("{COMMON} --bits 4 --act-bits 4 --lsq --distill --lr 0.001 --epochs 2 --batch 16 --json");
+    let report = b.json(&format!("{line} -o q.onnx"));
+    let history = report["history"].as_array().unwrap();
+    assert_eq!((history.len(), report["training_rows"].as_u64()), (3, Some(192)));
+    let top1 = |e: &serde_json::Value| e["validation"]["top1"].as_f64().unwrap();
+    assert_eq!(top1(&report["best"]), history.iter().map(top1).fold(0.0, f64::max));
+    assert!(history[2]["loss"].as_f64() < history[1]["loss"].as_f64(), "{history:?}");
+    assert!(report["integer_nodes"].as_u64() > Some(3));
+    // What was written is what was measured, and any command takes it.
+    let eval = b.json("eval q.onnx --input vx.npy --labels vy.npy --preset unit --json");
+    assert_eq!(eval["top1"], report["integers"]["top1"]);
+    let difference = (eval["top1"].as_f64().unwrap() - top1(&report["best"])).abs();
+    assert!(difference < 1.1, "more than one of 96 decisions differ: {difference}");
+
+    // The same bytes again, also in the words for people.
+    let text = b.tq(&format!("{} -o again.onnx", line.replace("--json", "")));
+    assert_eq!(text.code, Some(0), "{}", text.stderr);
+    for words in ["192 samples to train on, 96 to validate with", "validation loss", "█", "before training"]
+    {
+        assert!(text.stdout.contains(words), "{}", text.stdout);
+    }
+    let bytes = |name: &str| std::fs::read(b.path(name)).unwrap();
+    assert_eq!(bytes("q.onnx"), bytes("again.onnx"));
+}
+
+#[test]
+fn without_labels_the_float_model_teaches() {
+    let b = digits(64, 1);
+    let report = b.json(
+        "qat model.onnx -o q.tq --train x.npy --val-split 0.25 --distill=1 --preset unit --epochs 1 --json",
+    );
+    assert_eq!((report["training_rows"].as_u64(), report["validation_rows"].as_u64()), (Some(48), Some(16)));
+    assert!(report["best"]["validation"]["top1"].as_f64() > Some(80.0));
+    assert!(report["integers"]["top1"].is_null());
+}
+
+/// Killed by the system while it trains, and started again: the same bytes as if nothing had been.
+#[test]
+fn killed_it_goes_on_to_the_same_bytes() {
+    let b = digits(256, 32);
+    let line = format!("{COMMON} --bits 4 --lsq --epochs 2 --batch 8 --lr 0.001");
+    assert_eq!(b.tq(&format!("{line} -o whole.onnx")).code, Some(0));
+    let killed = format!("{line} -o parts.onnx --checkpoint c.tqt --every 1");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tq"))
+        .args(killed.split_whitespace())
+        .current_dir(b.folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // In the middle of an epoch: after the third checkpoint that is seen.
+    let begin = Instant::now();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 3 && child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(300), "no checkpoint in five minutes");
+        if let Ok(bytes) = std::fs::read(b.path("c.tqt")) {
+            seen.insert(bytes);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!b.path("parts.onnx").exists(), "it was over before it was killed");
+    let run = b.tq(&format!("{killed} --resume"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("going on in epoch"), "{}", run.stderr);
+    let bytes = |name: &str| std::fs::read(b.path(name)).unwrap();
+    assert_eq!(bytes("whole.onnx"), bytes("parts.onnx"));
+    // All is done: the file says so, and gives the same again.
+    let run = b.tq(&format!("{killed} --resume"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(bytes("whole.onnx"), bytes("parts.onnx"));
+    b.fails(&format!("{killed} --resume --seed 5"), &["c.tqt", "other settings", "seed"]);
+    b.fails(&format!("{killed} --resume --bits 5"), &["c.tqt", "another model"]);
+    b.write("c.tqt", b"what is this");
+    b.fails(&format!("{killed} --resume"), &["c.tqt", "no safetensors file"]);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let b = digits(16, 8);
+    b.write("short.npy", &npy_i64(&[15], &[0; 15]));
+    b.write("eleven.npy", &npy_i64(&[16], &[0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    let base = "qat model.onnx -o q.onnx --train x.npy --preset unit";
+    b.fails(&format!("{base}"), &["x.npy", "labels are missing"]);
+    b.fails(&format!("{base} --labels short.npy"), &["x.npy", "15 labels for 16 samples"]);
+    b.fails(
+        &format!("{base} --labels eleven.npy --val vx.npy --val-labels vy.npy"),
+        &["eleven.npy", "label 11 of sample 5 is outside 0..10"],
+    );
+    b.fails(&format!("{base} --labels nothing.npy"), &["nothing.npy"]);
+    b.fails(&format!("{base} --labels y.npy --val vx.npy"), &["vx.npy", "labels are missing"]);
+    b.fails(&format!("{base} --labels y.npy --val-split 1.5"), &["--val-split", "1.5"]);
+    b.fails(&format!("{base} --labels y.npy --lr -1"), &["learning rate -1"]);
+    b.fails(&format!("{base} --labels y.npy --checkpoint none/c --epochs 1"), &["none/c"]);
+    b.fails(&format!("{base} --labels y.npy --checkpoint c --resume"), &["checkpoint c"]);
+    b.fails(&format!("{base} --labels y.npy --recipe auto"), &["--recipe auto"]);
+    b.fails("qat model.onnx -o model.onnx --train x.npy --labels y.npy", &["would replace"]);
+    b.fails("qat model.onnx -o q.pt --train x.npy --labels y.npy", &[".pt"]);
+    b.fails(&format!("{base} --labels y.npy --sequences"), &["--sequences"]);
+    // Weights that grow beyond all numbers.
+    b.fails(&format!("{base} --labels y.npy --optimizer sgd --lr 1e38 --batch 2"), &["epoch 1"]);
+    for wrong in ["--bits 1", "--bits 9", "--resume", "--every 5", "--bits 4 --recipe int8"] {
+        assert_eq!(b.tq(&format!("{base} --labels y.npy {wrong}")).code, Some(2), "{wrong}");
+    }
+}

@@ -1,0 +1,159 @@
+//! What a model learns from.
+
+use crate::QatError;
+use sha2::{Digest, Sha256};
+use tq_eval::{Precision, eval_op};
+use tq_graph::{Op, Tensor};
+use tq_qtypes::DType;
+
+/// What is expected for every sample.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// A class a sample.
+    Classes(Vec<i64>),
+    /// The output itself, f32, with the samples along axis 0.
+    Values(Tensor),
+    /// What the float model says: its scores for distillation, its decisions to judge by.
+    Teacher,
+}
+
+/// Samples with what is expected for them, all in memory.
+///
+/// ```
+/// use tq_graph::Tensor;
+/// use tq_qat::train::Samples;
+/// let images = Tensor::new(&[2, 4], vec![0.0f32; 8])?;
+/// let samples = Samples::classes(vec![images.clone()], vec![0, 2])?;
+/// assert_eq!(samples.len(), 2);
+/// let error = Samples::classes(vec![images], vec![0, 2, 1]).err().ok_or("no error")?;
+/// assert_eq!(error.to_string(), "3 labels for 2 samples");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    inputs: Vec<Tensor>,
+    targets: Targets,
+    len: usize,
+}
+
+impl Samples {
+    /// One tensor an input of the model, with samples along axis 0.
+    ///
+    /// # Errors
+    /// [`QatError::Samples`] when there are none, when an input has another number of them than the first one, or when
+    /// values are no f32; [`QatError::LabelCount`] when there is not one target a sample.
+    pub fn new(inputs: Vec<Tensor>, targets: Targets) -> Result<Self, QatError> {
+        let fail = |message: String| Err(QatError::Samples { what: "samples", message });
+        let rows = |t: &Tensor| t.dims().first().copied();
+        let Some(len) = inputs.first().and_then(rows).filter(|n| *n > 0) else {
+            return fail("there are none".to_owned());
+        };
+        for (i, tensor) in inputs.iter().enumerate() {
+            if rows(tensor) != Some(len) {
+                return fail(format!("input {i} has shape {:?}, input 0 has {len} samples", tensor.dims()));
+            }
+        }
+        let targets_len = match &targets {
+            Targets::Classes(labels) => labels.len(),
+            Targets::Values(values) if values.dtype() != DType::F32 => {
+                return fail(format!("their values are {}, expected f32", values.dtype()));
+            }
+            Targets::Values(values) => rows(values).unwrap_or(0),
+            Targets::Teacher => len,
+        };
+        if targets_len != len {
+            return Err(QatError::LabelCount { rows: len, labels: targets_len });
+        }
+        Ok(Self { inputs, targets, len })
+    }
+
+    /// Samples with their classes.
+    ///
+    /// # Errors
+    /// As [`Samples::new`].
+    pub fn classes(inputs: Vec<Tensor>, labels: Vec<i64>) -> Result<Self, QatError> {
+        Self::new(inputs, Targets::Classes(labels))
+    }
+
+    /// How many there are, at least one.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)] // there is always one
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What is expected.
+    #[must_use]
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// The samples of these numbers, one tensor an input of the model.
+    ///
+    /// # Errors
+    /// [`QatError::Op`] for a number that no sample has.
+    pub fn inputs(&self, rows: &[usize]) -> Result<Vec<Tensor>, QatError> {
+        self.inputs.iter().map(|tensor| gather(tensor, rows)).collect()
+    }
+
+    /// In two by chance: the second part has `part` of the samples, at least one of them in each. Which, `seed` decides.
+    ///
+    /// # Errors
+    /// [`QatError::Samples`] when there is only one, [`QatError::Hyperparameter`] unless `0 < part < 1`.
+    pub fn split(&self, part: f32, seed: u64) -> Result<(Self, Self), QatError> {
+        if !(part > 0.0 && part < 1.0) {
+            let (what, allowed) = ("part of the samples", "it is between 0 and 1");
+            return Err(QatError::Hyperparameter { what, value: part, allowed });
+        }
+        if self.len < 2 {
+            let message = "one sample cannot be split".to_owned();
+            return Err(QatError::Samples { what: "samples", message });
+        }
+        let second = ((self.len as f64 * f64::from(part)).round() as usize).clamp(1, self.len - 1);
+        let order = super::order::permutation(seed, super::order::SPLIT, self.len);
+        let part = |rows: &[usize]| {
+            // In the order that they had.
+            let mut rows = rows.to_vec();
+            rows.sort_unstable();
+            self.take(&rows)
+        };
+        Ok((part(&order[second..])?, part(&order[..second])?))
+    }
+
+    /// The samples of these numbers.
+    ///
+    /// # Errors
+    /// [`QatError::Op`] for a number that no sample has.
+    pub fn take(&self, rows: &[usize]) -> Result<Self, QatError> {
+        let inputs = self.inputs(rows)?;
+        let targets = match &self.targets {
+            Targets::Classes(labels) => Targets::Classes(rows.iter().map(|r| labels[*r]).collect()),
+            Targets::Values(values) => Targets::Values(gather(values, rows)?),
+            Targets::Teacher => Targets::Teacher,
+        };
+        Self::new(inputs, targets)
+    }
+
+    /// SHA-256 of all of it.
+    pub(super) fn digest(&self) -> String {
+        let mut sha = Sha256::new();
+        let mut tensor = |t: &Tensor| {
+            sha.update(format!("{} {:?};", t.dtype(), t.dims()));
+            sha.update(t.le_bytes());
+        };
+        self.inputs.iter().for_each(&mut tensor);
+        match &self.targets {
+            Targets::Classes(labels) => labels.iter().for_each(|l| sha.update(l.to_le_bytes())),
+            Targets::Values(values) => tensor(values),
+            Targets::Teacher => sha.update("teacher"),
+        }
+        super::checkpoint::hex(&sha.finalize())
+    }
+}
+
+/// Rows of a tensor.
+pub(super) fn gather(tensor: &Tensor, rows: &[usize]) -> Result<Tensor, QatError> {
+    let indices = Tensor::vector(rows.iter().map(|r| *r as i64).collect::<Vec<_>>());
+    let inputs = [Some(tensor), Some(&indices)];
+    Ok(eval_op(&Op::Gather { axis: 0 }, &inputs, 1, Precision::F32)?.swap_remove(0))
+}

@@ -1,0 +1,274 @@
+//! The loop.
+
+use super::batches::Batches;
+use super::measure::{Task, teacher_scores};
+use super::options::TrainOptions;
+use super::order::permutation;
+use super::report::{EpochReport, Event, StepReport};
+use super::samples::{Samples, Targets};
+use crate::fake::learned_scales;
+use crate::model::ModelState;
+use crate::optim::{Optimizer, Schedule, clip_grad_norm};
+use crate::{QatError, QatModel, Tape};
+use tq_graph::Tensor;
+
+/// Trains a model on samples, and keeps what was best on validation samples.
+///
+/// The model as calibration leaves it counts as epoch 0, so what comes out is at least as good as that, on the validation
+/// samples.
+pub struct Trainer {
+    pub(super) model: QatModel,
+    pub(super) options: TrainOptions,
+    pub(super) train: Task,
+    pub(super) validation: Task,
+    pub(super) optimizer: Box<dyn Optimizer>,
+    pub(super) progress: Progress,
+    /// What tells this training from others.
+    pub(super) identity: super::checkpoint::Identity,
+    batches: Batches,
+    schedule: Schedule,
+    /// The order of the samples of an epoch.
+    order: (usize, Vec<usize>),
+}
+
+/// How far training has come.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    /// The epoch, counted from 1.
+    pub(super) epoch: usize,
+    /// Steps of it that were made.
+    pub(super) step: usize,
+    /// Sum of the losses of the samples of this epoch so far.
+    pub(super) loss: f64,
+    pub(super) history: Vec<EpochReport>,
+    pub(super) best: EpochReport,
+    pub(super) best_state: ModelState,
+}
+
+impl Trainer {
+    /// Gets ready: a model whose activations were not calibrated is calibrated on the training samples, and it is measured
+    /// on the validation samples.
+    ///
+    /// A model whose rounding is switched off ([`QatModel::set_quantizing`]) is trained in float.
+    ///
+    /// # Errors
+    /// [`QatError::Training`] and [`QatError::Hyperparameter`] for options that cannot be, or do not go with the samples;
+    /// [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
+    /// insists on a batch has fewer training samples; [`QatError::Validation`], and what a forward pass says.
+    pub fn new(
+        model: QatModel,
+        train: Samples,
+        validation: Samples,
+        options: TrainOptions,
+    ) -> Result<Self, QatError> {
+        options.validate()?;
+        let batches = Batches::of(model.prepared().graph(), &options)?;
+        if batches.used(train.len()) == 0 {
+            let message = format!("{}, but the model takes batches of {}", train.len(), batches.pass);
+            return Err(QatError::Samples { what: "training samples", message });
+        }
+        let task = |samples: Samples, trains: bool| {
+            let taught = options.distillation.is_some();
+            let needs = taught && (trains || matches!(samples.targets(), Targets::Teacher));
+            let teacher = if needs { Some(teacher_scores(&model, &samples, batches)?) } else { None };
+            Task::new(samples, &options, teacher)
+        };
+        let (train, validation) = (task(train, true)?, task(validation, false)?);
+        if model.is_quantizing() && !model.is_calibrated() {
+            calibrate(&model, &train.samples, batches)?;
+        }
+        model.set_observing_activations(options.observe_epochs != Some(0));
+        model.train(false);
+        let failed = |source| QatError::Validation { epoch: 0, source: Box::new(source) };
+        let start = validation.measure(&model, &options, batches).map_err(failed)?;
+        // Labels are looked at before any time is spent.
+        let probe: Vec<usize> = batches.filled(&[0]);
+        let output = train.forward(&model, &Tape::without_gradients(), options.criterion, &probe)?;
+        if let [_, classes] = output.shape() {
+            train.check_labels(*classes)?;
+        }
+        model.train(true);
+        // All scales are there now.
+        let mut optimizer = options.optimizer.build(model.parameters(), options.lr)?;
+        for (group, lr) in model.group_rates() {
+            optimizer.set_group_lr(group, lr)?;
+        }
+        if options.optimizer.normalizes() {
+            // Steps that are as long as the learning rate says, whatever the gradient, would be far too long for small
+            // scales and nothing for large ones: they are taken relative to where a scale begins.
+            for parameter in model.quantizers().flat_map(learned_scales) {
+                let values = parameter.value();
+                let values = values.as_slice::<f32>()?;
+                let mean =
+                    values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len().max(1) as f64;
+                optimizer.set_parameter_lr(parameter.name(), options.lr * mean as f32)?;
+            }
+        }
+        let total = (options.epochs * batches.steps(train.samples.len())) as u64;
+        let schedule = options.schedule.clone().unwrap_or(Schedule::Cosine { steps: total, least: 0.0 });
+        let best = EpochReport { epoch: 0, loss: None, validation: start, is_best: true };
+        let best_state = model.state_dict();
+        let identity = super::checkpoint::Identity::new(&best_state, &options, &train, &validation)?;
+        let progress = Progress { epoch: 1, step: 0, loss: 0.0, history: vec![best], best, best_state };
+        let order = (0, Vec::new());
+        Ok(Self {
+            model,
+            options,
+            train,
+            validation,
+            optimizer,
+            progress,
+            identity,
+            batches,
+            schedule,
+            order,
+        })
+    }
+
+    /// One step more, or the end of an epoch; `None` once all epochs are over.
+    ///
+    /// # Errors
+    /// [`QatError::Step`] naming epoch and step: a loss that is not finite, a gradient that is not (with the name of its
+    /// parameter), and what forward and backward passes say. [`QatError::Validation`] for the same at the end of an epoch.
+    /// Training cannot go on then, but [`Trainer::finish`] gives what was best.
+    pub fn advance(&mut self) -> Result<Option<Event>, QatError> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        let Progress { epoch, step, .. } = self.progress;
+        if step < self.steps_per_epoch() {
+            let named = |source| QatError::Step { epoch, step: step + 1, source: Box::new(source) };
+            return self.step().map(|report| Some(Event::Step(report))).map_err(named);
+        }
+        let named = |source| QatError::Validation { epoch, source: Box::new(source) };
+        self.end_epoch().map(|report| Some(Event::Epoch(report))).map_err(named)
+    }
+
+    fn step(&mut self) -> Result<StepReport, QatError> {
+        let Progress { epoch, step, .. } = self.progress;
+        let n = self.train.samples.len();
+        if self.order.0 != epoch {
+            self.order = (epoch, permutation(self.options.seed, epoch as u64, n));
+        }
+        if self.options.observe_epochs.is_some_and(|last| epoch > last) {
+            self.model.set_observing_activations(false);
+        }
+        if self.options.bn_epochs.is_some_and(|last| epoch > last) {
+            self.model.freeze_bn_stats();
+        }
+        let (first, used) = (step * self.batches.step, self.batches.used(n));
+        let rows = &self.order.1[first..used.min(first + self.batches.step)];
+        self.optimizer.zero_grad();
+        let mut sum = 0.0;
+        for pass in rows.chunks(self.batches.pass) {
+            let tape = Tape::new();
+            let output = self.train.forward(&self.model, &tape, self.options.criterion, pass)?;
+            let loss = self.train.loss(&output, &self.options, pass)?;
+            sum += f64::from(loss.item()?) * pass.len() as f64;
+            // Losses are means over samples: a pass counts as much of the step as it has samples.
+            match pass.len() == rows.len() {
+                true => loss.backward()?,
+                false => loss
+                    .backward_with(Tensor::new(loss.shape(), vec![pass.len() as f32 / rows.len() as f32])?)?,
+            }
+        }
+        let parameters = self.optimizer.parameters();
+        let gradient_norm =
+            self.options.max_grad_norm.map(|norm| clip_grad_norm(&parameters, norm)).transpose()?;
+        let steps = self.steps_per_epoch();
+        self.optimizer.schedule(&self.schedule, ((epoch - 1) * steps + step) as u64);
+        self.optimizer.step()?;
+        let report = StepReport {
+            epoch,
+            step: step + 1,
+            steps,
+            loss: sum / rows.len() as f64,
+            lr: self.optimizer.lr(""),
+            gradient_norm,
+        };
+        self.progress.step += 1;
+        self.progress.loss += sum;
+        Ok(report)
+    }
+
+    fn end_epoch(&mut self) -> Result<EpochReport, QatError> {
+        self.model.train(false);
+        let score = self.validation.measure(&self.model, &self.options, self.batches);
+        self.model.train(true);
+        let validation = score?;
+        let is_best = validation.is_better_than(&self.progress.best.validation);
+        let used = self.batches.used(self.train.samples.len());
+        let loss = Some(self.progress.loss / used as f64);
+        let report = EpochReport { epoch: self.progress.epoch, loss, validation, is_best };
+        if is_best {
+            self.progress.best = report;
+            self.progress.best_state = self.model.state_dict();
+        }
+        self.progress.history.push(report);
+        (self.progress.epoch, self.progress.step, self.progress.loss) = (self.progress.epoch + 1, 0, 0.0);
+        Ok(report)
+    }
+
+    /// Whether all epochs are over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.progress.epoch > self.options.epochs
+    }
+
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.batches.steps(self.train.samples.len())
+    }
+
+    /// The epoch that [`Trainer::advance`] goes on with, counted from 1, and how many of its steps were made.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        (self.progress.epoch, self.progress.step)
+    }
+
+    /// All epochs so far, beginning with number 0: the model before training.
+    #[must_use]
+    pub fn history(&self) -> &[EpochReport] {
+        &self.progress.history
+    }
+
+    /// The best epoch so far.
+    #[must_use]
+    pub fn best(&self) -> EpochReport {
+        self.progress.best
+    }
+
+    /// The model as it is now.
+    #[must_use]
+    pub fn model(&self) -> &QatModel {
+        &self.model
+    }
+
+    /// The model as it was at the end of the best epoch, ready to be converted.
+    ///
+    /// # Errors
+    /// [`QatError::ModelState`] never, as the state is its own.
+    pub fn finish(self) -> Result<QatModel, QatError> {
+        self.model.load_state_dict(&self.progress.best_state)?;
+        self.optimizer.zero_grad();
+        self.model.train(false);
+        Ok(self.model)
+    }
+}
+
+/// Shows all samples to the observers, as calibration does.
+fn calibrate(model: &QatModel, samples: &Samples, batches: Batches) -> Result<(), QatError> {
+    model.train(true);
+    // The model as it is, not as its batches would have it.
+    let batch_statistics = model.set_batch_statistics(false);
+    model.set_observing(true);
+    model.set_quantizing(false);
+    let all: Vec<usize> = (0..samples.len()).collect();
+    for rows in all.chunks(batches.pass) {
+        model.run(&Tape::without_gradients(), &samples.inputs(&batches.filled(rows))?)?;
+    }
+    model.set_quantizing(true);
+    model.set_batch_statistics(batch_statistics);
+    Ok(())
+}
