@@ -46,8 +46,11 @@ pub(super) struct Integers {
     top1: Option<f64>,
     /// Samples with the same largest score as in training, where rounding is imitated in float.
     same_decisions: usize,
-    /// The largest difference of an output from what training imitated, in parts of 255 of the range of all outputs: as
-    /// codes of 8 bits would have it.
+    /// Percent of outputs that differ from what training imitated by at most 1/255 of the range of all outputs, which is one
+    /// code of 8 bits. A value on the border of two codes may fall to either side, in float and in integers, and all layers
+    /// after it tell the difference.
+    within_one_code: f64,
+    /// The largest difference, in such codes.
     largest_difference: f64,
 }
 
@@ -80,7 +83,8 @@ impl Integers {
         let got = outputs(samples, fixed_batch(graph), |inputs| Ok(session.run(inputs)?.swap_remove(0)))?;
         let name = graph.outputs.first().map_or("", |v| &graph.value(*v).name);
         let (mut accuracy, mut first, mut same) = (Accuracy::default(), 0, 0);
-        let (mut low, mut high, mut largest) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
+        let mut differences = Vec::new();
+        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
         for (got, imitated) in got.iter().zip(imitated) {
             let rows = got.dims().first().copied().unwrap_or(0);
             if let Targets::Classes(labels) = samples.targets() {
@@ -93,13 +97,16 @@ impl Integers {
             let both = got.chunks_exact(classes).zip(imitated.chunks_exact(classes));
             same += both.filter(|(a, b)| best(a) == best(b)).count();
             for (a, b) in got.iter().zip(imitated) {
-                (low, high, largest) = (low.min(*b), high.max(*b), largest.max((a - b).abs()));
+                (low, high) = (low.min(*b), high.max(*b));
+                differences.push(f64::from((a - b).abs()));
             }
         }
         let top1 = matches!(samples.targets(), Targets::Classes(_)).then(|| accuracy.percent().top1);
-        let code = f64::from(high - low) / 255.0;
-        let largest_difference = if code > 0.0 { f64::from(largest) / code } else { 0.0 };
-        Ok(Self { top1, same_decisions: same, largest_difference })
+        let code = (f64::from(high - low) / 255.0).max(f64::MIN_POSITIVE);
+        let close = differences.iter().filter(|d| **d <= code).count();
+        let within_one_code = 100.0 * close as f64 / differences.len().max(1) as f64;
+        let largest_difference = differences.iter().fold(0.0, |m: f64, d| m.max(d / code));
+        Ok(Self { top1, same_decisions: same, within_one_code, largest_difference })
     }
 }
 
@@ -126,8 +133,11 @@ impl Report<'_> {
             points(self.integers.top1)
         );
         out += &format!(
-            "in integers it decides as in training on {} of {}; outputs differ by at most {:.2} codes of 8 bits\n",
-            self.integers.same_decisions, self.validation_rows, self.integers.largest_difference
+            "in integers it decides as in training on {} of {}; {:.3} % of outputs are within one code of 8 bits, the worst is {:.2} away\n",
+            self.integers.same_decisions,
+            self.validation_rows,
+            self.integers.within_one_code,
+            self.integers.largest_difference
         );
         out += &format!(
             "{}: {} nodes in integers, {} in float\n{} -> {} ({}){}\n",
