@@ -1,0 +1,106 @@
+//! What training for few bits recovers on real classifiers.
+//!
+//! `TQ_MODELS_DIR=FOLDER cargo test --release -p tq-cli --test qat_models -- --nocapture` prints the table of docs/QAT.md.
+//! Neither model has labelled training data here, so the evaluation data is cut in two: every other sample is for training
+//! (a fifth of these for choosing the epoch), and the figures are those of the other half, which no training sees.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Bench, npy, npy_i64};
+use std::path::PathBuf;
+use torsh_quantization::model::{DType, Tensor};
+
+struct Case {
+    name: &'static str,
+    /// Where the evaluation arrays are.
+    x: &'static str,
+    y: &'static str,
+    preprocess: &'static str,
+    /// The learning rate for few bits. With 8 bits, where little is to be won, it is 1e-5.
+    lr: &'static str,
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        name: "kws_dscnn",
+        x: "kws_dscnn/eval_x_i8.npy",
+        y: "kws_dscnn/eval_y_i64.npy",
+        preprocess: "--scale 0.5847029 --mean 48.5303407",
+        lr: "0.001",
+    },
+    Case {
+        name: "cifar10_resnet8",
+        x: "cifar10_resnet20/eval_x_u8.npy",
+        y: "cifar10_resnet20/eval_y_i64.npy",
+        preprocess: "--preset none",
+        lr: "0.0001",
+    },
+];
+
+/// Every other row, from this one on.
+fn write_half(b: &Bench, name: &str, x: &Tensor, labels: &[i64], from: usize) {
+    let bytes = x.le_bytes();
+    let row = bytes.len() / labels.len();
+    let rows: Vec<usize> = (from..labels.len()).step_by(2).collect();
+    let data: Vec<u8> = rows.iter().flat_map(|r| bytes[r * row..(r + 1) * row].to_vec()).collect();
+    let dims = [&[rows.len()][..], &x.dims()[1..]].concat();
+    let descr = if x.dtype() == DType::I8 { "|i1" } else { "|u1" };
+    b.write(&format!("{name}_x.npy"), &npy(descr, &dims, &data));
+    let labels: Vec<i64> = rows.iter().map(|r| labels[*r]).collect();
+    b.write(&format!("{name}_y.npy"), &npy_i64(&[labels.len()], &labels));
+}
+
+#[test]
+fn training_recovers_half_of_what_four_bits_lose() {
+    let Some(root) = std::env::var_os("TQ_MODELS_DIR").map(PathBuf::from) else {
+        println!("SKIPPED: TQ_MODELS_DIR is not set");
+        return;
+    };
+    println!("| model | weights, activations | float | calibrated (PTQ) | QAT, fixed scales | QAT, LSQ |");
+    println!("|---|---|---|---|---|---|");
+    for case in CASES {
+        let b = Bench::new();
+        let read = |file: &str| common::arrays::read(root.join(file).to_str().unwrap());
+        let (x, labels) = (read(case.x), read(case.y).to_i64_vec().unwrap());
+        write_half(&b, "train", &x, &labels, 0);
+        write_half(&b, "report", &x, &labels, 1);
+        let model = root.join(case.name).join("model.onnx").display().to_string();
+        let top1 = |model: &str| {
+            let data = "--input report_x.npy --labels report_y.npy";
+            let eval = b.json(&format!("eval {model} {data} {} --json", case.preprocess));
+            eval["top1"].as_f64().unwrap()
+        };
+        let float = top1(&model);
+        for (weights, activations) in [(8, 8), (4, 8), (4, 4)] {
+            let lr = if weights == 8 { "0.00001" } else { case.lr };
+            let train = |rest: &str| {
+                let report = b.json(&format!(
+                    "qat {model} -o q.onnx --train train_x.npy --labels train_y.npy {} --val-split 0.2 --distill \
+                     --bits {weights} --act-bits {activations} --lr {lr} --json {rest}",
+                    case.preprocess
+                ));
+                let of = |e: &serde_json::Value| e["validation"]["top1"].as_f64().unwrap();
+                assert!(of(&report["best"]) >= of(&report["history"][0]));
+                let (same, rows) = (&report["integers"]["same_decisions"], &report["validation_rows"]);
+                let (same, rows) = (same.as_u64().unwrap(), rows.as_u64().unwrap());
+                assert!(same + 1 >= rows, "{same} of {rows} decisions are those of training");
+                (top1("q.onnx"), report["integers"]["within_one_code"].as_f64().unwrap())
+            };
+            let (ptq, _) = train("--epochs 0");
+            let (fixed, fixed_close) = train("--epochs 5");
+            let (lsq, lsq_close) = train("--epochs 5 --lsq");
+            println!(
+                "| {} | int{weights}, int{activations} | {float:.2} | {ptq:.2} | {fixed:.2} | {lsq:.2} |",
+                case.name
+            );
+            eprintln!("outputs within one code: {fixed_close:.3} % and {lsq_close:.3} %");
+            let lost = float - ptq;
+            // Where little was lost the half that is left over is chance.
+            if lost > 2.0 {
+                assert!(fixed >= float - 0.5 * lost && lsq >= float - 0.5 * lost);
+            }
+            assert!(fixed >= ptq - 1.0 && lsq >= ptq - 1.0);
+        }
+    }
+}
