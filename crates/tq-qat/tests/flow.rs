@@ -5,14 +5,15 @@
 mod shared;
 
 use shared::{CLASSES, SIZE, model, samples};
+use std::sync::Arc;
 use tq_graph::{Graph, Tensor};
 use tq_observers::{MinMaxObserver, MovingAverageMinMaxObserver, MseObserver, PerChannelMinMaxObserver};
 use tq_passes::{Backend, QuantConfig, convert, int4_qconfig, prepare_static};
 use tq_qat::loss::cross_entropy;
 use tq_qat::optim::{Adam, Optimizer};
 use tq_qat::{
-    FakeQuantize, LearnableFakeQuantize, QatModel, QatOptions, StochasticQuantize, Tape, prepare_qat,
-    prepare_qat_with,
+    FakeQuantize, LearnableFakeQuantize, Parameter, QatModel, QatOptions, QuantizerConfig,
+    StochasticQuantize, Tape, Var, prepare_qat, prepare_qat_with,
 };
 use tq_qtypes::QuantSpec;
 use tq_runtime::{Session, SessionOptions};
@@ -174,4 +175,36 @@ fn what_does_not_fit_is_told() {
     assert!(told.starts_with("fake quantization of x: "), "{told}");
     // Nothing was seen, so there are no scales.
     assert!(convert(prepare_qat(model(), QuantConfig::default()).unwrap()).is_err());
+}
+
+/// What a segment of `Tape::checkpoint` observes and draws in its first run stays as it is in the second.
+#[test]
+fn a_segment_that_runs_twice_observes_and_draws_once() {
+    let kinds: [QuantizerConfig; 3] = [
+        FakeQuantize::new(MovingAverageMinMaxObserver::default()).into(),
+        LearnableFakeQuantize::default().into(),
+        StochasticQuantize::new(4, 1.0).into(),
+    ];
+    for kind in kinds {
+        let run = |in_segment: bool| {
+            let quantizer = Arc::new(kind.build("x").unwrap());
+            let x = Parameter::new("x", Tensor::vector(shared::noise(500, 3))).unwrap();
+            for _ in 0..3 {
+                let (tape, inner) = (Tape::new(), Arc::clone(&quantizer));
+                let value = tape.parameter(&x);
+                let segment = move |_: &Tape, inputs: &[Var]| {
+                    let y = inner.forward(&inputs[0])?;
+                    Ok(vec![y.mul(&y)?])
+                };
+                let y = match in_segment {
+                    true => tape.checkpoint("segment", &[&value], segment).unwrap().remove(0),
+                    false => segment(&tape, &[value]).unwrap().remove(0),
+                };
+                y.sum().unwrap().backward().unwrap();
+            }
+            let trained: Vec<_> = quantizer.parameters().iter().map(Parameter::gradient).collect();
+            (quantizer.state_dict(), x.gradient(), trained)
+        };
+        assert_eq!(run(true), run(false), "{kind:?}");
+    }
 }
