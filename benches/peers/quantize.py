@@ -15,6 +15,7 @@ A form that the quantizer fails at is told and left out.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -103,10 +104,12 @@ def n_bits(source, target):
 
 def make(folder, out, rows=64, forms=FORMS):
     """Writes the files; gives the forms that were made."""
+    folder, out = os.path.abspath(folder), os.path.abspath(out)
     case = json.load(open(os.path.join(folder, "case.json")))
     os.makedirs(out, exist_ok=True)
     made = []
-    with tempfile.TemporaryDirectory() as work:
+    # Preparing a model that it does not know leaves files where it stands.
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):
         source = os.path.join(folder, case["model"])
         ready = os.path.join(work, "ready.onnx")
         try:
