@@ -181,7 +181,7 @@ def make(name, nodes, weights, shapes, folder):
     constants = [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, name, inputs, [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     model = onnx.shape_inference.infer_shapes(model)
     path = os.path.join(folder, name + ".onnx")
     onnx.save(model, path)
@@ -260,7 +260,9 @@ def check_small(program, work):
             quantized, data, words = quantize_small(program, path, shapes, work, backend)
             ours = ours_of(program, quantized, words, work)
             step = output_step(onnx.load(quantized)) or float(np.abs(ours).max()) / 255
-            for form, out in forms(program, quantized, work):
+            # What the linter refuses: ONNX Runtime does not load it with extended optimizations.
+            opsets = (13, 19) if (name, backend) == ("matmul_bias_norm", "tensorrt") else OPSETS
+            for form, out in forms(program, quantized, work, opsets):
                 files += 1
                 what = f"{name} for {backend}, {form}"
                 try:

@@ -153,8 +153,28 @@ pub(super) fn ort_nbits(s: &Subject<'_>, p: &Place<'_>) -> Found {
         }
         _ => false,
     };
+    // A Gemm and a function behind it become one node before that.
+    let fused = matches!(p.node.op, Op::Gemm { .. })
+        && p.node.output(0).and_then(|y| only_reader(s, y)).is_some_and(|n| is_fused_with_gemm(&n.op));
     let eight_or_four = matches!(params.dtype, DType::I4 | DType::U4 | DType::I8 | DType::U8);
-    when(fits && alone && weights.rank() == 2 && eight_or_four)
+    when(fits && alone && !fused && weights.rank() == 2 && eight_or_four)
+}
+
+fn is_fused_with_gemm(op: &Op) -> bool {
+    use UnaryOp::*;
+    let Op::Unary(function) = op else { return false };
+    matches!(
+        function,
+        Relu | LeakyRelu { .. }
+            | ThresholdedRelu { .. }
+            | Elu { .. }
+            | Selu { .. }
+            | Sigmoid
+            | HardSigmoid { .. }
+            | Softplus
+            | Softsign
+            | Tanh
+    )
 }
 
 /// The one reader of a value that is no output.
@@ -180,17 +200,28 @@ pub(super) fn ort_where(s: &Subject<'_>, p: &Place<'_>) -> Found {
     when(either(1) && either(2) && (codes(1).is_some() || codes(2).is_some()))
 }
 
-pub(super) fn ort_bias_behind(s: &Subject<'_>, p: &Place<'_>) -> Found {
+/// For a product whose result is float and goes to a sum with a bias alone, so that ONNX Runtime makes a Gemm of both: the
+/// number of its axes. Products of more than two axes are reshaped for it, which takes sizes that are known.
+fn gemm_with_bias(s: &Subject<'_>, p: &Place<'_>) -> Option<usize> {
     let operator = p.operator.filter(|_| p.node.op == Op::MatMul)?;
     let QOutput::Float(product) = *operator.outputs.first()? else { return None };
     let weights = operator.weights.as_ref().and_then(|w| s.graph.value(w.value).shape.as_ref())?;
     let columns = weights.last()?.known_usize().filter(|_| weights.len() == 2)?;
-    // Products of more than two axes are reshaped for it, which takes sizes that are known.
-    let known = s.graph.value(p.node.input(0)?).shape.as_ref()?.iter().all(|d| d.known().is_some());
+    let shape = s.graph.value(p.node.input(0)?).shape.as_ref()?;
     let sum = only_reader(s, product).filter(|n| n.op == Op::Binary(BinaryOp::Add))?;
-    let bias =
+    let is_bias =
         |v: ValueId| s.graph.constant(v).is_some_and(|t| t.dims() == [columns] && t.dtype() == DType::F32);
-    when(known && sum.inputs.iter().flatten().any(|v| bias(*v)))
+    let known = shape.iter().all(|d| d.known().is_some());
+    (known && sum.inputs.iter().flatten().any(|v| is_bias(*v))).then_some(shape.len())
+}
+
+pub(super) fn ort_bias_behind(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    when(gemm_with_bias(s, p).is_some())
+}
+
+pub(super) fn ort_reshaped_i8(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let x = p.operator?.inputs.first()?.params.dtype;
+    when(s.opset >= 21 && x == DType::I8 && gemm_with_bias(s, p).is_some_and(|axes| axes > 2))
 }
 
 pub(super) fn ort_softmax(s: &Subject<'_>, p: &Place<'_>) -> Found {
@@ -296,8 +327,11 @@ pub(super) fn ort_types(s: &Subject<'_>, p: &Place<'_>) -> Found {
 }
 
 /// The type that ONNX Runtime gives codes on x86: i8 ones between a Quantize and the one Dequantize that reads them, whose
-/// result is read once and is no output, become u8.
+/// result is read once and is no output, become u8, and in exact mode so do constants.
 fn type_for_ort(s: &Subject<'_>, codes: &Codes) -> DType {
+    if codes.params.dtype == DType::I8 && s.graph.constant(codes.value).is_some() {
+        return DType::U8;
+    }
     let readers = &s.consumers[codes.value.0];
     let once = |v: ValueId| s.consumers[v.0].len() + usize::from(s.graph.outputs.contains(&v)) == 1;
     let alone = match readers.as_slice() {

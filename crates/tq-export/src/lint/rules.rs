@@ -167,6 +167,16 @@ pub const RULES: &[Rule] = &[
         source: MEASURED,
         check: ort_dilated_pool,
     },
+    Rule {
+        id: "ort-reshaped-i8",
+        target: ort,
+        targets: ORT,
+        looks_at: "from operator set 21 on MatMul of known sizes over three axes or more and i8 activations, to which alone a bias is added",
+        verdict: Verdict::Refused,
+        words: "it is reshaped for a Gemm, with u8 zero points for i8 codes, and the file does not load with extended optimizations",
+        source: MEASURED,
+        check: ort_reshaped_i8,
+    },
     // Operators on codes, as the QOperator form has them.
     Rule {
         id: "integer-operator",
