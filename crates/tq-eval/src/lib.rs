@@ -8,7 +8,7 @@
 //!   float type keeps f64, and nothing rounds between DequantizeLinear and QuantizeLinear.
 //!
 //! Results do not depend on the number of threads. Transcendental functions come from `libm`, sums have one fixed
-//! order; only matrix products of floats depend on the processor, whose multiply-add they use.
+//! order; only matrix products and convolutions of floats depend on the processor, whose vectors and multiply-add they use.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -1,7 +1,7 @@
 //! Transposed convolution: matrix products of the weights with the input, whose rows are added to the output where
 //! the kernel elements meet it.
 
-use super::conv::check_bias_len;
+use super::conv::{Correlation, check_bias_len};
 use super::matmul::{Product, accumulate_parallel, matrix_mut, strided};
 use super::{Context, Inputs, same_dtype};
 use crate::OpError;
@@ -61,12 +61,20 @@ pub(crate) fn conv_transpose(
     let (x, w) = (inputs.need(0)?, inputs.need(1)?);
     same_dtype(x, w, "the weights")?;
     let shape = TransposeShape::new(x.dims(), w.dims(), attrs)?;
+    if let Some(b) = inputs.get(2) {
+        same_dtype(x, b, "the bias")?;
+        check_bias_len(b, shape.dims[1], w)?;
+    }
+    if let (Ok(x), Ok(w)) = (x.as_slice::<f32>(), w.as_slice::<f32>()) {
+        let bias = inputs.get(2).map(Tensor::as_slice::<f32>).transpose()?;
+        if let Some(out) = shape.correlate(ctx, x, w, bias)? {
+            return Ok(Tensor::new(&shape.dims, out)?);
+        }
+    }
     with_real!(x.dtype(), T => {
         let mut out = ctx.zeros::<T>(&shape.dims)?;
         let plane = shape.window.input_len();
         if let Some(b) = inputs.get(2) {
-            same_dtype(x, b, "the bias")?;
-            check_bias_len(b, shape.dims[1], w)?;
             let bias = b.as_slice::<T>()?;
             if !out.is_empty() {
                 for (i, plane) in out.chunks_mut(plane).enumerate() {
@@ -80,6 +88,23 @@ pub(crate) fn conv_transpose(
 }
 
 impl TransposeShape {
+    /// The result in f32 without a product for every kernel element, where that is faster.
+    fn correlate(
+        &self,
+        ctx: &Context,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Option<Vec<f32>>, OpError> {
+        let sizes = [self.groups, self.channels, self.filters];
+        let Some(correlation) = Correlation::writing(&self.window, sizes) else { return Ok(None) };
+        let mut out = ctx.zeros::<f32>(&self.dims)?;
+        let kernel = self.window.kernel_len();
+        let weight =
+            |[group, f, c, k]: [usize; 4]| w[((group * self.channels + c) * self.filters + f) * kernel + k];
+        Ok(correlation.run(x, &weight, bias, &mut out).then_some(out))
+    }
+
     /// Adds the transposed convolution of `x` with `w` to `out`.
     fn add<T: Real + Product>(&self, ctx: &Context, x: &[T], w: &[T], out: &mut [T]) -> Result<(), OpError> {
         let (plane, input, taps) =

@@ -13,7 +13,7 @@ use tq_graph::Tensor;
 use tq_graph::op::ConvAttrs;
 
 /// Parts in which the batch is summed. Their number does not depend on that of threads, so neither does the result.
-const PARTS: usize = 8;
+pub(super) const PARTS: usize = 8;
 
 /// The gradient of the weights, of shape `w`, of the convolution of `x`, for the gradient of its result: every weight
 /// gets the sum of the products of what it met and where that went.
@@ -35,6 +35,11 @@ pub fn conv_weights(
             gradient.dims(),
             shape.dims
         )));
+    }
+    if let (Ok(x), Ok(g)) = (x.as_slice::<f32>(), gradient.as_slice::<f32>())
+        && let Some(sum) = shape.tiled_weights(&ctx, x, g)?
+    {
+        return Ok(Tensor::new(w, sum)?);
     }
     with_real!(x.dtype(), T => {
         let sum = shape.weights::<T>(&ctx, x.as_slice()?, gradient.as_slice()?)?;
