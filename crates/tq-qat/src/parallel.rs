@@ -17,3 +17,9 @@ pub(crate) fn chunks<T: Send>(out: &mut [T], len: usize, work: &(dyn Fn(usize, &
     }
     out.par_chunks_mut(len.max(1)).enumerate().for_each(|(i, out)| work(i, out));
 }
+
+/// Runs `work` as it is compiled for the vectors that this machine has. Results are the same to the bit: no multiplication
+/// and addition become one.
+pub(crate) fn with_vectors<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}

@@ -329,6 +329,48 @@ impl AffineParams {
         }
     }
 
+    /// Values of elements `first..` of a tensor with this index once they were codes, as [`AffineParams::encode`] and
+    /// [`AffineParams::decode`] give them one after the other; but NaN stays. False, and nothing done, for codes beyond 16
+    /// bits.
+    pub(crate) fn fake(
+        &self,
+        index: &ParamIndex,
+        first: usize,
+        x: &[f32],
+        rounding: Rounding,
+        y: &mut [f32],
+    ) -> bool {
+        if self.dtype.bits() > 16 {
+            return false;
+        }
+        let (lo, hi) = (self.quant_min, self.quant_max);
+        let keep_nan = |x: f32, y: f32| if x.is_nan() { x } else { y };
+        for run in index.runs(first..first + x.len()) {
+            let at = run.elements.start - first..run.elements.end - first;
+            let all = y[at.clone()].iter_mut().zip(&x[at]);
+            if run.shared {
+                let (s, near) = (self.scale[run.param], Nearest::new(self.zero_point[run.param], lo, hi));
+                match rounding {
+                    Rounding::Divide => all.for_each(|(y, x)| *y = keep_nan(*x, near.steps(x / s) * s)),
+                    Rounding::Reciprocal => {
+                        let inverse = 1.0 / s;
+                        all.for_each(|(y, x)| *y = keep_nan(*x, near.steps(x * inverse) * s));
+                    }
+                }
+                continue;
+            }
+            let params = self.scale[run.param..].iter().zip(&self.zero_point[run.param..]);
+            for ((y, x), (s, z)) in all.zip(params) {
+                let scaled = match rounding {
+                    Rounding::Divide => x / s,
+                    Rounding::Reciprocal => x * (1.0 / s),
+                };
+                *y = keep_nan(*x, Nearest::new(*z, lo, hi).steps(scaled) * s);
+            }
+        }
+        true
+    }
+
     /// On which side of the codes elements `first..` of a tensor with this index fall.
     pub(crate) fn sides(
         &self,
@@ -423,9 +465,18 @@ impl Nearest {
         Self { lo: (quant_min - zero_point) as f32, hi: (quant_max - zero_point) as f32, zero_point }
     }
 
-    fn code(&self, scaled: f32) -> i32 {
+    fn shifted(&self, scaled: f32) -> f32 {
         // `max` before `min`: a NaN becomes the lower bound. The bounds are far below 2^22.
-        let shifted = scaled.max(self.lo).min(self.hi) + Self::SHIFT;
+        scaled.max(self.lo).min(self.hi) + Self::SHIFT
+    }
+
+    /// What the code has above the zero point.
+    fn steps(&self, scaled: f32) -> f32 {
+        self.shifted(scaled) - Self::SHIFT
+    }
+
+    fn code(&self, scaled: f32) -> i32 {
+        let shifted = self.shifted(scaled);
         (shifted.to_bits() as i32).wrapping_sub(Self::SHIFT.to_bits() as i32).wrapping_add(self.zero_point)
     }
 }

@@ -78,6 +78,11 @@ impl<'p> FakeQuantizer<'p> {
     /// When `x` and `y` differ in length, or are beyond the tensor's end.
     pub fn apply(&self, first: usize, x: &[f32], y: &mut [f32]) {
         assert_eq!(x.len(), y.len());
+        if let QParams::Affine(p) = self.params
+            && p.fake(&self.index, first, x, self.rounding, y)
+        {
+            return;
+        }
         let mut codes = [0; CHUNK];
         for (i, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
             let (codes, first) = (&mut codes[..x.len()], first + i * CHUNK);
@@ -103,5 +108,40 @@ impl<'p> FakeQuantizer<'p> {
     /// The elements of `elements` by the parameters that they use.
     pub fn runs(&self, elements: Range<usize>) -> impl Iterator<Item = Run> + '_ {
         self.index.runs(elements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AffineParams, DType, Granularity};
+    use proptest::prelude::*;
+
+    /// Halves of a step among them, and all that f32 has.
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![(-600i32..600).prop_map(|n| n as f32 * 0.5), -300f32..300.0, any::<f32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn one_loop_gives_what_encoding_and_decoding_give(
+            x in proptest::collection::vec(value(), 24),
+            scale in proptest::collection::vec(prop_oneof![Just(1.0f32), Just(0.25), 1e-3f32..10.0], 3),
+            zero_point in proptest::collection::vec(0i32..=255, 3),
+            (axis, reciprocal) in (0usize..3, any::<bool>()),
+        ) {
+            let dims = [[3, 2, 4], [2, 3, 4], [2, 4, 3]][axis];
+            let granularity = Granularity::PerChannel { axis };
+            let params =
+                AffineParams { dtype: DType::U8, quant_min: 0, quant_max: 255, granularity, scale, zero_point };
+            let rounding = if reciprocal { Rounding::Reciprocal } else { Rounding::Divide };
+            let got = fake_quantize(&x, &dims, &params.clone().into(), rounding).unwrap();
+            let codes = crate::affine::quantize(&x, &dims, &params, rounding).unwrap();
+            let expected = crate::affine::dequantize(&codes, &dims, &params).unwrap();
+            for ((x, got), expected) in x.iter().zip(got).zip(expected) {
+                let expected = if x.is_nan() { *x } else { expected };
+                prop_assert_eq!(got.to_bits(), expected.to_bits(), "{}", x);
+            }
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Element-wise work in chunks of one length, so that results do not depend on the number of threads.
 
+use crate::QatError;
 use rayon::prelude::*;
+use tq_graph::Tensor;
+use tq_qtypes::QTypeError;
 use tq_qtypes::affine::Side;
 use tq_qtypes::fake_quantize::FakeQuantizer;
 
@@ -15,22 +18,27 @@ pub(super) fn mapped(x: &[f32], work: impl Fn(usize, &[f32], &mut [f32]) + Sync)
     y
 }
 
-/// `gradient` where `sides` says that the element is inside, zero elsewhere.
+/// `gradient` where `sides` says that the element of `x`, of shape `dims`, is inside, zero elsewhere; it is written over
+/// where nobody else has it.
 pub(super) fn gradient_of_x(
-    x: &[f32],
-    gradient: &[f32],
+    (x, dims): (&[f32], &[usize]),
+    mut gradient: Tensor,
     sides: impl Fn(usize, &[f32], &mut [Side]) + Sync,
-) -> Vec<f32> {
-    let mut dx = vec![0.0; x.len()];
-    let chunks = x.par_chunks(LEN).zip(gradient.par_chunks(LEN)).zip(dx.par_chunks_mut(LEN)).enumerate();
-    chunks.for_each(|(i, ((x, g), dx))| {
-        let mut side = vec![Side::Inside; x.len()];
-        sides(i * LEN, x, &mut side);
-        for ((dx, g), side) in dx.iter_mut().zip(g).zip(side) {
-            *dx = if side == Side::Inside { *g } else { 0.0 };
+) -> Result<Tensor, QatError> {
+    let (expected, got) = (x.len(), gradient.len());
+    if expected != got {
+        return Err(QTypeError::Length { what: "elements of the gradient", expected, got }.into());
+    }
+    let chunks = x.par_chunks(LEN).zip(gradient.as_mut_slice::<f32>()?.par_chunks_mut(LEN)).enumerate();
+    chunks.for_each_init(Vec::new, |side, (i, (x, g))| {
+        side.clear();
+        side.resize(x.len(), Side::Inside);
+        sides(i * LEN, x, side);
+        for (g, side) in g.iter_mut().zip(side) {
+            *g = if *side == Side::Inside { *g } else { 0.0 };
         }
     });
-    dx
+    Ok(gradient.reshape(dims)?)
 }
 
 /// For each of `count` parameters the sum of two terms over the elements that use it. `terms` writes those of a chunk;

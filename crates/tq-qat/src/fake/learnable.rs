@@ -2,10 +2,11 @@
 
 use super::chunks::{gradient_of_x, sums_by_parameter};
 use crate::{CustomRule, QatError};
+use std::ops::Range;
 use tq_graph::Tensor;
 use tq_qtypes::affine::Side;
 use tq_qtypes::fake_quantize::FakeQuantizer;
-use tq_qtypes::{AffineParams, DType, QParams, QTypeError, Rounding};
+use tq_qtypes::{AffineParams, DType, Granularity, QParams, QTypeError, Rounding};
 
 /// The gradients of fake quantization with trained parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,10 @@ pub enum Compatibility {
     /// The zero point of the forward pass.
     #[default]
     Native,
-    /// PyTorch 2.5: `fake_quantize_learnable_per_tensor_affine` rounds the zero point for its backward pass by adding one
-    /// half and cutting off, so that -1 becomes 0 there.
+    /// PyTorch 2.5. Its learnable quantizers add the zero point before they round in the backward pass, by one fused
+    /// multiply-add, which decides otherwise what lies halfway between two codes. And
+    /// `fake_quantize_learnable_per_tensor_affine` rounds the zero point for it by adding one half and cutting off, so
+    /// that -1 becomes 0 there.
     PyTorch,
 }
 
@@ -72,39 +75,87 @@ pub fn backward(
     let (lo, hi) = (params.quant_min, params.quant_max);
     let wrapped = QParams::Affine(params.clone());
     let quantizer = FakeQuantizer::new(&wrapped, x.dims(), data.len(), rounding)?;
-    let dx = gradient_of_x(data, g, |first, x, side| quantizer.sides(first, x, side));
+    let compatible = compatibility == Compatibility::PyTorch;
+    let sides = |first: usize, x: &[f32], sides: &mut [Side]| {
+        if compatible {
+            rounded_together(&quantizer, &params, first, x, |i, side, _| sides[i] = side);
+        } else {
+            quantizer.sides(first, x, sides);
+        }
+    };
+    let dx = gradient_of_x((data, x.dims()), gradient.clone(), sides)?;
     let terms = |first: usize, last: usize, out: &mut [[f32; 2]]| {
         let (x, g) = (&data[first..last], &g[first..last]);
-        let mut y = vec![0.0; x.len()];
-        let mut sides = vec![Side::Inside; x.len()];
-        quantizer.apply(first, x, &mut y);
-        quantizer.sides(first, x, &mut sides);
-        for run in quantizer.runs(first..last) {
-            for i in run.elements.clone() {
-                let param = run.param + if run.shared { 0 } else { i - run.elements.start };
-                let (s, z) = (params.scale[param], params.zero_point[param]);
-                let i = i - first;
-                out[i] = match sides[i] {
-                    // In f32 the difference of y and x loses what PyTorch's vector code keeps by fused multiplication.
-                    Side::Inside => {
-                        let (y, x, s) = (f64::from(y[i]), f64::from(x[i]), f64::from(s));
-                        [(f64::from(g[i]) * ((y / s).round() - x / s)) as f32, 0.0]
-                    }
-                    Side::Below => [g[i] * (i64::from(lo) - i64::from(z)) as f32, -g[i] * s],
-                    Side::Above => [g[i] * (i64::from(hi) - i64::from(z)) as f32, -g[i] * s],
-                };
+        // What codes have above the zero point, for those inside.
+        let mut steps = vec![0.0; x.len()];
+        let mut side = vec![Side::Inside; x.len()];
+        if compatible {
+            rounded_together(&quantizer, &params, first, x, |i, s, v| (side[i], steps[i]) = (s, v));
+        } else {
+            let mut y = vec![0.0; x.len()];
+            quantizer.apply(first, x, &mut y);
+            quantizer.sides(first, x, &mut side);
+            for (i, s, _) in with_params(&quantizer, &params, first..last) {
+                steps[i] = (f64::from(y[i]) / f64::from(s)).round();
             }
+        }
+        for (i, s, z) in with_params(&quantizer, &params, first..last) {
+            out[i] = match side[i] {
+                // In f32 the difference of y and x loses what PyTorch's vector code keeps by fused multiplication.
+                Side::Inside => [(f64::from(g[i]) * (steps[i] - f64::from(x[i]) / f64::from(s))) as f32, 0.0],
+                Side::Below => [g[i] * (i64::from(lo) - i64::from(z)) as f32, -g[i] * s],
+                Side::Above => [g[i] * (i64::from(hi) - i64::from(z)) as f32, -g[i] * s],
+            };
         }
     };
     let sums = sums_by_parameter(&quantizer, data.len(), params.scale.len(), terms);
     let column = |k: usize| sums.iter().map(|s| (s[k] * f64::from(factor)) as f32).collect();
-    Ok(LearnableGradients { x: Tensor::new(x.dims(), dx)?, scale: column(0), zero_point: column(1) })
+    Ok(LearnableGradients { x: dx, scale: column(0), zero_point: column(1) })
+}
+
+/// Index within `elements`, scale and zero point of every element.
+fn with_params<'a>(
+    quantizer: &'a FakeQuantizer<'_>,
+    params: &'a AffineParams,
+    elements: Range<usize>,
+) -> impl Iterator<Item = (usize, f32, i32)> + 'a {
+    let first = elements.start;
+    quantizer.runs(elements).flat_map(move |run| {
+        let (param, shared, start) = (run.param, run.shared, run.elements.start);
+        run.elements.map(move |i| {
+            let param = if shared { param } else { param + i - start };
+            (i - first, params.scale[param], params.zero_point[param])
+        })
+    })
+}
+
+/// Side of the codes, and what the code has above the zero point, where PyTorch's backward pass rounds:
+/// `round(x / scale + zero_point)`, in f32 with one rounding before that to an integer.
+fn rounded_together(
+    quantizer: &FakeQuantizer<'_>,
+    params: &AffineParams,
+    first: usize,
+    x: &[f32],
+    mut found: impl FnMut(usize, Side, f64),
+) {
+    let (lo, hi) = (f64::from(params.quant_min), f64::from(params.quant_max));
+    for (i, s, z) in with_params(quantizer, params, first..first + x.len()) {
+        let code = f64::from(libm::fmaf(x[i], 1.0 / s, z as f32).round_ties_even());
+        let side = if code < lo {
+            Side::Below
+        } else if code > hi {
+            Side::Above
+        } else {
+            Side::Inside
+        };
+        found(i, side, code - f64::from(z));
+    }
 }
 
 /// The parameters of the backward pass.
 fn backward_params(params: &AffineParams, compatibility: Compatibility) -> AffineParams {
     let mut params = params.clone();
-    if compatibility == Compatibility::PyTorch {
+    if compatibility == Compatibility::PyTorch && params.granularity == Granularity::PerTensor {
         for z in &mut params.zero_point {
             *z = (f64::from(*z) + 0.5) as i32;
         }

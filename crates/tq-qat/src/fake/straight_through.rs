@@ -31,11 +31,15 @@ pub fn backward(
     rounding: Rounding,
     gradient: &Tensor,
 ) -> Result<Tensor, QatError> {
+    masked(x, params, rounding, gradient.clone())
+}
+
+/// [`backward`] over the gradient itself.
+fn masked(x: &Tensor, params: &QParams, rounding: Rounding, gradient: Tensor) -> Result<Tensor, QatError> {
     let data = x.as_slice::<f32>()?;
     let quantizer = FakeQuantizer::new(params, x.dims(), data.len(), rounding)?;
     let passes = |first: usize, x: &[f32], inside: &mut [Side]| quantizer.sides(first, x, inside);
-    let dx = gradient_of_x(data, gradient.as_slice::<f32>()?, passes);
-    Ok(Tensor::new(x.dims(), dx)?)
+    gradient_of_x((data, x.dims()), gradient, passes)
 }
 
 /// [`backward`] on a tape.
@@ -51,6 +55,6 @@ impl CustomRule for StraightThrough {
     }
 
     fn backward(&self, gradient: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>, QatError> {
-        Ok(vec![Some(backward(&self.x, &self.params, self.rounding, &gradient)?)])
+        Ok(vec![Some(masked(&self.x, &self.params, self.rounding, gradient)?)])
     }
 }

@@ -62,12 +62,19 @@ impl Tape {
 fn moments(x: &[f32], channels: usize, inner: usize, count: usize) -> Vec<(f64, f64)> {
     let mut out = vec![(0.0, 0.0); channels];
     parallel::chunks(&mut out, 1, &|c, out| {
-        let planes = || (c * inner..x.len()).step_by(channels * inner).map(|at| &x[at..][..inner]);
-        let sum: f64 = planes().map(|p| batch_sums::lanes(inner, |i| f64::from(p[i]))).sum();
-        let mean = sum / count as f64;
-        let square = |v: f32| (f64::from(v) - mean) * (f64::from(v) - mean);
-        let squares: f64 = planes().map(|p| batch_sums::lanes(inner, |i| square(p[i]))).sum();
-        out[0] = (mean, squares / count as f64);
+        out[0] = parallel::with_vectors(|| {
+            let planes = || (c * inner..x.len()).step_by(channels * inner).map(|at| &x[at..][..inner]);
+            let mut sum = 0.0f64;
+            for p in planes() {
+                sum += batch_sums::lanes(inner, |i| f64::from(p[i]));
+            }
+            let mean = sum / count as f64;
+            let mut squares = 0.0f64;
+            for p in planes() {
+                squares += batch_sums::lanes(inner, |i| (f64::from(p[i]) - mean) * (f64::from(p[i]) - mean));
+            }
+            (mean, squares / count as f64)
+        });
     });
     out
 }

@@ -20,13 +20,16 @@ impl Gradient for Binary {
     }
 
     fn backward(&self, mut call: Call<'_>) -> Gradients {
-        let gradient = call.gradient()?;
+        let mut gradient = Some(call.gradient()?);
         let mut out = call.nothing();
+        let last = call.needs.iter().rposition(|n| *n);
         for (i, slot) in out.iter_mut().enumerate() {
             if !call.needs(i) {
                 continue;
             }
-            let g = gradient.clone();
+            // The last one may write over it.
+            let g = if last == Some(i) { gradient.take() } else { gradient.clone() };
+            let Some(g) = g else { continue };
             let full = match (self.0, i) {
                 (BinaryOp::Add, _) | (BinaryOp::Sub | BinaryOp::Mod { .. }, 0) => g,
                 (BinaryOp::Sub, _) => map(g, |g| -g)?,

@@ -1,5 +1,6 @@
 //! Loops over elements, with numpy broadcasting.
 
+use super::norm::lanes;
 use crate::parallel::{self, CHUNK};
 use tq_eval::OpError;
 use tq_graph::{GraphError, Tensor};
@@ -63,11 +64,12 @@ pub(crate) fn combine_broadcast(
         });
         return Ok(gradient);
     }
+    let (dims, [steps_a, steps_b]) =
+        joined(&dims, [broadcast_strides(a_dims, &dims), broadcast_strides(b_dims, &dims)]);
     let (row, outer) = match dims.split_last() {
         Some((row, outer)) => (*row, outer),
         None => (1, &[][..]),
     };
-    let (steps_a, steps_b) = (broadcast_strides(a_dims, &dims), broadcast_strides(b_dims, &dims));
     let (step_a, step_b) = (steps_a.last().copied().unwrap_or(0), steps_b.last().copied().unwrap_or(0));
     if row == 0 {
         return Ok(gradient);
@@ -76,12 +78,53 @@ pub(crate) fn combine_broadcast(
     parallel::chunks(out, rows * row, &|i, out| {
         for (r, out) in out.chunks_mut(row).enumerate() {
             let (at_a, at_b) = (offset(i * rows + r, outer, &steps_a), offset(i * rows + r, outer, &steps_b));
-            for (j, o) in out.iter_mut().enumerate() {
-                *o = f(*o, a[at_a + j * step_a], b[at_b + j * step_b]);
+            // The usual steps as loops of their own, of which compilers make vector code.
+            match (step_a, step_b) {
+                (1, 1) => {
+                    let both = a[at_a..][..row].iter().zip(&b[at_b..][..row]);
+                    out.iter_mut().zip(both).for_each(|(o, (a, b))| *o = f(*o, *a, *b));
+                }
+                (1, 0) => {
+                    let b = b[at_b];
+                    out.iter_mut().zip(&a[at_a..][..row]).for_each(|(o, a)| *o = f(*o, *a, b));
+                }
+                (0, 1) => {
+                    let a = a[at_a];
+                    out.iter_mut().zip(&b[at_b..][..row]).for_each(|(o, b)| *o = f(*o, a, *b));
+                }
+                (0, 0) => {
+                    let (a, b) = (a[at_a], b[at_b]);
+                    out.iter_mut().for_each(|o| *o = f(*o, a, b));
+                }
+                _ => {
+                    for (j, o) in out.iter_mut().enumerate() {
+                        *o = f(*o, a[at_a + j * step_a], b[at_b + j * step_b]);
+                    }
+                }
             }
         }
     });
     Ok(gradient)
+}
+
+/// Lengths and steps of axes, where those are one that are gone through as one.
+fn joined<const N: usize>(dims: &[usize], steps: [Vec<usize>; N]) -> (Vec<usize>, [Vec<usize>; N]) {
+    let mut lens: Vec<usize> = Vec::new();
+    let mut out = [const { Vec::<usize>::new() }; N];
+    for (axis, len) in dims.iter().enumerate() {
+        let follows = (0..N).all(|i| out[i].last().is_some_and(|outer| *outer == steps[i][axis] * len));
+        match lens.last_mut() {
+            Some(last) if follows => {
+                *last *= len;
+                out.iter_mut().zip(&steps).for_each(|(o, s)| *o.last_mut().unwrap_or(&mut 0) = s[axis]);
+            }
+            _ => {
+                lens.push(*len);
+                out.iter_mut().zip(&steps).for_each(|(o, s)| o.push(s[axis]));
+            }
+        }
+    }
+    (lens, out)
 }
 
 /// Where row `row` of an array begins, whose outer axes and steps these are.
@@ -103,16 +146,19 @@ pub(crate) fn sum_to(gradient: Tensor, dims: &[usize]) -> Result<Tensor, OpError
     if gradient.len() == dims.iter().product::<usize>() {
         return Ok(gradient.reshape(dims)?);
     }
-    let strides = broadcast_strides(dims, &from);
+    if gradient.is_empty() {
+        return Ok(Tensor::new(dims, vec![0.0f32; dims.iter().product()])?);
+    }
+    // Where the elements are in the gradient, and where their sums.
+    let own = broadcast_strides(&from, &from);
+    let (from, [strides, own]) = joined(&from, [broadcast_strides(dims, &from), own]);
     // Axes that stay and axes that are summed over, with what one step along them is in the gradient.
     let mut kept = (Vec::new(), Vec::new());
     let mut summed = (Vec::new(), Vec::new());
-    let mut step = 1;
-    for (axis, len) in from.iter().enumerate().rev() {
+    for (axis, len) in from.iter().enumerate() {
         let to = if strides[axis] == 0 { &mut summed } else { &mut kept };
-        to.0.insert(0, *len);
-        to.1.insert(0, step);
-        step *= len;
+        to.0.push(*len);
+        to.1.push(own[axis]);
     }
     let g = gradient.as_slice::<f32>()?;
     let mut out = vec![0.0f32; dims.iter().product()];
@@ -127,11 +173,13 @@ pub(crate) fn sum_to(gradient: Tensor, dims: &[usize]) -> Result<Tensor, OpError
             let mut sum = 0.0f64;
             for row in 0..rows {
                 let at = base + offset(row, outer_lens, &summed.1);
-                if inner_step == 1 {
-                    sum += g[at..at + inner].iter().map(|v| f64::from(*v)).sum::<f64>();
-                } else {
-                    sum += (0..inner).map(|j| f64::from(g[at + j * inner_step])).sum::<f64>();
-                }
+                sum += match inner_step {
+                    1 => {
+                        let g = &g[at..][..inner];
+                        lanes(inner, |j| f64::from(g[j]))
+                    }
+                    step => lanes(inner, |j| f64::from(g[at + j * step])),
+                };
             }
             *out = sum as f32;
         }

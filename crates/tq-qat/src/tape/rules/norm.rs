@@ -81,24 +81,27 @@ pub(in crate::tape) fn channel_sums(
         return sums;
     }
     parallel::chunks(&mut sums, 1, &|c, sum| {
-        let (mut plain, mut weighted) = (0.0f64, 0.0f64);
-        for at in (c * inner..g.len()).step_by(channels * inner) {
-            let g = &g[at..][..inner];
-            match x {
-                Some(x) => {
-                    let (p, w) = plane_sums(g, &x[at..][..inner], f64::from(mean[c]));
-                    plain += p;
-                    weighted += w;
+        sum[0] = parallel::with_vectors(|| {
+            let (mut plain, mut weighted) = (0.0f64, 0.0f64);
+            for at in (c * inner..g.len()).step_by(channels * inner) {
+                let g = &g[at..][..inner];
+                match x {
+                    Some(x) => {
+                        let (p, w) = plane_sums(g, &x[at..][..inner], f64::from(mean[c]));
+                        plain += p;
+                        weighted += w;
+                    }
+                    None => plain += lanes(g.len(), |i| f64::from(g[i])),
                 }
-                None => plain += lanes(g.len(), |i| f64::from(g[i])),
             }
-        }
-        sum[0] = (plain, weighted);
+            (plain, weighted)
+        });
     });
     sums
 }
 
 /// Sums over a plane in eight interleaved lanes.
+#[inline(always)]
 fn plane_sums(g: &[f32], x: &[f32], mean: f64) -> (f64, f64) {
     let (mut plain, mut weighted) = ([0.0f64; 8], [0.0f64; 8]);
     let (chunks_g, chunks_x) = (g.chunks_exact(8), x.chunks_exact(8));
@@ -119,6 +122,7 @@ fn plane_sums(g: &[f32], x: &[f32], mean: f64) -> (f64, f64) {
 }
 
 /// Sum of `f` of the first `n` numbers in eight interleaved lanes.
+#[inline(always)]
 pub(in crate::tape) fn lanes(n: usize, f: impl Fn(usize) -> f64) -> f64 {
     let mut sums = [0.0f64; 8];
     let whole = n / 8 * 8;
