@@ -26,40 +26,27 @@ impl Gradient for Conv<'_> {
         keeps(i, needs)
     }
 
-    fn backward(&self, mut call: Call<'_>) -> Gradients {
+    fn backward(&self, call: Call<'_>) -> Gradients {
         let attrs = self.0;
-        let gradient = call.gradient()?;
-        let mut out = call.nothing();
-        let (x, w) = (&call.input_dims[0], &call.input_dims[1]);
-        let ([_, _, input @ ..], [_, _, kernel @ ..]) = (x.as_slice(), w.as_slice()) else {
-            return Err(OpError::Shape(format!("a convolution of {x:?} with {w:?}")));
-        };
-        let window = Window::new(input, kernel, &attrs.strides, &attrs.dilations, &attrs.padding, false)?;
-        let axes = spatial(&window, input.len());
-        if call.needs(0) {
+        backward(call, |input, kernel, gradient| {
+            let window = Window::new(input, kernel, &attrs.strides, &attrs.dilations, &attrs.padding, false)?;
+            let axes = spatial(&window, input.len());
             // What the last window leaves over at the end.
             let rest = |a: &Axis| {
                 let reach = (a.output.max(1) - 1) * a.stride + (a.kernel - 1) * a.dilation + 1;
                 (a.input + a.begin + a.end).saturating_sub(reach)
             };
             // Where the window ends within the padding, less is cut off.
-            let back = ConvTransposeAttrs {
+            let data = Op::ConvTranspose(ConvTransposeAttrs {
                 strides: list(axes, |a| a.stride),
                 dilations: list(axes, |a| a.dilation),
                 padding: Padding::Explicit { begin: list(axes, |a| a.begin), end: list(axes, |a| a.end) },
                 output_padding: list(axes, rest),
                 output_shape: None,
                 groups: attrs.groups,
-            };
-            out[0] = Some(eval(&Op::ConvTranspose(back), &[Some(&gradient), Some(&as_f32(&call, 1)?)])?);
-        }
-        if call.needs(1) {
-            out[1] = Some(conv_weights(&as_f32(&call, 0)?, w, &gradient, attrs)?);
-        }
-        if call.needs(2) {
-            out[2] = Some(of_bias(&gradient)?);
-        }
-        Ok(out)
+            });
+            Ok(Way { data, convolution: attrs.clone(), gradient, transposed: false })
+        })
     }
 }
 
@@ -68,37 +55,62 @@ impl Gradient for ConvTranspose<'_> {
         keeps(i, needs)
     }
 
-    fn backward(&self, mut call: Call<'_>) -> Gradients {
+    fn backward(&self, call: Call<'_>) -> Gradients {
         let attrs = self.0;
-        let gradient = call.gradient()?;
-        let mut out = call.nothing();
-        let (x, w) = (&call.input_dims[0], &call.input_dims[1]);
-        let ([_, _, input @ ..], [_, _, kernel @ ..]) = (x.as_slice(), w.as_slice()) else {
-            return Err(OpError::Shape(format!("a transposed convolution of {x:?} with {w:?}")));
-        };
-        // The convolution that reads where this one writes; what is cut off its end may be more or less than its
-        // padding says, so that is chosen to give as many windows as there are.
-        let window = Window::transposed(input, kernel, attrs)?;
-        let axes = spatial(&window, input.len());
-        let back = ConvAttrs {
-            strides: list(axes, |a| a.stride),
-            dilations: list(axes, |a| a.dilation),
-            padding: Padding::Explicit { begin: list(axes, |a| a.begin), end: list(axes, needed_end) },
-            groups: attrs.groups,
-        };
-        // Where more was asked for than the windows reach, the end of the gradient is not read.
-        let read = trimmed(&gradient, axes)?;
-        if call.needs(0) {
-            out[0] = Some(eval(&Op::Conv(back.clone()), &[Some(&read), Some(&as_f32(&call, 1)?)])?);
-        }
-        if call.needs(1) {
-            out[1] = Some(conv_weights(&read, w, &as_f32(&call, 0)?, &back)?);
-        }
-        if call.needs(2) {
-            out[2] = Some(of_bias(&gradient)?);
-        }
-        Ok(out)
+        backward(call, |input, kernel, gradient| {
+            // The convolution that reads where this one writes; what is cut off its end may be more or less than its
+            // padding says, so that is chosen to give as many windows as there are.
+            let window = Window::transposed(input, kernel, attrs)?;
+            let axes = spatial(&window, input.len());
+            let convolution = ConvAttrs {
+                strides: list(axes, |a| a.stride),
+                dilations: list(axes, |a| a.dilation),
+                padding: Padding::Explicit { begin: list(axes, |a| a.begin), end: list(axes, needed_end) },
+                groups: attrs.groups,
+            };
+            // Where more was asked for than the windows reach, the end of the gradient is not read.
+            let gradient = trimmed(&gradient, axes)?;
+            Ok(Way { data: Op::Conv(convolution.clone()), convolution, gradient, transposed: true })
+        })
     }
+}
+
+/// The way back of a convolution, or of a transposed one.
+struct Way {
+    /// Makes the gradient of the data from the gradient and the weights.
+    data: Op,
+    /// The convolution of the two.
+    convolution: ConvAttrs,
+    /// As much of the gradient as is read.
+    gradient: Tensor,
+    /// Whether the convolution reads the gradient and makes the data, not the other way round.
+    transposed: bool,
+}
+
+/// The gradients of data, weights and bias, on the way that is found for spatial dimensions, kernel and gradient.
+fn backward(
+    mut call: Call<'_>,
+    way: impl FnOnce(&[usize], &[usize], Tensor) -> Result<Way, OpError>,
+) -> Gradients {
+    let gradient = call.gradient()?;
+    let (x, w) = (&call.input_dims[0], &call.input_dims[1]);
+    let ([_, _, input @ ..], [_, _, kernel @ ..]) = (x.as_slice(), w.as_slice()) else {
+        return Err(OpError::Shape(format!("a convolution of {x:?} with {w:?}")));
+    };
+    let mut out = call.nothing();
+    if call.needs(2) {
+        out[2] = Some(of_bias(&gradient)?);
+    }
+    let way = way(input, kernel, gradient)?;
+    if call.needs(0) {
+        out[0] = Some(eval(&way.data, &[Some(&way.gradient), Some(&as_f32(&call, 1)?)])?);
+    }
+    if call.needs(1) {
+        let x = as_f32(&call, 0)?;
+        let (read, made) = if way.transposed { (&way.gradient, &x) } else { (&x, &way.gradient) };
+        out[1] = Some(conv_weights(read, w, made, &way.convolution)?);
+    }
+    Ok(out)
 }
 
 /// The axes that there are.
