@@ -77,6 +77,8 @@ fn allowed(name: &str, step: Option<f64>) -> Allowed {
     match step {
         // A mean of 4 or 6 codes is often a tie, and which way ONNX Runtime's float mean falls is chance.
         Some(_) if name.starts_with("qdq_padded_pools") => Allowed::Ties,
+        // Between codes of 16 bits convolutions are in float, whose sums have no order that all programs share.
+        Some(_) if name.contains("16_bit") => Allowed::Ties,
         Some(_) => Allowed::Nothing,
         // Each step of time rounds its states to codes of 1/255 of their range, and one of these may go the other way.
         None if name.starts_with("dynamic_lstm") => Allowed::PartsPerMillion(3000.0),
