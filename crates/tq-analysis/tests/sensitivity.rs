@@ -146,7 +146,7 @@ fn the_answer_does_not_depend_on_threads() {
 #[test]
 fn an_estimate_is_what_is_measured_on_the_same_rows() {
     let g = model();
-    // The estimate looks at 8 rows; those are all there are.
+    // The estimate looks at no more than these rows.
     let few = Dataset::new(&g, vec![Tensor::new(&[8, CHANNELS, 12], noise(8 * CHANNELS * 12, 77)).unwrap()]);
     let few = few.unwrap();
     let options = options(&[TensorKind::Both, TensorKind::Weights, TensorKind::Activations]);

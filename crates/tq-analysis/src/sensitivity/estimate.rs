@@ -11,7 +11,7 @@ use tq_observers::PlaceholderObserver;
 use tq_passes::{Configuration, convert, fuse, prepare_static};
 
 /// Rows that the estimate looks at.
-pub(crate) const ESTIMATE_ROWS: usize = 8;
+pub(crate) const ESTIMATE_ROWS: usize = 64;
 
 /// What quantizing a layer alone is expected to do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,7 +57,7 @@ impl SensitivityEstimate {
 /// The order of [`sensitivity_analysis`](super::sensitivity_analysis) without its measurements.
 ///
 /// The model is calibrated and quantized once for every kind of tensor. Each layer of it then runs by itself on what the float
-/// model computes for a few rows (8, or the first batch where that has more), and the float model goes on from its result: the
+/// model computes for a few rows (the first batches that have 64 together), and the float model goes on from its result: the
 /// noise that arrives at the output is the estimate. It leaves out what the true measurement has besides, that of more rows
 /// and of decisions that change.
 ///

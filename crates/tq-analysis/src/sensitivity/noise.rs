@@ -51,9 +51,18 @@ impl Noises {
             .iter()
             .map(|p| Rest::new(float, &consumers, p.float, output))
             .collect::<Result<_, AnalysisError>>()?;
-        let run = FloatRun::new(float, &pairs, &rests, batches, (index, name))?;
-        let layers = pairs.par_iter().zip(&rests).map(|(pair, rest)| run.layer(pair, rest));
-        let layers = layers.collect::<Result<Vec<_>, AnalysisError>>()?;
+        let tapped = Tapped::new(float, &pairs, &rests)?;
+        let mut runs: Vec<LayerRun<'_>> = pairs
+            .iter()
+            .zip(&rests)
+            .map(|(p, r)| LayerRun::new(p, r))
+            .collect::<Result<_, AnalysisError>>()?;
+        for batch in batches {
+            // What the float model computes for one batch is in memory at a time.
+            let computed = tapped.run(float, batch, (index, name))?;
+            runs.par_iter_mut().try_for_each(|run| run.add(&computed, batch, name))?;
+        }
+        let layers = runs.into_iter().map(LayerRun::finish).collect();
         Ok(Self { layers, unmatched, rows: batches.iter().map(|b| b.rows).sum() })
     }
 }
@@ -111,22 +120,21 @@ impl Rest {
     }
 }
 
-/// What the float model computes for some batches.
-struct FloatRun<'a> {
-    values: Vec<HashMap<ValueId, Tensor>>,
-    outputs: Vec<Tensor>,
-    batches: &'a [Batch],
-    name: &'a str,
+/// The float model with all that is read of it among its outputs.
+struct Tapped {
+    runner: Runner,
+    values: Vec<ValueId>,
+    own: usize,
 }
 
-impl<'a> FloatRun<'a> {
-    fn new(
-        float: &Graph,
-        pairs: &[Pair],
-        rests: &[Rest],
-        batches: &'a [Batch],
-        (index, name): (usize, &'a str),
-    ) -> Result<Self, AnalysisError> {
+/// What the float model computes for a batch.
+struct Computed {
+    values: HashMap<ValueId, Tensor>,
+    output: Tensor,
+}
+
+impl Tapped {
+    fn new(float: &Graph, pairs: &[Pair], rests: &[Rest]) -> Result<Self, AnalysisError> {
         let own = float.outputs.len();
         let mut tapped = float.clone();
         let mut seen: HashSet<ValueId> = float.inputs.iter().copied().collect();
@@ -136,59 +144,87 @@ impl<'a> FloatRun<'a> {
                 tapped.outputs.push(*v);
             }
         }
-        let runner = Runner::session(&tapped)?;
-        let (mut values, mut outputs) = (Vec::new(), Vec::new());
-        for batch in batches {
-            let all = runner.run(&batch.inputs)?;
-            outputs.push(nth(&all, index, name)?.clone());
-            let inputs = float.inputs.iter().copied().zip(batch.inputs.iter().cloned());
-            let taps = tapped.outputs[own..].iter().copied().zip(all.into_iter().skip(own));
-            values.push(inputs.chain(taps).collect());
-        }
-        Ok(Self { values, outputs, batches, name })
+        Ok(Self { runner: Runner::session(&tapped)?, values: tapped.outputs[own..].to_vec(), own })
     }
 
-    fn layer(&self, pair: &Pair, rest: &Rest) -> Result<LayerNoise, AnalysisError> {
-        let own = Evaluator::new(&pair.quantized_part, Precision::F32)?;
-        let runner = match rest {
+    fn run(
+        &self,
+        float: &Graph,
+        batch: &Batch,
+        (index, name): (usize, &str),
+    ) -> Result<Computed, AnalysisError> {
+        let all = self.runner.run(&batch.inputs)?;
+        let output = nth(&all, index, name)?.clone();
+        let inputs = float.inputs.iter().copied().zip(batch.inputs.iter().cloned());
+        let taps = self.values.iter().copied().zip(all.into_iter().skip(self.own));
+        Ok(Computed { values: inputs.chain(taps).collect(), output })
+    }
+}
+
+/// One layer by itself, and the float model from it on.
+struct LayerRun<'p> {
+    pair: &'p Pair,
+    rest: &'p Rest,
+    own: Evaluator,
+    after: Option<Runner>,
+    introduced: OutputError,
+    output: OutputError,
+    first_reads: Vec<Tensor>,
+}
+
+impl<'p> LayerRun<'p> {
+    fn new(pair: &'p Pair, rest: &'p Rest) -> Result<Self, AnalysisError> {
+        let after = match rest {
             Rest::Nodes(graph, _) => Some(Runner::session(graph)?),
             Rest::Nothing | Rest::Elsewhere => None,
         };
-        let (mut introduced, mut output) = (OutputError::default(), OutputError::default());
-        let mut first_reads = Vec::new();
-        for ((values, expected), batch) in self.values.iter().zip(&self.outputs).zip(self.batches) {
-            let get = |v: &ValueId| {
-                values.get(v).cloned().ok_or_else(|| AnalysisError::Output {
-                    name: pair.node.clone(),
-                    message: "a tensor beside it was not computed".into(),
-                })
-            };
-            let reads = pair.float_reads.iter().map(get).collect::<Result<Vec<_>, _>>()?;
-            let result = own.run(&reads)?.pop().ok_or(AnalysisError::Empty)?;
-            introduced.add(&get(&pair.float)?, &result)?;
-            if first_reads.is_empty() {
-                first_reads = reads;
-            }
-            let answer = match (rest, &runner) {
-                (Rest::Nodes(_, inputs), Some(runner)) => {
-                    let input = |v: &ValueId| if *v == pair.float { Ok(result.clone()) } else { get(v) };
-                    let inputs = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
-                    nth(&runner.run(&inputs)?, 0, self.name)?.clone()
-                }
-                (Rest::Elsewhere, _) => expected.clone(),
-                _ => result,
-            };
-            output.add(&batch.trim(expected.clone())?, &batch.trim(answer)?)?;
-        }
-        let parts = [pair.quantized_part.clone(), pair.float_part.clone()];
-        Ok(LayerNoise {
-            node: pair.node.clone(),
-            op: pair.op.clone(),
-            introduced,
-            output,
-            bytes: [parameter_bytes(&parts[0]), parameter_bytes(&parts[1])],
-            reads: first_reads,
-            parts,
+        Ok(Self {
+            pair,
+            rest,
+            own: Evaluator::new(&pair.quantized_part, Precision::F32)?,
+            after,
+            introduced: OutputError::default(),
+            output: OutputError::default(),
+            first_reads: Vec::new(),
         })
+    }
+
+    fn add(&mut self, computed: &Computed, batch: &Batch, name: &str) -> Result<(), AnalysisError> {
+        let get = |v: &ValueId| {
+            computed.values.get(v).cloned().ok_or_else(|| AnalysisError::Output {
+                name: self.pair.node.clone(),
+                message: "a tensor beside it was not computed".into(),
+            })
+        };
+        let reads = self.pair.float_reads.iter().map(get).collect::<Result<Vec<_>, _>>()?;
+        let result = self.own.run(&reads)?.pop().ok_or(AnalysisError::Empty)?;
+        self.introduced.add(&get(&self.pair.float)?, &result)?;
+        let answer = match (self.rest, &self.after) {
+            (Rest::Nodes(_, inputs), Some(after)) => {
+                let input = |v: &ValueId| if *v == self.pair.float { Ok(result.clone()) } else { get(v) };
+                let inputs = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
+                nth(&after.run(&inputs)?, 0, name)?.clone()
+            }
+            (Rest::Elsewhere, _) => computed.output.clone(),
+            _ => result,
+        };
+        self.output.add(&batch.trim(computed.output.clone())?, &batch.trim(answer)?)?;
+        if self.first_reads.is_empty() {
+            self.first_reads = reads;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> LayerNoise {
+        let parts = [self.pair.quantized_part.clone(), self.pair.float_part.clone()];
+        LayerNoise {
+            node: self.pair.node.clone(),
+            op: self.pair.op.clone(),
+            introduced: self.introduced,
+            output: self.output,
+            bytes: [parameter_bytes(&parts[0]), parameter_bytes(&parts[1])],
+            reads: self.first_reads,
+            parts,
+        }
     }
 }
