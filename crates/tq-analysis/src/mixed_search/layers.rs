@@ -58,7 +58,7 @@ impl Layers {
             let placements = prepare_static(bench.model.clone(), configuration.clone())?.placements();
             let quantized = bench.quantized(&configuration, &all)?;
             let noises =
-                Noises::measure(&float, &quantized, bench.options.output.as_deref(), few_rows(&all)?)?;
+                Noises::measure(&float, &quantized, bench.options.output.as_deref(), few_rows(&all)?, false)?;
             if i == base {
                 skipped.extend(noises.unmatched.into_iter().map(|u| (u.node, u.reason)));
             }

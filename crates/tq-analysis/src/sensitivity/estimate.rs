@@ -1,7 +1,6 @@
 //! Which layer takes quantization worst, estimated on few rows.
 
 use super::noise::Noises;
-use super::single::with_float_weights;
 use super::{Sensitivity, SensitivityOptions, TensorKind};
 use crate::{AnalysisError, Batch, Dataset, spearman};
 use serde::Serialize;
@@ -75,7 +74,8 @@ pub fn estimate_sensitivity(
     let mut estimate = SensitivityEstimate { rows: 0, layers: Vec::new(), skipped: Vec::new() };
     for kind in &options.kinds {
         let quantized = quantized(model, &options.configuration, *kind, &calibration)?;
-        let noises = Noises::measure(&float, &quantized, options.output.as_deref(), sample)?;
+        let float_weights = *kind == TensorKind::Activations;
+        let noises = Noises::measure(&float, &quantized, options.output.as_deref(), sample, float_weights)?;
         estimate.rows = noises.rows;
         estimate.layers.extend(noises.layers.into_iter().map(|l| {
             let (introduced_db, sqnr_db) = (l.introduced.sqnr_db(), l.output.sqnr_db());
@@ -101,7 +101,7 @@ pub(crate) fn few_rows(batches: &[Batch]) -> Result<&[Batch], AnalysisError> {
     }
 }
 
-/// The model with all its layers quantized, or of all of them one kind of tensors.
+/// The model with all its layers quantized, or the weights of all of them alone.
 fn quantized(
     model: &Graph,
     configuration: &Configuration,
@@ -120,10 +120,5 @@ fn quantized(
             prepared.forward(batch)?;
         }
     }
-    let float = (kind == TensorKind::Activations).then(|| prepared.graph().clone());
-    let graph = convert(prepared)?.graph;
-    Ok(match float {
-        Some(float) => with_float_weights(graph, &float),
-        None => graph,
-    })
+    Ok(convert(prepared)?.graph)
 }

@@ -1,5 +1,6 @@
 //! What the error of one layer becomes on its way through the rest of the model.
 
+use super::single::with_float_weights;
 use crate::accuracy::{find_output, nth};
 use crate::layers::{Pair, Unmatched, matched, part};
 use crate::{AnalysisError, Batch, OutputError, Runner, parameter_bytes};
@@ -36,16 +37,22 @@ pub(crate) struct Noises {
 impl Noises {
     /// Runs each layer of `quantized` on the float model's data, and then the float model from that layer on.
     ///
-    /// `float` is fused as conversion fuses it. Layers go in parallel; the figures do not depend on the number of threads.
+    /// `float` is fused as conversion fuses it. With `float_weights` the layers have that model's weights. Layers go in parallel; the figures do not depend on the number of threads.
     pub(crate) fn measure(
         float: &Graph,
         quantized: &Graph,
         output: Option<&str>,
         batches: &[Batch],
+        float_weights: bool,
     ) -> Result<Self, AnalysisError> {
         let (index, name) = find_output(float, output)?;
         let output = float.outputs[index];
-        let (pairs, unmatched) = matched(float, quantized)?;
+        let (mut pairs, unmatched) = matched(float, quantized)?;
+        if float_weights {
+            for pair in &mut pairs {
+                pair.quantized_part = with_float_weights(pair.quantized_part.clone(), float);
+            }
+        }
         let consumers = float.consumers();
         let rests: Vec<Rest> = pairs
             .iter()

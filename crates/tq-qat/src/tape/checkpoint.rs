@@ -33,7 +33,7 @@ impl Tape {
     ) -> Result<Vec<Var>, QatError> {
         let of_inputs: Vec<Option<&Var>> = inputs.iter().map(|v| Some(*v)).collect();
         let sources = self.sources(node, &of_inputs)?;
-        let inner = Tape::with(false, self.is_recomputing());
+        let inner = Tape::with(false, self.is_recomputing(), self.0.precise);
         let on_inner: Vec<Var> = inputs.iter().map(|v| inner.constant(v.value().clone())).collect();
         let outputs: Vec<Tensor> = segment(&inner, &on_inner)?.iter().map(|v| v.value().clone()).collect();
         if !self.is_recording() {
@@ -54,7 +54,7 @@ impl Segment {
         sources: &[Option<Source>],
         gradients: &mut [Option<Tensor>],
     ) -> Result<(), QatError> {
-        let tape = Tape::with(true, true);
+        let tape = Tape::with(true, true, false);
         // Slots of the inputs come first, one for each slot outside.
         let mut inner_of: BTreeMap<usize, usize> = BTreeMap::new();
         let mut inputs = Vec::with_capacity(self.inputs.len());

@@ -31,6 +31,8 @@ pub struct Tape(Arc<Shared>);
 
 struct Shared {
     recording: bool,
+    /// Whether sums are made in f64 and rounded once.
+    precise: bool,
     recomputing: bool,
     state: Mutex<State>,
 }
@@ -76,18 +78,18 @@ impl Tape {
     /// An empty tape.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(true, false)
+        Self::with(true, false, false)
     }
 
     /// A tape that records nothing, for computations that no gradient is asked of. Products and means are summed in f64 there
     /// and rounded once: what a model of codes sums exactly is met more often than by sums in f32.
     #[must_use]
     pub fn without_gradients() -> Self {
-        Self::with(false, false)
+        Self::with(false, false, true)
     }
 
-    fn with(recording: bool, recomputing: bool) -> Self {
-        Self(Arc::new(Shared { recording, recomputing, state: Mutex::default() }))
+    fn with(recording: bool, recomputing: bool, precise: bool) -> Self {
+        Self(Arc::new(Shared { recording, precise, recomputing, state: Mutex::default() }))
     }
 
     /// Whether computations are recorded.
@@ -131,9 +133,9 @@ impl Tape {
     ) -> Result<Vec<Var>, QatError> {
         let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|v| v.map(Var::value)).collect();
         let failed = |source| QatError::Forward { node: node.into(), op: op.name(), source };
-        let outputs = match self.0.recording || !is_sum(op) {
-            true => eval_op(op, &tensors, n_outputs, Precision::F32).map_err(failed)?,
-            false => rounded_once(eval_op(op, &tensors, n_outputs, Precision::F64).map_err(failed)?)?,
+        let outputs = match self.0.precise && is_sum(op) {
+            true => rounded_once(eval_op(op, &tensors, n_outputs, Precision::F64).map_err(failed)?)?,
+            false => eval_op(op, &tensors, n_outputs, Precision::F32).map_err(failed)?,
         };
         let sources = self.sources(node, inputs)?;
         let needs: Vec<bool> = sources.iter().map(Option::is_some).collect();
