@@ -4,10 +4,12 @@ use super::noise::Noises;
 use super::{Sensitivity, SensitivityOptions, TensorKind};
 use crate::{AnalysisError, Batch, Dataset, spearman};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tq_graph::Graph;
+use tq_graph::qdq::QdqView;
 use tq_observers::PlaceholderObserver;
 use tq_passes::{Configuration, convert, fuse, prepare_static};
+use tq_qtypes::OperatorKind;
 
 /// Rows that the estimate looks at.
 pub(crate) const ESTIMATE_ROWS: usize = 64;
@@ -77,7 +79,12 @@ pub fn estimate_sensitivity(
         let float_weights = *kind == TensorKind::Activations;
         let noises = Noises::measure(&float, &quantized, options.output.as_deref(), sample, float_weights)?;
         estimate.rows = noises.rows;
-        estimate.layers.extend(noises.layers.into_iter().map(|l| {
+        let moving = moving(&quantized);
+        let (moved, layers): (Vec<_>, Vec<_>) =
+            noises.layers.into_iter().partition(|l| moving.contains(l.node.as_str()));
+        let reason = "it moves codes, and errs no more than what gives them";
+        estimate.skipped.extend(moved.into_iter().map(|l| (l.node, reason.to_owned())));
+        estimate.layers.extend(layers.into_iter().map(|l| {
             let (introduced_db, sqnr_db) = (l.introduced.sqnr_db(), l.output.sqnr_db());
             (l.node, EstimatedSensitivity { kind: *kind, op: l.op, introduced_db, sqnr_db })
         }));
@@ -86,6 +93,13 @@ pub fn estimate_sensitivity(
     let order = |s: f64| if s.is_nan() { f64::NEG_INFINITY } else { s };
     estimate.layers.sort_by(|a, b| order(a.1.sqnr_db).total_cmp(&order(b.1.sqnr_db)));
     Ok(estimate)
+}
+
+/// Names of the nodes that move codes.
+fn moving(quantized: &Graph) -> HashSet<&str> {
+    let view = QdqView::new(quantized);
+    let moving = view.operators.iter().filter(|o| o.kind == OperatorKind::Movement);
+    moving.map(|o| quantized.node(o.node).name.as_str()).collect()
 }
 
 /// The first batches that have [`ESTIMATE_ROWS`] rows together.
