@@ -134,6 +134,19 @@ fn what_is_wrong_is_named() {
     b.fails(&format!("{base} --labels y.npy --sequences"), &["--sequences"]);
     // Weights that grow beyond all numbers.
     b.fails(&format!("{base} --labels y.npy --optimizer sgd --lr 1e38 --batch 2"), &["epoch 1"]);
+    // A checkpoint replaces nothing that is read.
+    for (words, file) in [
+        ("--labels y.npy", "model.onnx"),
+        ("--labels y.npy", "x.npy"),
+        ("--labels y.npy", "y.npy"),
+        ("--labels y.npy --val input=vx.npy --val-labels vy.npy", "vx.npy"),
+    ] {
+        let before = std::fs::read(b.path(file)).unwrap();
+        let run = b.tq(&format!("{base} {words} --checkpoint {file}"));
+        assert_eq!(run.code, Some(1), "{file}");
+        assert!(run.stderr.contains("would replace"), "{}", run.stderr);
+        assert_eq!(std::fs::read(b.path(file)).unwrap(), before, "{file}");
+    }
     for wrong in ["--bits 1", "--bits 9", "--resume", "--every 5", "--bits 4 --recipe int8"] {
         assert_eq!(b.tq(&format!("{base} --labels y.npy {wrong}")).code, Some(2), "{wrong}");
     }

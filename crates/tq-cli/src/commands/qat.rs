@@ -13,7 +13,7 @@ use crate::output::{emit, say};
 use crate::progress::Progress;
 use anyhow::{Context as _, Result, bail};
 use report::{Integers, Report, fixed_batch, outputs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use torsh_quantization::analysis::{Dataset, concat_rows};
 use torsh_quantization::export::Provenance;
 use torsh_quantization::model::{Graph, Tensor};
@@ -27,6 +27,18 @@ use torsh_quantization::qconfig::Configuration;
 /// Samples a step when nobody says.
 const DEFAULT_BATCH: usize = 32;
 
+/// The files that the command line gives to read.
+fn given_files(args: &Qat) -> Vec<&Path> {
+    // What stands behind a name and `=` is a file, and so may be a text with `=` in it.
+    let arrays = args.train.iter().chain(&args.val).flat_map(|spec| {
+        let behind = spec.match_indices('=').map(|(at, _)| &spec[at + 1..]);
+        std::iter::once(spec.as_str()).chain(behind).map(Path::new)
+    });
+    let others =
+        [Some(&args.model), args.labels.as_ref(), args.val_labels.as_ref(), args.plan.config.as_ref()];
+    arrays.chain(others.into_iter().flatten().map(PathBuf::as_path)).collect()
+}
+
 pub(crate) fn qat(args: &Qat) -> Result<()> {
     format_of(&args.output)?;
     check_target(&args.output)?;
@@ -37,6 +49,9 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         check_target(file)?;
         if file == &args.output || is_same_file(file, &args.output) {
             bail!("{}: the checkpoint would replace the output", file.display());
+        }
+        if let Some(given) = given_files(args).into_iter().find(|given| is_same_file(file, given)) {
+            bail!("{}: the checkpoint would replace {}, which is read", file.display(), given.display());
         }
     }
     if args.data.sequences || !args.data.zeros.is_empty() {

@@ -81,7 +81,7 @@ impl Trainer {
         model.train(false);
         let failed = |source| QatError::Validation { epoch: 0, source: Box::new(source) };
         let start = validation.measure(&model, &options, batches).map_err(failed)?;
-        // Labels are looked at before any time is spent.
+        // All labels are looked at before the first step.
         let probe: Vec<usize> = batches.filled(&[0]);
         let output = train.forward(&model, &Tape::without_gradients(), options.criterion, &probe)?;
         if let [_, classes] = output.shape() {
@@ -248,7 +248,7 @@ impl Trainer {
     /// The model as it was at the end of the best epoch, ready to be converted.
     ///
     /// # Errors
-    /// [`QatError::ModelState`] never, as the state is its own.
+    /// [`QatError::ModelState`] where the model has trained scales behind its first output, which training never runs.
     pub fn finish(self) -> Result<QatModel, QatError> {
         self.model.load_state_dict(&self.progress.best_state)?;
         self.optimizer.zero_grad();
