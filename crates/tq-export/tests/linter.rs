@@ -106,6 +106,28 @@ fn weights_as_floats_behind_a_pair_are_weights() {
     }
 }
 
+#[test]
+fn weights_of_two_bits_are_refused_where_onnx_runtime_does_not_load_them() {
+    use tq_qtypes::{DType, Granularity, QuantSpec};
+    let spec = QuantSpec {
+        dtype: DType::I2,
+        quant_min: -2,
+        quant_max: 1,
+        ..QuantSpec::i8_symmetric(Granularity::PerChannel { axis: 0 })
+    };
+    let two = tq_observers::PerChannelMinMaxObserver::with_spec(spec, f32::EPSILON).unwrap();
+    let config = tq_passes::QuantConfig::default().weight(two);
+    let prepared = tq_passes::prepare_static(common::network(), config).unwrap();
+    prepared.forward(&common::data(2, 1)).unwrap();
+    let graph = tq_passes::convert(prepared).unwrap().graph;
+    let report = lint(&graph, &Target::ONNX_RUNTIME).unwrap();
+    let refused: Vec<&str> = report.refused().map(|n| n.node.as_str()).collect();
+    // Convolutions and linear layers, whose results are codes or whose bias is in 32 bits.
+    assert!(["stem", "first", "second", "fc1"].iter().all(|n| refused.contains(n)), "{report}");
+    assert!(report.refused().all(|n| n.rule == "ort-int2"), "{report}");
+    assert_eq!(lint(&graph, &Target::Onnx).unwrap().refused().count(), 0);
+}
+
 /// A convolution that reads `x`, quantized for TensorRT, and what `after` puts behind it.
 fn signed(after: impl FnOnce(&mut Graph, tq_graph::ValueId) -> tq_graph::ValueId) -> Graph {
     let mut g = Graph::new("net");

@@ -219,6 +219,15 @@ pub(super) fn ort_bias_behind(s: &Subject<'_>, p: &Place<'_>) -> Found {
     when(gemm_with_bias(s, p).is_some())
 }
 
+pub(super) fn ort_int2(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let operator = p.operator.filter(|_| matches!(p.node.op, Op::Conv(_) | Op::Gemm { .. } | Op::MatMul))?;
+    let weights = operator.weights.as_ref()?.params.dtype;
+    let to_codes = matches!(operator.outputs.first(), Some(QOutput::Codes(_)));
+    // A Gemm with a float result is fused too, unless its bias is float.
+    let fused = to_codes || (matches!(p.node.op, Op::Gemm { .. }) && ort_gemm_bias(s, p).is_none());
+    (weights.bits() == 2 && fused).then(|| format!("these are {weights}"))
+}
+
 pub(super) fn ort_reshaped_i8(s: &Subject<'_>, p: &Place<'_>) -> Found {
     let x = p.operator?.inputs.first()?.params.dtype;
     when(s.opset >= 21 && x == DType::I8 && gemm_with_bias(s, p).is_some_and(|axes| axes > 2))

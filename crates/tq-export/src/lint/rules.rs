@@ -168,6 +168,16 @@ pub const RULES: &[Rule] = &[
         check: ort_dilated_pool,
     },
     Rule {
+        id: "ort-int2",
+        target: ort,
+        targets: ORT,
+        looks_at: "2-bit weights of convolutions and linear layers that become one operator on codes",
+        verdict: Verdict::Refused,
+        words: "its integer kernels have no 2-bit weights, and the file does not load with extended optimizations",
+        source: MEASURED,
+        check: ort_int2,
+    },
+    Rule {
         id: "ort-reshaped-i8",
         target: ort,
         targets: ORT,
