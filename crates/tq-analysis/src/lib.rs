@@ -19,6 +19,7 @@
 mod accuracy;
 mod answers;
 mod auc;
+mod calibrated;
 mod compare;
 mod data;
 mod error;

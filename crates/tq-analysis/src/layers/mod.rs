@@ -117,13 +117,13 @@ impl<'d> QuantizationDebugger<'d> {
 }
 
 /// Each once, in order.
-fn values(all: impl Iterator<Item = ValueId>) -> Vec<ValueId> {
+pub(crate) fn values(all: impl Iterator<Item = ValueId>) -> Vec<ValueId> {
     let mut seen = HashSet::new();
     all.filter(|v| seen.insert(*v)).collect()
 }
 
 /// A model with results of layers among its outputs.
-struct Tapped {
+pub(crate) struct Tapped {
     runner: Runner,
     values: Vec<ValueId>,
     own: usize,
@@ -131,7 +131,7 @@ struct Tapped {
 }
 
 impl Tapped {
-    fn new(graph: &Graph, values: Vec<ValueId>) -> Result<Self, AnalysisError> {
+    pub(crate) fn new(graph: &Graph, values: Vec<ValueId>) -> Result<Self, AnalysisError> {
         let mut tapped = graph.clone();
         let own = tapped.outputs.len();
         let values: Vec<ValueId> = values.into_iter().filter(|v| !graph.inputs.contains(v)).collect();
@@ -139,7 +139,8 @@ impl Tapped {
         Ok(Self { runner: Runner::session(&tapped)?, values, own, inputs: graph.inputs.clone() })
     }
 
-    fn run(&self, batch: &Batch) -> Result<HashMap<ValueId, Tensor>, AnalysisError> {
+    /// What a batch makes of these values and of the inputs.
+    pub(crate) fn run(&self, batch: &Batch) -> Result<HashMap<ValueId, Tensor>, AnalysisError> {
         let outputs = self.runner.run(&batch.inputs)?;
         let inputs = self.inputs.iter().copied().zip(batch.inputs.iter().cloned());
         Ok(self.values.iter().copied().zip(outputs.into_iter().skip(self.own)).chain(inputs).collect())
@@ -167,12 +168,7 @@ impl<'p> Local<'p> {
         quantized: &HashMap<ValueId, Tensor>,
         tally: &mut Tally,
     ) -> Result<(), AnalysisError> {
-        let get = |from: &HashMap<ValueId, Tensor>, v: ValueId| {
-            from.get(&v).cloned().ok_or_else(|| AnalysisError::Output {
-                name: self.pair.node.clone(),
-                message: "a tensor beside it was not computed".into(),
-            })
-        };
+        let get = |from: &HashMap<ValueId, Tensor>, v: ValueId| computed(from, v, self.pair);
         let all = |from: &HashMap<ValueId, Tensor>, list: &[ValueId]| {
             list.iter().map(|v| get(from, *v)).collect::<Result<Vec<_>, _>>()
         };
@@ -189,6 +185,18 @@ impl<'p> Local<'p> {
         let passed_on = one(self.float.run(&reads)?)?;
         tally.add(&expected, &own, &passed_on, &get(quantized, self.pair.real)?)
     }
+}
+
+/// A value beside a layer.
+pub(crate) fn computed(
+    from: &HashMap<ValueId, Tensor>,
+    v: ValueId,
+    pair: &Pair,
+) -> Result<Tensor, AnalysisError> {
+    from.get(&v).cloned().ok_or_else(|| AnalysisError::Output {
+        name: pair.node.clone(),
+        message: "a tensor beside it was not computed".into(),
+    })
 }
 
 fn one(mut outputs: Vec<Tensor>) -> Result<Tensor, AnalysisError> {

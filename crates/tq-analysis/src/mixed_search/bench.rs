@@ -3,9 +3,10 @@
 use super::SearchOptions;
 use crate::accuracy::check_label_count;
 use crate::answers::{Answers, Kept, labelled};
+use crate::calibrated::calibrated;
 use crate::{AnalysisError, Batch, Dataset, LatencyOptions, Runner, measure, parameter_bytes};
 use tq_graph::{Graph, Tensor};
-use tq_passes::{Configuration, convert, prepare_static};
+use tq_passes::{Configuration, convert};
 
 /// The float model with data in two halves: each calibrates what the other judges.
 pub(super) struct Bench<'a> {
@@ -62,13 +63,7 @@ impl<'a> Bench<'a> {
         configuration: &Configuration,
         batches: impl IntoIterator<Item = &'b Batch>,
     ) -> Result<Graph, AnalysisError> {
-        let prepared = prepare_static(self.model.clone(), configuration.clone())?;
-        if !prepared.observers().is_empty() {
-            for batch in batches {
-                prepared.forward(batch)?;
-            }
-        }
-        Ok(convert(prepared)?.graph)
+        Ok(convert(calibrated(self.model, configuration, batches)?)?.graph)
     }
 
     /// Calibrates with one half and judges on the other, then the other way round.

@@ -4,10 +4,11 @@ use super::judged::Judged;
 use super::ladder::Rung;
 use super::{RecommendOptions, Trial, TrialFigures, Verdict, is_fatal};
 use crate::accuracy::nth;
+use crate::calibrated::calibrated;
 use crate::{AnalysisError, Batch, Dataset, Fidelity, Runner, parameter_bytes};
 use std::collections::HashSet;
 use tq_graph::{Graph, Op, Tensor};
-use tq_passes::{Configuration, PassError, Prepared, convert, prepare_static};
+use tq_passes::{Configuration, convert};
 use tq_runtime::{Execution, Explanation, Session, SessionOptions};
 
 /// A float multiplication costs this many in integers: the ratio of an 8-bit kernel's throughput to an f32 one's on
@@ -113,7 +114,8 @@ impl<'a> Bench<'a> {
         let (mut integer, mut float, mut bytes, mut at_run_time) = (0u64, 0u64, 0, None);
         for (fold, held_out) in self.halves.iter().enumerate().take(extent.folds) {
             let fit = &self.halves[(fold + 1) % self.halves.len()];
-            let quantized = convert(self.calibrated(configuration, fit, extent.batches)?)?.graph;
+            let fit = fit.iter().take(extent.batches).map(|(batch, _)| batch);
+            let quantized = convert(calibrated(self.graph, configuration, fit)?)?.graph;
             let session = Session::new(&self.judged.tapped(&quantized)?, SessionOptions::default())?;
             for (batch, expected) in held_out.iter().take(extent.batches) {
                 let given = Given::new(&self.judged, batch, &session.run(&batch.inputs)?)?;
@@ -144,22 +146,6 @@ impl<'a> Bench<'a> {
             work: float.saturating_mul(FLOAT_COST).saturating_add(integer).saturating_add(ranges),
             at_run_time: at_run_time.is_some(),
         })
-    }
-
-    /// The model prepared as the configuration says, having seen at most `limit` batches.
-    fn calibrated(
-        &self,
-        configuration: &Configuration,
-        fit: &[(Batch, Given)],
-        limit: usize,
-    ) -> Result<Prepared, PassError> {
-        let prepared = prepare_static(self.graph.clone(), configuration.clone())?;
-        if !prepared.observers().is_empty() {
-            for (batch, _) in fit.iter().take(limit) {
-                prepared.forward(batch)?;
-            }
-        }
-        Ok(prepared)
     }
 }
 

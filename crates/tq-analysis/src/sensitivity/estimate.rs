@@ -2,13 +2,14 @@
 
 use super::noise::Noises;
 use super::{Sensitivity, SensitivityOptions, TensorKind};
+use crate::calibrated::calibrated;
 use crate::{AnalysisError, Batch, Dataset, spearman};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use tq_graph::Graph;
 use tq_graph::qdq::QdqView;
 use tq_observers::PlaceholderObserver;
-use tq_passes::{Configuration, convert, fuse, prepare_static};
+use tq_passes::{Configuration, convert, fuse};
 use tq_qtypes::OperatorKind;
 
 /// Rows that the estimate looks at.
@@ -128,11 +129,5 @@ fn quantized(
     {
         configuration.dict = configuration.dict.set_global(global.activation(PlaceholderObserver::default()));
     }
-    let prepared = prepare_static(model.clone(), configuration)?;
-    if !prepared.observers().is_empty() {
-        for batch in calibration {
-            prepared.forward(batch)?;
-        }
-    }
-    Ok(convert(prepared)?.graph)
+    Ok(convert(calibrated(model, &configuration, calibration)?)?.graph)
 }

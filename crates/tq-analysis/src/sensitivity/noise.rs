@@ -2,7 +2,7 @@
 
 use super::single::with_float_weights;
 use crate::accuracy::{find_output, nth};
-use crate::layers::{Pair, Unmatched, matched, part};
+use crate::layers::{Pair, Tapped, Unmatched, computed, matched, part, values};
 use crate::{AnalysisError, Batch, OutputError, Runner, parameter_bytes};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -58,7 +58,9 @@ impl Noises {
             .iter()
             .map(|p| Rest::new(float, &consumers, p.float, output))
             .collect::<Result<_, AnalysisError>>()?;
-        let tapped = Tapped::new(float, &pairs, &rests)?;
+        let read = pairs.iter().flat_map(|p| p.float_reads.iter().chain([&p.float]));
+        let read = read.chain(rests.iter().flat_map(|r| r.reads())).copied().chain([output]);
+        let tapped = Tapped::new(float, values(read))?;
         let mut runs: Vec<LayerRun<'_>> = pairs
             .iter()
             .zip(&rests)
@@ -66,8 +68,8 @@ impl Noises {
             .collect::<Result<_, AnalysisError>>()?;
         for batch in batches {
             // What the float model computes for one batch is in memory at a time.
-            let computed = tapped.run(float, batch, (index, name))?;
-            runs.par_iter_mut().try_for_each(|run| run.add(&computed, batch, name))?;
+            let values = tapped.run(batch)?;
+            runs.par_iter_mut().try_for_each(|run| run.add(&values, batch, (output, name)))?;
         }
         let layers = runs.into_iter().map(LayerRun::finish).collect();
         Ok(Self { layers, unmatched, rows: batches.iter().map(|b| b.rows).sum() })
@@ -127,47 +129,6 @@ impl Rest {
     }
 }
 
-/// The float model with all that is read of it among its outputs.
-struct Tapped {
-    runner: Runner,
-    values: Vec<ValueId>,
-    own: usize,
-}
-
-/// What the float model computes for a batch.
-struct Computed {
-    values: HashMap<ValueId, Tensor>,
-    output: Tensor,
-}
-
-impl Tapped {
-    fn new(float: &Graph, pairs: &[Pair], rests: &[Rest]) -> Result<Self, AnalysisError> {
-        let own = float.outputs.len();
-        let mut tapped = float.clone();
-        let mut seen: HashSet<ValueId> = float.inputs.iter().copied().collect();
-        let read = pairs.iter().flat_map(|p| p.float_reads.iter().chain([&p.float]));
-        for v in read.chain(rests.iter().flat_map(|r| r.reads())) {
-            if seen.insert(*v) {
-                tapped.outputs.push(*v);
-            }
-        }
-        Ok(Self { runner: Runner::session(&tapped)?, values: tapped.outputs[own..].to_vec(), own })
-    }
-
-    fn run(
-        &self,
-        float: &Graph,
-        batch: &Batch,
-        (index, name): (usize, &str),
-    ) -> Result<Computed, AnalysisError> {
-        let all = self.runner.run(&batch.inputs)?;
-        let output = nth(&all, index, name)?.clone();
-        let inputs = float.inputs.iter().copied().zip(batch.inputs.iter().cloned());
-        let taps = self.values.iter().copied().zip(all.into_iter().skip(self.own));
-        Ok(Computed { values: inputs.chain(taps).collect(), output })
-    }
-}
-
 /// One layer by itself, and the float model from it on.
 struct LayerRun<'p> {
     pair: &'p Pair,
@@ -196,13 +157,14 @@ impl<'p> LayerRun<'p> {
         })
     }
 
-    fn add(&mut self, computed: &Computed, batch: &Batch, name: &str) -> Result<(), AnalysisError> {
-        let get = |v: &ValueId| {
-            computed.values.get(v).cloned().ok_or_else(|| AnalysisError::Output {
-                name: self.pair.node.clone(),
-                message: "a tensor beside it was not computed".into(),
-            })
-        };
+    fn add(
+        &mut self,
+        values: &HashMap<ValueId, Tensor>,
+        batch: &Batch,
+        (output, name): (ValueId, &str),
+    ) -> Result<(), AnalysisError> {
+        let get = |v: &ValueId| computed(values, *v, self.pair);
+        let expected = get(&output)?;
         let reads = self.pair.float_reads.iter().map(get).collect::<Result<Vec<_>, _>>()?;
         let result = self.own.run(&reads)?.pop().ok_or(AnalysisError::Empty)?;
         self.introduced.add(&get(&self.pair.float)?, &result)?;
@@ -212,10 +174,10 @@ impl<'p> LayerRun<'p> {
                 let inputs = inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
                 nth(&after.run(&inputs)?, 0, name)?.clone()
             }
-            (Rest::Elsewhere, _) => computed.output.clone(),
+            (Rest::Elsewhere, _) => expected.clone(),
             _ => result,
         };
-        self.output.add(&batch.trim(computed.output.clone())?, &batch.trim(answer)?)?;
+        self.output.add(&batch.trim(expected)?, &batch.trim(answer)?)?;
         if self.first_reads.is_empty() {
             self.first_reads = reads;
         }

@@ -1,11 +1,12 @@
 //! A model of which one layer is quantized.
 
+use crate::calibrated::calibrated;
 use crate::{AnalysisError, Batch};
 use serde::Serialize;
 use std::collections::HashMap;
 use tq_graph::{Graph, Op, ValueId};
 use tq_observers::PlaceholderObserver;
-use tq_passes::{Configuration, NodeReport, Placement, QConfig, QConfigDict, convert, prepare_static};
+use tq_passes::{Configuration, NodeReport, Placement, QConfig, QConfigDict, convert};
 
 /// Which tensors of a layer are quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -45,12 +46,7 @@ impl<'p> Single<'p> {
 
     /// The quantized model.
     pub(super) fn graph(&self, model: &Graph, calibration: &[Batch]) -> Result<Graph, AnalysisError> {
-        let prepared = prepare_static(model.clone(), self.configuration.clone())?;
-        if !prepared.observers().is_empty() {
-            for batch in calibration {
-                prepared.forward(batch)?;
-            }
-        }
+        let prepared = calibrated(model, &self.configuration, calibration)?;
         let float = (self.kind == TensorKind::Activations).then(|| prepared.graph().clone());
         let graph = convert(prepared)?.graph;
         Ok(match float {
