@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod accuracy;
+mod advice;
 mod answers;
 mod auc;
 mod calibrated;
@@ -40,6 +41,7 @@ mod source;
 mod spearman;
 
 pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
+pub use advice::{Advice, Evidence, Finding, FindingKind};
 pub use auc::RocAuc;
 pub use compare::{
     CompareOptions, Comparison, ModelFigures, compare_models, compare_with_progress, parameter_bytes,
