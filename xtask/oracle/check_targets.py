@@ -9,6 +9,8 @@ in every form at operator sets 13, 19, 21 and 25. Fails unless
  * ONNX Runtime (exact integers) computes from each file what our session computes: within one code on 99.9 % of the
    elements, without optimizations and with extended ones. Where its optimized answers are further than that from its own
    others, these alone count, and the departure is told;
+ * of the same models with weights of two bits, ONNX Runtime loads exactly those that the linter does not refuse, and computes
+   what our session does;
  * the number of integer nodes in ONNX Runtime's optimized graph is the linter's forecast.
 """
 
@@ -43,6 +45,13 @@ COMPUTES = {
 # The average of four codes is exactly between two others every fourth time. Which one it becomes is left to the last bit of
 # floats, in ONNX Runtime too, whose answers differ by the operator set; a convolution behind makes several codes of one.
 FORECAST_ALONE = {"average_pool_between"}
+# Weights of two bits, of which ONNX Runtime makes operators that it then does not load.
+TWO_BITS = """
+backend = "fbgemm"
+[global.weight]
+observer = "per_channel_min_max"
+spec = { dtype = "i2", quant_min = -2, quant_max = 1, scheme = "symmetric", granularity = { per_channel = { axis = 0 } } }
+"""
 FLOAT_RESULT = {"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "MatMulInteger", "ConvInteger"}
 
 
@@ -201,8 +210,11 @@ def quantize_small(program, path, shapes, folder, how):
         file = os.path.join(folder, f"{i}.npy")
         np.save(file, data[i])
         words.append(f"{i}={file}")
-    out = path.replace(".onnx", f".{how}.quantized.onnx")
-    words_of = ["--recipe", how] if how in WEIGHT_RECIPES else ["--backend", how, "--calib", *words]
+    out = path.replace(".onnx", f".{os.path.basename(how)}.quantized.onnx")
+    if how in WEIGHT_RECIPES:
+        words_of = ["--recipe", how]
+    else:
+        words_of = ["--config" if os.path.isfile(how) else "--backend", how, "--calib", *words]
     tq(program, "quantize", path, "-o", out, "--json", *words_of)
     return out, data, words
 
@@ -288,10 +300,44 @@ def check_small(program, work):
     return files, problems
 
 
+def check_two_bits(program, work):
+    config = os.path.join(work, "two_bits.toml")
+    with open(config, "w") as file:
+        file.write(TWO_BITS)
+    problems, loaded, refused = [], 0, 0
+    for name, nodes, weights, shapes in small_models():
+        path = make(name, nodes, weights, shapes, work)
+        quantized, data, words = quantize_small(program, path, shapes, work, config)
+        # Exits with an error where something is refused, after the report.
+        lint = subprocess.run([program, "lint", quantized, "--target", "onnxruntime", "--json"], capture_output=True)
+        refuses = json.loads(lint.stdout)["refused"] > 0
+        try:
+            run = session(quantized, LEVELS["extended"])
+        except Exception as e:  # whatever it says, it does not load the file
+            refused += 1
+            if not refuses:
+                problems.append(f"{name} of two bits: not refused, but {str(e).splitlines()[0]}")
+            continue
+        loaded += 1
+        if refuses:
+            problems.append(f"{name} of two bits: refused, but ONNX Runtime loads it")
+        if name in FORECAST_ALONE:
+            continue
+        ours = ours_of(program, quantized, words, work)
+        theirs = run.run(None, {i.name: data[i.name] for i in run.get_inputs()})[0]
+        step = output_step(onnx.load(quantized)) or float(np.abs(ours).max()) / 255
+        near = (np.abs(ours - theirs) <= step * 1.001).mean() * 100
+        if near < 99.9:
+            problems.append(f"{name} of two bits: {near:.2f} % within one code")
+    print(f"weights of two bits: {loaded} models load, {refused} do not", flush=True)
+    return problems
+
+
 def main():
     program, work = sys.argv[1:]
     os.makedirs(work, exist_ok=True)
     files, problems = check_small(program, work)
+    problems += check_two_bits(program, work)
     print(f"small models: {files} files, {len(problems)} problems", flush=True)
     for problem in problems:
         print(f"  {problem}")
