@@ -187,13 +187,13 @@ pub mod qat {
     pub use tq_qat::loss::{bce, bce_with_logits, cross_entropy, cross_entropy_smoothed, distillation, mse};
     pub use tq_qat::optim::{Adam, Optimizer, Schedule, Sgd, clip_grad_norm, clip_grad_value};
     pub use tq_qat::train::{
-        Criterion, Distillation, EpochReport, Event, OptimizerConfig, Samples, Score, StepReport, Targets,
-        TrainOptions, Trainer,
+        Agreement, Criterion, Distillation, EpochReport, Event, OptimizerConfig, OutputReport, Samples,
+        Score, StepReport, Targets, TrainOptions, Trainer,
     };
     pub use tq_qat::{
-        Activation, BatchNorm, CustomRule, FakeQuantize, LearnableFakeQuantize, Pact, Parameter, QatError,
-        QatModel, QatOptions, Quantizer, QuantizerConfig, StochasticQuantize, Tape, Var, prepare_qat,
-        prepare_qat_with,
+        Activation, BatchNorm, CustomRule, FakeQuantize, FixedConstant, LearnableFakeQuantize, ModelState,
+        Pact, Parameter, QatError, QatModel, QatOptions, Quantizer, QuantizerConfig, StochasticQuantize,
+        Tape, Var, prepare_qat, prepare_qat_with,
     };
 }
 

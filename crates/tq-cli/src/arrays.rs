@@ -62,6 +62,8 @@ pub(crate) struct Given {
     pub(crate) classes: Option<Classes>,
     /// Whether rows are read batch by batch, because they may be more than memory holds.
     pub(crate) streamed: bool,
+    /// For each input the files that its rows come from, with their numbers of rows.
+    parts: Vec<Vec<(String, usize)>>,
 }
 
 impl Given {
@@ -71,6 +73,18 @@ impl Given {
             (Some(file), _) => load_labels(file).map(Some),
             (None, classes) => Ok(classes.as_ref().map(|c| c.labels.clone())),
         }
+    }
+
+    /// The file that a row of an input comes from, and its number there.
+    pub(crate) fn place(&self, input: usize, row: usize) -> Option<(&str, usize)> {
+        let mut row = row;
+        for (file, rows) in self.parts.get(input)? {
+            match row < *rows {
+                true => return Some((file, row)),
+                false => row -= rows,
+            }
+        }
+        None
     }
 }
 
@@ -94,19 +108,25 @@ fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) 
     let names: Vec<&str> =
         input_names(graph).into_iter().filter(|n| !args.zeros.iter().any(|z| z == n)).collect();
     let mut assigned = assign_numbered(&names, &all)?.into_iter();
-    let mut segments = Vec::new();
+    let (mut segments, mut parts) = (Vec::new(), Vec::new());
     for id in &graph.inputs {
         let name = &graph.value(*id).name;
         if let Some(i) = args.zeros.iter().position(|z| z == name) {
             segments.push(vec![Source::Array(zeros[i].clone())]);
+            parts.push(Vec::new());
             continue;
         }
-        let mut sources = Vec::new();
+        let (mut sources, mut files) = (Vec::new(), Vec::new());
         for (number, path) in assigned.next().unwrap_or_default() {
             sources.push(match number < specs.len() {
-                true => Source::Array(read(path)?),
+                true => {
+                    let array = read(path)?;
+                    files.push((path.to_owned(), array.dims().first().copied().unwrap_or(0)));
+                    Source::Array(array)
+                }
                 false => {
                     let folder = pictures::open(Path::new(path))?;
+                    files.push((path.to_owned(), folder.pictures.len()));
                     if let Some(note) = folder.note() {
                         say(&format!("{path}: {note}"));
                     }
@@ -124,12 +144,13 @@ fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) 
             });
         }
         segments.push(sources);
+        parts.push(files);
     }
     let data = match args.sequences {
         true => Dataset::with_sequences(graph, arrays_of(segments), preprocess),
         false => Dataset::with_sources(graph, segments, preprocess),
     };
-    Ok(Given { data: data.with_context(|| all.join(", "))?, classes, streamed })
+    Ok(Given { data: data.with_context(|| all.join(", "))?, classes, streamed, parts })
 }
 
 /// The arrays of sources that are nothing else: pictures are no sequences, and the command line says so.

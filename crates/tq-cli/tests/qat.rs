@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::{Bench, npy, npy_i64};
+use common::{Bench, npy, npy_f32, npy_i64};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use torsh_quantization::export::save;
+use torsh_quantization::model::load_model;
 
 /// Digits to train on, and others to validate with: x.npy, y.npy, vx.npy, vy.npy.
 fn digits(train: usize, validation: usize) -> Bench {
@@ -63,8 +65,80 @@ fn without_labels_the_float_model_teaches() {
         "qat model.onnx -o q.tq --train x.npy --val-split 0.25 --distill=1 --preset unit --epochs 1 --json",
     );
     assert_eq!((report["training_rows"].as_u64(), report["validation_rows"].as_u64()), (Some(48), Some(16)));
-    assert!(report["best"]["validation"]["top1"].as_f64() > Some(80.0));
-    assert!(report["integers"]["top1"].is_null());
+    assert!(report["best"]["validation"]["agreement"].as_f64() > Some(80.0));
+    assert!(report["integers"]["agreement"].as_f64() > Some(80.0));
+    assert!(report["integers"]["top1"].is_null() && report["best"]["validation"]["top1"].is_null());
+    let line = "qat model.onnx -o q.tq --train x.npy --val-split 0.25 --distill=1 --preset unit --epochs 0";
+    let text = b.tq(line).stdout;
+    assert!(text.contains("agreement with the float model") && !text.contains("top-1"), "{text}");
+}
+
+/// The network of digits with its features as a second output, which no label is for.
+fn two_outputs(b: &Bench) {
+    let mut graph = load_model(&b.path("model.onnx")).unwrap();
+    let features = graph.nodes.iter().find(|n| n.name == "/Relu_2").unwrap().output(0).unwrap();
+    graph.outputs.push(features);
+    save(&graph, &b.path("two.tq")).unwrap();
+}
+
+#[test]
+fn of_several_outputs_each_is_told_and_training_resumes() {
+    let b = digits(96, 32);
+    two_outputs(&b);
+    let line = format!("{COMMON} --bits 4 --act-bits 4 --lsq --epochs 2 --batch 16 --lr 0.003 --json")
+        .replace("model.onnx", "two.tq");
+    let alone = b.json(&format!("{line} -o q.onnx --checkpoint c"));
+    let taught = b.json(&format!("{line} --distill -o d.onnx"));
+    let second = |r: &serde_json::Value| r["outputs"][1].clone();
+    let db = |r: &serde_json::Value, when: &str| second(r)[when]["sqnr_db"].as_f64().unwrap();
+    assert_eq!(
+        (&second(&alone)["is_trained"], &second(&taught)["is_trained"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(db(&alone, "before"), db(&taught, "before"));
+    assert!(db(&taught, "after") > db(&alone, "after") + 1.0, "{taught} {alone}");
+    // The last checkpoint is taken up, and the same comes out.
+    let before = std::fs::read(b.path("q.onnx")).unwrap();
+    b.json(&format!("{line} -o q.onnx --checkpoint c --resume"));
+    assert_eq!(before, std::fs::read(b.path("q.onnx")).unwrap());
+    let text = b.tq(&format!("{} -o q.onnx --checkpoint c --resume", line.replace("--json", ""))).stdout;
+    assert!(text.contains("(not trained): against the float model SQNR "), "{text}");
+}
+
+#[test]
+fn batch_normalization_is_trained_where_asked_for() {
+    let b = digits(64, 32);
+    let line = format!("{COMMON} --epochs 2 --batch 16 --lr 0.001 --json");
+    let report = b.json(&format!("{line} --bn-epochs 1 -o bn.onnx"));
+    assert_eq!(report["training"]["bn_epochs"].as_u64(), Some(1));
+    let folded = b.json(&format!("{line} -o folded.onnx"));
+    let frozen = b.json(&format!("{line} --bn-epochs 0 -o frozen.onnx"));
+    // In the first epoch statistics are those of batches in one of the three, in the second in none.
+    let losses = [&report, &folded, &frozen].map(|r| r["history"][1]["loss"].as_f64().unwrap());
+    assert!(losses[0] != losses[1] && losses[0] != losses[2], "{losses:?}");
+    // Before training nothing tells them apart but rounding errors of folding.
+    let start = |r: &serde_json::Value| r["history"][0]["validation"]["loss"].as_f64().unwrap();
+    assert!((start(&report) - start(&folded)).abs() < 1e-3 && start(&report) == start(&frozen));
+}
+
+/// Training that ends in numbers that are none leaves the best model before that, and says so.
+#[test]
+fn what_was_best_is_kept_when_training_diverges() {
+    let b = digits(32, 16);
+    let run = b.tq(&format!("{COMMON} --optimizer sgd --lr 1e38 --batch 2 --json -o q.onnx"));
+    assert_eq!(run.code, Some(1));
+    let error = run.stderr.lines().find(|l| l.starts_with("error: ")).unwrap();
+    for words in ["the model before training (calibrated only) was written to q.onnx", "epoch 1"] {
+        assert!(error.contains(words), "{error}");
+    }
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(report["stopped"].as_str().unwrap().contains("epoch 1"));
+    // It is what calibration gives.
+    b.json(&format!("{COMMON} --epochs 0 --json -o calibrated.onnx"));
+    let top1 = |m: &str| {
+        b.json(&format!("eval {m} --input vx.npy --labels vy.npy --preset unit --json"))["top1"].clone()
+    };
+    assert_eq!(top1("q.onnx"), top1("calibrated.onnx"));
 }
 
 /// Killed by the system while it trains, and started again: the same bytes as if nothing had been.
@@ -132,8 +206,23 @@ fn what_is_wrong_is_named() {
     b.fails("qat model.onnx -o model.onnx --train x.npy --labels y.npy", &["would replace"]);
     b.fails("qat model.onnx -o q.pt --train x.npy --labels y.npy", &[".pt"]);
     b.fails(&format!("{base} --labels y.npy --sequences"), &["--sequences"]);
-    // Weights that grow beyond all numbers.
-    b.fails(&format!("{base} --labels y.npy --optimizer sgd --lr 1e38 --batch 2"), &["epoch 1"]);
+    // Samples are named by their place in the files, whichever part of the split they are in.
+    for seed in 0..4 {
+        let line = format!("{base} --labels eleven.npy --val-split 0.5 --seed {seed}");
+        b.fails(&line, &["eleven.npy: label 11 of sample 5 is outside 0..10"]);
+    }
+    let line = format!("{base} --labels y.npy --val x.npy --val-labels eleven.npy");
+    b.fails(&line, &["eleven.npy: label 11 of sample 5 is outside 0..10"]);
+    let mut pixels = vec![0.5f32; 8 * 784];
+    b.write("a.npy", &npy_f32(&[8, 1, 28, 28], &pixels));
+    pixels[2 * 784 + 7] = f32::NAN;
+    b.write("b.npy", &npy_f32(&[8, 1, 28, 28], &pixels));
+    let line = "qat model.onnx -o q.onnx --train a.npy b.npy --labels y.npy";
+    b.fails(line, &["b.npy: sample 2: element 7 of input 0 is NaN"]);
+    b.fails(&format!("{base} --distill=0"), &["x.npy", "labels are missing", "--distill=0"]);
+    b.write("there", b"a checkpoint of hours");
+    b.fails(&format!("{base} --labels y.npy --checkpoint there"), &["there: a checkpoint", "--resume"]);
+    assert_eq!(std::fs::read(b.path("there")).unwrap(), b"a checkpoint of hours");
     // A checkpoint replaces nothing that is read.
     for (words, file) in [
         ("--labels y.npy", "model.onnx"),

@@ -236,6 +236,18 @@ pub enum QatError {
         /// In words.
         expected: String,
     },
+    /// A sample with a number that is none.
+    #[error("sample {sample}: element {element} of {} is {value}", of_input(*input))]
+    SampleNotFinite {
+        /// Which input; `None` for the targets.
+        input: Option<usize>,
+        /// The sample, counted from 0.
+        sample: usize,
+        /// Which of its numbers.
+        element: usize,
+        /// The number.
+        value: f64,
+    },
     /// More or fewer labels than samples.
     #[error("{labels} labels for {rows} samples")]
     LabelCount {
@@ -285,4 +297,8 @@ pub enum QatError {
     /// The state of another optimiser, or parameters that cannot be told apart.
     #[error("optimiser: {0}")]
     OptimizerState(String),
+}
+
+fn of_input(input: Option<usize>) -> String {
+    input.map_or_else(|| "the targets".to_owned(), |i| format!("input {i}"))
 }

@@ -25,6 +25,8 @@ pub use error::QatError;
 pub use fake::{
     FakeQuantize, LearnableFakeQuantize, Pact, Quantizer, QuantizerConfig, QuantizerState, StochasticQuantize,
 };
-pub use model::{Activation, BatchNorm, ModelState, QatModel, QatOptions, prepare_qat, prepare_qat_with};
+pub use model::{
+    Activation, BatchNorm, FixedConstant, ModelState, QatModel, QatOptions, prepare_qat, prepare_qat_with,
+};
 pub use parameter::Parameter;
 pub use tape::{BatchStatistics, CustomRule, Tape, Var};

@@ -162,3 +162,16 @@ fn it_begins_and_ends_as_the_folded_model() {
         assert!(differ * 1000 <= a.len(), "{differ} of {} codes differ", a.len());
     }
 }
+
+/// A normalization that was never trained moves nothing yet; it is trained all the same.
+#[test]
+fn training_from_nothing_has_its_normalizations() {
+    for mut case in cases() {
+        for name in ["offset", "mean"] {
+            let n = case[name].as_array().unwrap().len();
+            case[name] = vec![0.0; n].into();
+        }
+        case["bias"] = Value::Null;
+        assert_eq!(prepared(&case, true).trained_batch_norms(), 1);
+    }
+}

@@ -36,9 +36,14 @@ pub(crate) struct Qat {
     /// Train the scales too, of weights and of activations (LSQ).
     #[arg(long)]
     pub(crate) lsq: bool,
+    /// Train batch normalization too, in the first N epochs with the statistics of each batch, then with what these have
+    /// come to. Where not given, it is folded into the layer before it, with the statistics that the model brings.
+    #[arg(long, value_name = "N")]
+    pub(crate) bn_epochs: Option<u32>,
     #[command(flatten)]
     pub(crate) training: TrainingArgs,
-    /// File in which training is put aside after every epoch.
+    /// File in which training is put aside after every epoch. One that is there already is taken up with --resume, and
+    /// never replaced by another training.
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Put training aside after every N steps, too.
@@ -81,7 +86,8 @@ pub(crate) struct TrainingArgs {
     /// Part of each target that is shared out evenly over all classes.
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     pub(crate) label_smoothing: f32,
-    /// Learn from the float model, too; WEIGHT says how much: 0 for the labels alone, 1 for the float model alone.
+    /// Learn from the float model, too; WEIGHT says how much: 0 for the labels alone, 1 for the float model alone. Of several
+    /// outputs the labels are for the first; the float model teaches all that are numbers.
     #[arg(long, value_name = "WEIGHT", num_args = 0..=1, require_equals = true, default_missing_value = "0.5")]
     pub(crate) distill: Option<f32>,
     /// By which scores are divided for --distill.

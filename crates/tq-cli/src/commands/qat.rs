@@ -9,7 +9,7 @@ use super::{file_bytes, is_same_file, load};
 use crate::args::{OptimizerName, Qat, ScheduleName};
 use crate::arrays::{self, Given};
 use crate::files::{check_target, format_of};
-use crate::output::{emit, say};
+use crate::output::{emit, one_line, say};
 use crate::progress::Progress;
 use anyhow::{Context as _, Result, bail};
 use report::{Integers, Report, fixed_batch, outputs};
@@ -19,8 +19,8 @@ use torsh_quantization::export::Provenance;
 use torsh_quantization::model::{Graph, Tensor};
 use torsh_quantization::ptq::convert;
 use torsh_quantization::qat::{
-    Criterion, Distillation, Event, LearnableFakeQuantize, OptimizerConfig, QatError, QatModel, QatOptions,
-    Samples, Schedule, Tape, Targets, TrainOptions, Trainer,
+    BatchNorm, Criterion, Distillation, Event, LearnableFakeQuantize, OptimizerConfig, QatError, QatModel,
+    QatOptions, Samples, Schedule, Tape, Targets, TrainOptions, Trainer,
 };
 use torsh_quantization::qconfig::Configuration;
 
@@ -53,6 +53,12 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         if let Some(given) = given_files(args).into_iter().find(|given| is_same_file(file, given)) {
             bail!("{}: the checkpoint would replace {}, which is read", file.display(), given.display());
         }
+        if !args.resume && file.exists() {
+            bail!(
+                "{}: a checkpoint is there already: --resume goes on from it; delete it to begin anew",
+                file.display()
+            );
+        }
     }
     if args.data.sequences || !args.data.zeros.is_empty() {
         bail!("--sequences and --zeros are not for training: samples lie along axis 0 of every input");
@@ -62,8 +68,12 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     let config = configuration(args)?;
     let options = options(args);
     let model = || args.model.display().to_string();
+    let original = graph.clone();
     let prepared = prepared_as(graph, config.clone(), &args.plan, &args.model)?;
-    let qat_model = QatModel::from_prepared(prepared, &quantizers(args)).with_context(model)?;
+    let qat_model = QatModel::from_prepared_of(prepared, &original, &quantizers(args)).with_context(model)?;
+    if args.bn_epochs.is_some() && qat_model.trained_batch_norms() == 0 {
+        say("--bn-epochs: the model has no batch normalization behind a layer that it could be trained with");
+    }
     let counts = (train.len(), validation.len());
     let held_out = validation.clone();
     let mut trainer =
@@ -75,10 +85,12 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         let (epoch, step) = trainer.position();
         say(&format!("{}: going on in epoch {epoch}, after step {step}", file.display()));
     }
-    run(&mut trainer, args)?;
+    // What was best so far is kept, whatever ends training.
+    let failed = run(&mut trainer, args).err();
 
     let history = trainer.history().to_vec();
     let best = trainer.best();
+    let (others, fixed_constants) = (trainer.outputs()?, trainer.fixed_constants());
     let trained = trainer.finish()?;
     let fixed = fixed_batch(trained.prepared().graph());
     let imitated = outputs(&held_out, fixed, |inputs| {
@@ -87,7 +99,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     });
     let imitated = imitated.with_context(model)?;
     let mut quantized = convert(trained).with_context(model)?;
-    let integers = Integers::measure(&quantized.graph, &held_out, &imitated)?;
+    let integers = Integers::measure(&quantized.graph, &original, &held_out, &imitated)?;
     Provenance::default().config(&config).apply(&mut quantized.graph);
     let opset = write_model(&quantized.graph, &args.output, format_of(&args.output)?, args.opset)?;
     let (float_bytes, quantized_bytes) = (file_bytes(&args.model)?, file_bytes(&args.output)?);
@@ -102,6 +114,9 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         history: &history,
         best,
         integers,
+        outputs: others,
+        fixed: fixed_constants,
+        stopped: failed.as_ref().map(one_line),
         integer_nodes: quantized.report.integer_nodes().count(),
         float_nodes: quantized.report.float_nodes().count(),
         float: float_nodes(&quantized.report),
@@ -109,7 +124,18 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         quantized_bytes,
         compression_ratio: float_bytes as f64 / quantized_bytes.max(1) as f64,
     };
-    emit(args.json, &report, || report.text())
+    emit(args.json, &report, || report.text())?;
+    match failed {
+        None => Ok(()),
+        Some(error) => Err(error.context(format!(
+            "training stopped; {} was written to {}",
+            match best.epoch {
+                0 => "the model before training (calibrated only)".to_owned(),
+                n => format!("the best epoch before that, {n},"),
+            },
+            args.output.display()
+        ))),
+    }
 }
 
 /// All steps that are left.
@@ -137,39 +163,61 @@ fn run(trainer: &mut Trainer, args: &Qat) -> Result<()> {
 
 /// Names what is to blame: the labels, or the model.
 fn blame(error: QatError, args: &Qat) -> anyhow::Error {
-    let labels = [&args.labels, &args.val_labels].into_iter().flatten().map(|p| p.display().to_string());
-    let labels: Vec<String> = labels.collect();
-    match (&error, labels.is_empty()) {
-        (QatError::LabelRange { .. }, false) => anyhow::Error::new(error).context(labels.join(", ")),
-        _ => anyhow::Error::new(error).context(args.model.display().to_string()),
-    }
+    let is_label = |e: &QatError| matches!(e, QatError::LabelRange { .. });
+    let (error, labels) = match error {
+        // Samples that were split off are of the file of all.
+        QatError::Validation { source, .. } if is_label(&source) => {
+            (*source, if args.val.is_empty() { &args.labels } else { &args.val_labels })
+        }
+        error => (error, &args.labels),
+    };
+    let folder = || args.data.pictures.clone().unwrap_or_default();
+    let context = match is_label(&error) {
+        true => labels.as_ref().map_or_else(folder, |file| file.display().to_string()),
+        false => args.model.display().to_string(),
+    };
+    anyhow::Error::new(error).context(context)
 }
 
 /// What is trained on, and what is measured on.
 fn samples(graph: &Graph, args: &Qat) -> Result<(Samples, Samples)> {
     let given = arrays::load(graph, &args.train, &args.data)?;
-    let train = of_given(&given, args.labels.as_deref(), args)
-        .with_context(|| args.data.sources(&args.train).join(", "))?;
+    let sources = args.data.sources(&args.train).join(", ");
+    let train = of_given(&given, args.labels.as_deref(), args, &sources)?;
     if args.val.is_empty() {
         let (train, validation) = train.split(args.val_split, args.training.seed).context("--val-split")?;
         return Ok((train, validation));
     }
     let mut data = arrays::load_files(graph, &args.val, &args.data)?;
     data.classes = None;
-    let validation =
-        of_given(&data, args.val_labels.as_deref(), args).with_context(|| args.val.join(", "))?;
+    let validation = of_given(&data, args.val_labels.as_deref(), args, &args.val.join(", "))?;
     Ok((train, validation))
 }
 
-fn of_given(given: &Given, labels: Option<&Path>, args: &Qat) -> Result<Samples> {
-    let targets = match given.labels(labels)? {
-        Some(labels) => Targets::Classes(labels),
-        None if args.training.distill.is_some() => Targets::Teacher,
-        None => bail!(
-            "labels are missing: --labels and --val-labels give them, or --distill lets the float model teach"
+/// Errors begin with `sources`, the files of the samples, or with the one that is to blame.
+fn of_given(given: &Given, labels: Option<&Path>, args: &Qat, sources: &str) -> Result<Samples> {
+    let of_sources = || sources.to_owned();
+    let targets = match (given.labels(labels).with_context(of_sources)?, args.training.distill) {
+        (Some(labels), _) => Targets::Classes(labels),
+        (None, Some(0.0)) => bail!("{sources}: labels are missing: with --distill=0 they alone would teach"),
+        (None, Some(_)) => Targets::Teacher,
+        (None, None) => bail!(
+            "{sources}: labels are missing: --labels and --val-labels give them, or --distill lets the float model teach"
         ),
     };
-    Ok(Samples::new(in_memory(&given.data)?, targets)?)
+    Samples::new(in_memory(&given.data).with_context(of_sources)?, targets).map_err(|error| {
+        let place = match &error {
+            QatError::SampleNotFinite { input: Some(input), sample, .. } => given.place(*input, *sample),
+            _ => None,
+        };
+        match (place, error) {
+            (Some((file, row)), QatError::SampleNotFinite { input, element, value, .. }) => {
+                let error = QatError::SampleNotFinite { input, sample: row, element, value };
+                anyhow::Error::new(error).context(file.to_owned())
+            }
+            (_, error) => anyhow::Error::new(error).context(of_sources()),
+        }
+    })
 }
 
 /// All rows, one tensor an input.
@@ -194,12 +242,13 @@ fn configuration(args: &Qat) -> Result<Configuration> {
 }
 
 fn quantizers(args: &Qat) -> QatOptions {
+    let batch_norm = if args.bn_epochs.is_some() { BatchNorm::Trained } else { BatchNorm::Folded };
     match args.lsq {
-        false => QatOptions::default(),
+        false => QatOptions { batch_norm, ..QatOptions::default() },
         true => QatOptions {
             activation: LearnableFakeQuantize::default().into(),
             weight: LearnableFakeQuantize::default().into(),
-            ..QatOptions::default()
+            batch_norm,
         },
     }
 }
@@ -224,6 +273,7 @@ fn options(args: &Qat) -> TrainOptions {
         distillation: t.distill.map(|weight| Distillation { temperature: t.temperature, weight }),
         max_grad_norm: t.max_grad_norm,
         observe_epochs: Some(t.observe_epochs as usize),
+        bn_epochs: args.bn_epochs.map(|n| n as usize),
         seed: t.seed,
         ..TrainOptions::default()
     }

@@ -216,8 +216,15 @@ impl Linear {
         (weights, bias)
     }
 
-    /// Writes new weights and bias into node `at`.
-    fn write(&self, ed: &mut Editor, at: At, weights: &[f64], bias: &[f64]) -> Result<(), String> {
+    /// Writes new weights and bias into node `at`; where there was no bias, zeros are one only with `zeros`.
+    fn write(
+        &self,
+        ed: &mut Editor,
+        at: At,
+        weights: &[f64],
+        bias: &[f64],
+        zeros: bool,
+    ) -> Result<(), String> {
         let name = ed.node(at).name.clone();
         let narrow = |values: &[f64]| -> Result<Vec<f32>, String> {
             let out: Vec<f32> = values.iter().map(|v| *v as f32).collect();
@@ -229,7 +236,7 @@ impl Linear {
         };
         let (weights, bias) = (narrow(weights)?, narrow(bias)?);
         let tensor = Tensor::new(&self.dims, weights).map_err(|e| e.to_string())?;
-        let with_bias = !self.bias.is_empty() || bias.iter().any(|b| *b != 0.0);
+        let with_bias = zeros || !self.bias.is_empty() || bias.iter().any(|b| *b != 0.0);
         if let Op::MatMul = ed.node(at).op
             && with_bias
         {
@@ -273,7 +280,10 @@ pub(super) fn fold_after(ed: &mut Editor, host: At, at: At, map: &ChannelAffine)
         return Err(format!("{name} is a MatMul whose input is not known to have rank 2"));
     }
     let (weights, bias) = linear.then(map);
-    linear.write(ed, host, &weights, &bias)?;
+    // A normalization that was never trained adds nothing yet. Training that takes it apart again needs the place.
+    let is_norm = matches!(ed.node(at).op, Op::BatchNormalization { .. });
+    let zeros = is_norm && !matches!(ed.node(host).op, Op::MatMul);
+    linear.write(ed, host, &weights, &bias, zeros)?;
     ed.take_output(host, at);
     Ok(())
 }
@@ -309,7 +319,7 @@ pub(super) fn fold_before(ed: &mut Editor, at: At, host: At, map: &ChannelAffine
     }
     same_channels(map, linear.in_channels(), &name)?;
     let (weights, bias) = linear.after(map);
-    linear.write(ed, host, &weights, &bias)?;
+    linear.write(ed, host, &weights, &bias, false)?;
     ed.set_input(host, 0, Some(x));
     ed.kill(at);
     Ok(())
@@ -323,5 +333,5 @@ pub(super) fn make_plain(ed: &mut Editor, at: At) -> bool {
     }
     let n = linear.channels();
     let (weights, bias) = linear.then(&ChannelAffine { mul: vec![1.0; n], add: vec![0.0; n] });
-    linear.write(ed, at, &weights, &bias).is_ok()
+    linear.write(ed, at, &weights, &bias, false).is_ok()
 }

@@ -444,7 +444,9 @@ impl Quantizer {
         let mut observer = state.observer.config().build().map_err(failed)?;
         observer.merge_state(&saved.observer).map_err(failed)?;
         let QuantizerState { params, observing, quantizing, begun, draws, .. } = saved.clone();
-        if let (Method::Learnable(_), Some(params), []) = (&self.method, &params, self.parameters()) {
+        if let (Method::Learnable(_), true, Some(params), []) =
+            (&self.method, begun, &params, self.parameters())
+        {
             // As many as there were; their values come with the parameters.
             let zero_point = params.zero_point.iter().map(|z| *z as f32).collect();
             self.make_scales(observer.spec(), params.scale.clone(), zero_point)?;

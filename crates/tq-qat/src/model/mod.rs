@@ -1,18 +1,21 @@
 //! A model in training: the float graph that conversion starts from, with fake quantization where it will put codes.
 
 mod bias;
+mod constants;
 mod conv_bn;
 mod head;
 mod state;
 
+pub use constants::FixedConstant;
 pub use head::Activation;
+pub(crate) use head::Head;
 pub use state::ModelState;
 
 use crate::fake::straight_through;
 use crate::{FakeQuantize, Parameter, QatError, Quantizer, QuantizerConfig, Tape, Var};
 use bias::fake_bias;
+use constants::is_trained;
 use conv_bn::ConvBn;
-use head::Head;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tq_eval::{Evaluator, Precision};
@@ -75,12 +78,7 @@ pub fn prepare_qat_with(
     config: impl Into<Configuration>,
     options: &QatOptions,
 ) -> Result<QatModel, QatError> {
-    let prepared = prepare_static(model.clone(), config)?;
-    let norms = match options.batch_norm {
-        BatchNorm::Folded => BTreeMap::new(),
-        BatchNorm::Trained => ConvBn::of(&prepared, &model)?,
-    };
-    QatModel::new(prepared, norms, options)
+    QatModel::from_prepared_of(prepare_static(model.clone(), config)?, &model, options)
 }
 
 /// A model in training.
@@ -99,7 +97,8 @@ pub struct QatModel {
     weights: BTreeMap<NodeId, Quantizer>,
     /// One a layer whose normalization is trained.
     norms: BTreeMap<NodeId, ConvBn>,
-    head: Option<Head>,
+    /// Scores of the first output, and of those others that a loss can take.
+    heads: Vec<Head>,
     training: AtomicBool,
     /// Whether normalizations take the statistics of the batch while training.
     batch_statistics: AtomicBool,
@@ -114,6 +113,29 @@ impl QatModel {
     /// As [`prepare_qat_with`].
     pub fn from_prepared(prepared: Prepared, options: &QatOptions) -> Result<Self, QatError> {
         Self::new(prepared, BTreeMap::new(), options)
+    }
+
+    /// As [`QatModel::from_prepared`], of what was prepared from `original`. With [`BatchNorm::Trained`] the batch
+    /// normalization that was folded into layers is taken from there, and trained.
+    ///
+    /// # Errors
+    /// As [`prepare_qat_with`].
+    pub fn from_prepared_of(
+        prepared: Prepared,
+        original: &Graph,
+        options: &QatOptions,
+    ) -> Result<Self, QatError> {
+        let norms = match options.batch_norm {
+            BatchNorm::Folded => BTreeMap::new(),
+            BatchNorm::Trained => ConvBn::of(&prepared, original)?,
+        };
+        Self::new(prepared, norms, options)
+    }
+
+    /// How many batch normalizations are trained, each as part of the layer before it.
+    #[must_use]
+    pub fn trained_batch_norms(&self) -> usize {
+        self.norms.len()
     }
 
     fn new(
@@ -149,8 +171,8 @@ impl QatModel {
                     }
                     _ => {}
                 }
-                if is_trained(&node.op, slot)
-                    && let Some(tensor) = graph.constant(v).filter(|t| t.dtype() == DType::F32)
+                if let Some(tensor) = graph.constant(v)
+                    && is_trained(node, slot, tensor).is_ok()
                     && !parameters.contains_key(&v)
                     && !norms.get(&id).is_some_and(|n| n.folded.contains(&v))
                 {
@@ -158,7 +180,7 @@ impl QatModel {
                 }
             }
         }
-        let head = Head::of(&prepared, &forms);
+        let heads = Head::all(&prepared, &forms);
         let (training, batch_statistics) = (AtomicBool::new(true), AtomicBool::new(true));
         Ok(Self {
             forms,
@@ -166,7 +188,7 @@ impl QatModel {
             activations,
             weights,
             norms,
-            head,
+            heads,
             training,
             batch_statistics,
             prepared,
@@ -276,27 +298,51 @@ impl QatModel {
     /// # Errors
     /// As [`QatModel::run`].
     pub fn scores(&self, tape: &Tape, inputs: &[Tensor]) -> Result<Var, QatError> {
-        let Some(head) = &self.head else {
-            return Err(QatError::InputCount {
-                expected: self.prepared.graph().inputs.len(),
-                got: inputs.len(),
-            });
-        };
+        let mut scores = self.scores_of(tape, inputs, 1)?;
+        match scores.is_empty() {
+            true => Err(QatError::Training("the model has no output".to_owned())),
+            false => Ok(scores.swap_remove(0)),
+        }
+    }
+
+    /// The scores of so many of [`QatModel::heads`]. What only others need is not computed.
+    pub(crate) fn scores_of(
+        &self,
+        tape: &Tape,
+        inputs: &[Tensor],
+        heads: usize,
+    ) -> Result<Vec<Var>, QatError> {
         let mut run = self.begin(tape, inputs)?;
+        let heads = &self.heads[..heads.min(self.heads.len())];
         for (id, _) in self.prepared.graph().iter_nodes() {
-            if run.values.contains_key(&head.value) {
+            if heads.iter().all(|head| run.values.contains_key(&head.value)) {
                 break;
             }
             run.node(id)?;
         }
-        let scores = run.value(head.value)?;
-        run.read(head.value, scores, &head.form)
+        let mut read = |head: &Head| {
+            let scores = run.value(head.value)?;
+            run.read(head.value, scores, &head.form)
+        };
+        heads.iter().map(&mut read).collect()
+    }
+
+    /// Where losses can be taken: the first output before all others.
+    pub(crate) fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+
+    /// The names of the outputs, and whether each is among the first `heads` scores or made of them.
+    pub(crate) fn outputs_of(&self, heads: usize) -> Vec<(String, bool)> {
+        let graph = self.prepared.graph();
+        let is_trained = |v| self.heads.iter().take(heads).any(|h| h.output == v || h.value == v);
+        graph.outputs.iter().map(|v| (graph.value(*v).name.clone(), is_trained(*v))).collect()
     }
 
     /// The function that makes probabilities of scores at the end of the model; [`Activation::None`] where there is none.
     #[must_use]
     pub fn activation(&self) -> Activation {
-        self.head.as_ref().map_or(Activation::None, |h| h.activation)
+        self.heads.first().map_or(Activation::None, |h| h.activation)
     }
 
     /// The same scores as [`QatModel::scores`], of the float model with the present weights.
@@ -304,10 +350,13 @@ impl QatModel {
     /// # Errors
     /// [`QatError::Eval`] naming the node that fails.
     pub fn float_scores(&self) -> Result<Evaluator, QatError> {
+        self.float_scores_of(1)
+    }
+
+    /// As [`QatModel::float_scores`], of so many of [`QatModel::heads`].
+    pub(crate) fn float_scores_of(&self, heads: usize) -> Result<Evaluator, QatError> {
         let mut graph = self.float_graph()?;
-        if let Some(head) = &self.head {
-            graph.outputs = vec![head.value];
-        }
+        graph.outputs = self.heads.iter().take(heads).map(|h| h.value).collect();
         Ok(Evaluator::new(&graph, Precision::F32)?)
     }
 
@@ -316,8 +365,12 @@ impl QatModel {
         if inputs.len() != graph.inputs.len() {
             return Err(QatError::InputCount { expected: graph.inputs.len(), got: inputs.len() });
         }
-        let mut run =
-            Run { model: self, tape, values: HashMap::new(), codes: HashMap::new(), last: last_reads(graph) };
+        let mut last = last_reads(graph);
+        // Scores are read once more when all is computed.
+        self.heads.iter().for_each(|head| {
+            last.remove(&head.value);
+        });
+        let mut run = Run { model: self, tape, values: HashMap::new(), codes: HashMap::new(), last };
         for (v, tensor) in graph.inputs.iter().zip(inputs) {
             run.values.insert(*v, tape.constant(tensor.clone()));
         }
@@ -389,16 +442,6 @@ impl Convertible for QatModel {
             }
         }
         Ok(convert_trained(self.prepared, Trained { constants, activations, weights })?)
-    }
-}
-
-/// Whether a constant at this input is trained.
-fn is_trained(op: &Op, slot: usize) -> bool {
-    match op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm { .. } => matches!(slot, 1 | 2),
-        Op::MatMul => slot == 1,
-        Op::LayerNormalization { .. } => matches!(slot, 1 | 2),
-        _ => false,
     }
 }
 

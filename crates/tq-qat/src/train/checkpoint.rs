@@ -24,7 +24,7 @@ use tq_graph::Tensor;
 use tq_graph::save::replace_file;
 
 /// The version of the format that this crate writes and reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The metadata key.
 const KEY: &str = "torsh-quantization.training";
 
@@ -49,7 +49,8 @@ struct Saved {
     history: Vec<EpochReport>,
     best: EpochReport,
     quantizers: Vec<QuantizerState>,
-    best_quantizers: Vec<QuantizerState>,
+    /// `None` where it is as in `quantizers`: observers of activations hold thousands of numbers, and mostly stay.
+    best_quantizers: Vec<Option<QuantizerState>>,
     /// Steps that the optimiser has taken with each parameter.
     steps: BTreeMap<String, u64>,
 }
@@ -145,6 +146,8 @@ impl Trainer {
             steps.insert(name, moments.steps);
         }
         let Progress { epoch, step, loss, history, best, best_state } = &self.progress;
+        let both = best_state.quantizers.iter().zip(&model.quantizers);
+        let best_quantizers = both.map(|(best, now)| (best != now).then(|| best.clone())).collect();
         let training = Saved {
             identity: self.identity.clone(),
             epoch: *epoch,
@@ -153,7 +156,7 @@ impl Trainer {
             history: history.clone(),
             best: *best,
             quantizers: model.quantizers,
-            best_quantizers: best_state.quantizers.clone(),
+            best_quantizers,
             steps,
         };
         let failed = |e: &dyn std::fmt::Display| QatError::ModelState(e.to_string());
@@ -197,8 +200,10 @@ impl Trainer {
             quantizers,
             statistics: part(&format!("{name}-statistics/")),
         };
+        let both = saved.best_quantizers.into_iter().zip(&saved.quantizers);
+        let best_quantizers = both.map(|(best, now)| best.unwrap_or_else(|| now.clone())).collect();
+        let best_state = state("best", best_quantizers);
         let model = state("parameter", saved.quantizers);
-        let best_state = state("best", saved.best_quantizers);
         let (mut first, mut second) = (part("first/"), part("second/"));
         let values = |moments: &mut BTreeMap<String, Tensor>, name: &str| {
             moments.remove(name).map_or(Ok(Vec::new()), |t| t.as_slice::<f32>().map(<[f32]>::to_vec))

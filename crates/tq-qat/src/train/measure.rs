@@ -4,7 +4,7 @@ use super::batches::Batches;
 use super::options::{Criterion, TrainOptions};
 use super::report::Score;
 use super::samples::{Samples, Targets, gather};
-use crate::{QatError, QatModel, Tape, Var, loss};
+use crate::{Activation, QatError, QatModel, Tape, Var, loss};
 use tq_graph::Tensor;
 
 /// Samples with all that losses need.
@@ -13,25 +13,47 @@ pub(super) struct Task {
     pub(super) samples: Samples,
     /// The classes, of the samples or of the teacher.
     labels: Option<Vec<i64>>,
-    /// Scores of the float model.
-    teacher: Option<Tensor>,
+    /// What the float model says.
+    teacher: Option<Teacher>,
     /// How much of the loss is the teacher's.
     weight: f32,
+}
+
+/// The scores of the float model for all samples, those of the first output first.
+#[derive(Debug)]
+pub(super) struct Teacher {
+    scores: Vec<Tensor>,
+    /// How far from them the model is, of each output.
+    distances: Vec<Distance>,
+}
+
+/// How scores are compared with those of a teacher.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Distance {
+    /// [`loss::distillation`]: they are of classes.
+    Classes,
+    /// Squared error, over this: the mean square of the teacher's, so that it is 1 for a model that says nothing.
+    Squares(f64),
 }
 
 impl Task {
     pub(super) fn new(
         samples: Samples,
         options: &TrainOptions,
-        teacher: Option<Tensor>,
+        teacher: Option<Teacher>,
     ) -> Result<Self, QatError> {
         let is_classes = matches!(options.criterion, Criterion::CrossEntropy { .. });
         let mut weight = options.distillation.map_or(0.0, |d| d.weight);
         let labels = match (samples.targets(), &teacher) {
             (Targets::Classes(labels), _) if is_classes => Some(labels.clone()),
+            (Targets::Teacher, Some(_)) if weight == 0.0 => {
+                let message =
+                    "the samples have no targets, and the weight of distillation is 0: nothing is left";
+                return Err(QatError::Training(message.to_owned()));
+            }
             (Targets::Teacher, Some(teacher)) if is_classes => {
                 weight = 1.0;
-                Some(decisions(teacher)?)
+                Some(decisions(&teacher.scores[0])?)
             }
             (Targets::Values(_), _) if !is_classes => None,
             (targets, _) => {
@@ -51,9 +73,32 @@ impl Task {
     pub(super) fn check_labels(&self, classes: usize) -> Result<(), QatError> {
         let out = |l: &i64| usize::try_from(*l).map_or(true, |l| l >= classes);
         match self.labels.iter().flatten().enumerate().find(|(_, l)| out(l)) {
-            Some((row, label)) => Err(QatError::LabelRange { row, label: *label, classes }),
+            Some((row, label)) => {
+                Err(QatError::LabelRange { row: self.samples.place(row), label: *label, classes })
+            }
             None => Ok(()),
         }
+    }
+
+    /// How many outputs the loss depends on, as [`QatModel::heads`] counts them.
+    pub(super) fn heads(&self) -> usize {
+        self.teacher.as_ref().map_or(1, |t| t.scores.len())
+    }
+
+    /// What the loss looks at: what the criterion does, and the other scores that a teacher has.
+    pub(super) fn scores(
+        &self,
+        model: &QatModel,
+        tape: &Tape,
+        criterion: Criterion,
+        rows: &[usize],
+    ) -> Result<Vec<Var>, QatError> {
+        if self.heads() == 1 {
+            return Ok(vec![self.forward(model, tape, criterion, rows)?]);
+        }
+        let mut scores = model.scores_of(tape, &self.samples.inputs(rows)?, self.heads())?;
+        scores[0] = as_matrix(&scores[0])?;
+        Ok(scores)
     }
 
     /// What the criterion looks at: scores as a matrix, or the first output.
@@ -94,17 +139,41 @@ impl Task {
         }
     }
 
-    /// The loss of these samples, on the tape of `output`.
-    pub(super) fn loss(&self, output: &Var, options: &TrainOptions, rows: &[usize]) -> Result<Var, QatError> {
+    /// The loss of these samples, on the tape of their scores.
+    pub(super) fn loss(
+        &self,
+        scores: &[Var],
+        options: &TrainOptions,
+        rows: &[usize],
+    ) -> Result<Var, QatError> {
         let (Some(distillation), Some(teacher)) = (options.distillation, &self.teacher) else {
-            return self.criterion(output, options.criterion, rows);
+            return self.criterion(&scores[0], options.criterion, rows);
         };
-        let taught = loss::distillation(output, &gather(teacher, rows)?, distillation.temperature)?;
+        let scaled = |v: &Var, factor: f32| v.mul(&v.tape().constant(Tensor::scalar(factor)));
+        let mut taught: Option<Var> = None;
+        for ((output, wanted), distance) in scores.iter().zip(&teacher.scores).zip(&teacher.distances) {
+            let wanted = gather(wanted, rows)?;
+            let own = match distance {
+                Distance::Classes => loss::distillation(output, &wanted, distillation.temperature)?,
+                Distance::Squares(mean) => {
+                    scaled(&loss::mse(output, &wanted)?, (1.0 / mean.max(f64::MIN_POSITIVE)) as f32)?
+                }
+            };
+            taught = Some(match taught {
+                None => own,
+                Some(sum) => sum.add(&own)?,
+            });
+        }
+        let Some(mut taught) = taught else {
+            return self.criterion(&scores[0], options.criterion, rows);
+        };
+        if scores.len() > 1 {
+            taught = scaled(&taught, 1.0 / scores.len() as f32)?;
+        }
         if self.weight == 1.0 {
             return Ok(taught);
         }
-        let scaled = |v: &Var, factor: f32| v.mul(&v.tape().constant(Tensor::scalar(factor)));
-        let own = self.criterion(output, options.criterion, rows)?;
+        let own = self.criterion(&scores[0], options.criterion, rows)?;
         scaled(&own, 1.0 - self.weight)?.add(&scaled(&taught, self.weight)?)
     }
 
@@ -114,9 +183,9 @@ impl Task {
         model: &QatModel,
         options: &TrainOptions,
         batches: Batches,
-    ) -> Result<Score, QatError> {
+    ) -> Result<Measured, QatError> {
         let (n, criterion) = (self.samples.len(), options.criterion);
-        let (mut loss, mut right) = (0.0, 0usize);
+        let (mut losses, mut right) = (Vec::with_capacity(n), Vec::new());
         let all: Vec<usize> = (0..n).collect();
         for rows in all.chunks(batches.pass) {
             let tape = Tape::without_gradients();
@@ -128,35 +197,99 @@ impl Task {
                     self.check_labels(*classes)?;
                 }
                 let decisions = decisions(output.value())?;
-                right += rows.iter().zip(decisions).filter(|(r, d)| labels[**r] == *d).count();
+                right.extend(rows.iter().zip(decisions).map(|(r, d)| labels[*r] == d));
             }
-            loss += f64::from(self.criterion(&output, criterion, rows)?.item()?) * rows.len() as f64;
+            for (i, row) in rows.iter().enumerate() {
+                let own = tape.constant(gather(output.value(), &[i])?);
+                losses.push(f64::from(self.criterion(&own, criterion, &[*row])?.item()?));
+            }
         }
-        let top1 = self.labels.is_some().then(|| 100.0 * right as f64 / n as f64);
-        Ok(Score { loss: loss / n as f64, top1 })
+        let percent = || 100.0 * right.iter().filter(|r| **r).count() as f64 / n as f64;
+        let right_percent = self.labels.is_some().then(percent);
+        let is_taught = matches!(self.samples.targets(), Targets::Teacher);
+        let (top1, agreement) = if is_taught { (None, right_percent) } else { (right_percent, None) };
+        let score = Score { loss: losses.iter().sum::<f64>() / n as f64, top1, agreement };
+        Ok(Measured { score, losses, right })
     }
 }
 
-/// Scores of the float model for all samples.
-pub(super) fn teacher_scores(
-    model: &QatModel,
-    samples: &Samples,
-    batches: Batches,
-) -> Result<Tensor, QatError> {
-    let float = model.float_scores()?;
-    let (mut data, mut classes) = (Vec::new(), 0);
-    let all: Vec<usize> = (0..samples.len()).collect();
-    for rows in all.chunks(batches.pass) {
-        let mut outputs = float.run(&samples.inputs(&batches.filled(rows))?)?;
-        if outputs.is_empty() {
+/// How good a model is on samples, one by one.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    pub(super) score: Score,
+    losses: Vec<f64>,
+    /// Of classes alone.
+    right: Vec<bool>,
+}
+
+impl Measured {
+    /// Whether it is better than another model on the same samples by more than chance would have it: in right answers, or
+    /// in the loss where no right answers are lost. Chance is the standard error of the difference, sample by sample.
+    pub(super) fn is_clearly_better_than(&self, other: &Self) -> bool {
+        let number = |right: &bool| f64::from(u8::from(*right));
+        let more: Vec<f64> =
+            self.right.iter().zip(&other.right).map(|(a, b)| number(a) - number(b)).collect();
+        let less: Vec<f64> = self.losses.iter().zip(&other.losses).map(|(a, b)| b - a).collect();
+        exceeds_its_error(&more) || (more.iter().sum::<f64>() >= 0.0 && exceeds_its_error(&less))
+    }
+}
+
+/// Whether the mean is above zero by more than its standard error.
+fn exceeds_its_error(differences: &[f64]) -> bool {
+    let n = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / n;
+    let squares: f64 = differences.iter().map(|d| (d - mean) * (d - mean)).sum();
+    // Of one sample nothing is known of the spread.
+    mean > 0.0 && mean * mean > squares / (n * (n - 1.0).max(1.0))
+}
+
+impl Teacher {
+    /// What the float model says to all samples.
+    ///
+    /// # Errors
+    /// [`QatError::Training`] for a model without outputs, or with an output that has not one part a sample.
+    pub(super) fn of(model: &QatModel, samples: &Samples, batches: Batches) -> Result<Self, QatError> {
+        let heads = model.heads();
+        if heads.is_empty() {
             return Err(QatError::Training("the model has no output".to_owned()));
         }
-        let scores = outputs.swap_remove(0);
-        let scores = scores.as_slice::<f32>()?;
-        classes = scores.len() / batches.filled(rows).len();
-        data.extend_from_slice(&scores[..classes * rows.len()]);
+        let float = model.float_scores_of(heads.len())?;
+        let mut parts: Vec<(Vec<f32>, Vec<usize>)> = vec![(Vec::new(), Vec::new()); heads.len()];
+        let all: Vec<usize> = (0..samples.len()).collect();
+        for rows in all.chunks(batches.pass) {
+            let filled = batches.filled(rows);
+            let outputs = float.run(&samples.inputs(&filled)?)?;
+            for (i, ((data, dims), output)) in parts.iter_mut().zip(&outputs).enumerate() {
+                let [n, own @ ..] = output.dims() else { return Err(not_a_sample(i, output)) };
+                if *n != filled.len() {
+                    return Err(not_a_sample(i, output));
+                }
+                let each: usize = own.iter().product();
+                *dims = if i == 0 { vec![each] } else { own.to_vec() };
+                data.extend_from_slice(&output.as_slice::<f32>()?[..each * rows.len()]);
+            }
+        }
+        let (mut scores, mut distances) = (Vec::new(), Vec::new());
+        for (i, ((data, dims), head)) in parts.into_iter().zip(heads).enumerate() {
+            let is_classes = head.activation == Activation::Softmax && dims.len() == 1;
+            distances.push(match i == 0 || is_classes {
+                true => Distance::Classes,
+                false => {
+                    let squares: f64 = data.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+                    Distance::Squares(squares / data.len().max(1) as f64)
+                }
+            });
+            scores.push(Tensor::new(&[&[samples.len()], &dims[..]].concat(), data)?);
+        }
+        Ok(Self { scores, distances })
     }
-    Ok(Tensor::new(&[samples.len(), classes], data)?)
+}
+
+fn not_a_sample(output: usize, tensor: &Tensor) -> QatError {
+    let dims = tensor.dims();
+    QatError::Training(format!(
+        "scores {output} have shape {dims:?}: the float model cannot teach them by sample"
+    ))
 }
 
 /// `[rows, classes, 1, …]` as a matrix.
@@ -174,4 +307,38 @@ fn decisions(scores: &Tensor) -> Result<Vec<i64>, QatError> {
     let classes = scores.dims().last().copied().unwrap_or(1).max(1);
     let best = |row: &[f32]| (1..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b }) as i64;
     Ok(scores.as_slice::<f32>()?.chunks_exact(classes).map(best).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(losses: &[f64], right: &[bool]) -> Measured {
+        let score = Score { loss: 0.0, top1: None, agreement: None };
+        Measured { score, losses: losses.to_vec(), right: right.to_vec() }
+    }
+
+    #[test]
+    fn chance_is_no_progress() {
+        let start = measured(&[1.0; 8], &[false; 8]);
+        let with = |losses: &[f64], right: &[bool]| measured(losses, right).is_clearly_better_than(&start);
+        let none = [false; 8];
+        assert!(!with(&[1.0; 8], &none), "nothing has changed");
+        assert!(with(&[0.9; 8], &none), "all samples say the same");
+        // One sample that wins what the others lose, and a little more.
+        assert!(!with(&[0.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1], &none));
+        // One right answer more may be chance (a mean of 1/8, an error of 1/8), two are not.
+        let mut right = none;
+        right[3] = true;
+        assert!(!with(&[1.0; 8], &right));
+        right[5] = true;
+        assert!(with(&[1.0; 8], &right));
+        assert!(with(&[1.5; 8], &right), "answers come before the loss");
+        // A better loss does not buy right answers.
+        let start = measured(&[1.0; 8], &right);
+        assert!(!measured(&[0.5; 8], &none).is_clearly_better_than(&start));
+        // Values alone.
+        assert!(measured(&[0.5; 4], &[]).is_clearly_better_than(&measured(&[1.0; 4], &[])));
+        assert!(!measured(&[f64::NAN; 4], &[]).is_clearly_better_than(&measured(&[1.0; 4], &[])));
+    }
 }

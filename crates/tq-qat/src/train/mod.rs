@@ -36,11 +36,12 @@ mod checkpoint;
 mod measure;
 mod options;
 mod order;
+mod outputs;
 mod report;
 mod samples;
 mod trainer;
 
 pub use options::{Criterion, Distillation, OptimizerConfig, TrainOptions};
-pub use report::{EpochReport, Event, Score, StepReport};
+pub use report::{Agreement, EpochReport, Event, OutputReport, Score, StepReport};
 pub use samples::{Samples, Targets};
 pub use trainer::Trainer;

@@ -85,6 +85,11 @@ impl Default for Criterion {
 
 /// Learning from the float model beside the labels, or instead of them: the loss is
 /// `(1 - weight) * criterion + weight * distillation` ([`crate::loss::distillation`]).
+///
+/// Of a model of several outputs the criterion takes the first alone, and the float model teaches all that are f32: the
+/// distillation is the mean of one term an output. For the first, and for outputs that end in a softmax, this is
+/// [`crate::loss::distillation`]; for the others it is the squared error of the scores over the mean square of the float
+/// model's, which is the inverse of the signal-to-noise ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Distillation {

@@ -33,7 +33,8 @@ pub enum Targets {
 pub struct Samples {
     inputs: Vec<Tensor>,
     targets: Targets,
-    len: usize,
+    /// The number that each sample had where it comes from, by which errors name it.
+    places: Vec<usize>,
 }
 
 impl Samples {
@@ -41,7 +42,8 @@ impl Samples {
     ///
     /// # Errors
     /// [`QatError::Samples`] when there are none, when an input has another number of them than the first one, or when
-    /// values are no f32; [`QatError::LabelCount`] when there is not one target a sample.
+    /// values are no f32; [`QatError::LabelCount`] when there is not one target a sample; [`QatError::SampleNotFinite`]
+    /// naming the first sample with a NaN or an infinity in it.
     pub fn new(inputs: Vec<Tensor>, targets: Targets) -> Result<Self, QatError> {
         let fail = |message: String| Err(QatError::Samples { what: "samples", message });
         let rows = |t: &Tensor| t.dims().first().copied();
@@ -64,7 +66,13 @@ impl Samples {
         if targets_len != len {
             return Err(QatError::LabelCount { rows: len, labels: targets_len });
         }
-        Ok(Self { inputs, targets, len })
+        for (i, tensor) in inputs.iter().enumerate() {
+            check_finite(tensor, Some(i))?;
+        }
+        if let Targets::Values(values) = &targets {
+            check_finite(values, None)?;
+        }
+        Ok(Self { inputs, targets, places: (0..len).collect() })
     }
 
     /// Samples with their classes.
@@ -79,7 +87,16 @@ impl Samples {
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // there is always one
     pub fn len(&self) -> usize {
-        self.len
+        self.places.len()
+    }
+
+    /// The number of a sample among those that it was taken from ([`Samples::take`], [`Samples::split`]).
+    ///
+    /// # Panics
+    /// For a number that no sample has.
+    #[must_use]
+    pub fn place(&self, row: usize) -> usize {
+        self.places[row]
     }
 
     /// What is expected.
@@ -105,12 +122,13 @@ impl Samples {
             let (what, allowed) = ("part of the samples", "it is between 0 and 1");
             return Err(QatError::Hyperparameter { what, value: part, allowed });
         }
-        if self.len < 2 {
+        let len = self.len();
+        if len < 2 {
             let message = "one sample cannot be split".to_owned();
             return Err(QatError::Samples { what: "samples", message });
         }
-        let second = ((self.len as f64 * f64::from(part)).round() as usize).clamp(1, self.len - 1);
-        let order = super::order::permutation(seed, super::order::SPLIT, self.len);
+        let second = ((len as f64 * f64::from(part)).round() as usize).clamp(1, len - 1);
+        let order = super::order::permutation(seed, super::order::SPLIT, len);
         let part = |rows: &[usize]| {
             // In the order that they had.
             let mut rows = rows.to_vec();
@@ -131,7 +149,8 @@ impl Samples {
             Targets::Values(values) => Targets::Values(gather(values, rows)?),
             Targets::Teacher => Targets::Teacher,
         };
-        Self::new(inputs, targets)
+        let places = rows.iter().map(|r| self.places[*r]).collect();
+        Ok(Self { inputs, targets, places })
     }
 
     /// SHA-256 of all of it.
@@ -149,6 +168,19 @@ impl Samples {
         }
         super::checkpoint::hex(&sha.finalize())
     }
+}
+
+/// Looks for the first number that is none.
+fn check_finite(tensor: &Tensor, input: Option<usize>) -> Result<(), QatError> {
+    let at = match tensor.as_slice::<f32>() {
+        Ok(values) => values.iter().position(|v| !v.is_finite()).map(|at| (at, f64::from(values[at]))),
+        Err(_) => tensor
+            .to_f64_vec()
+            .and_then(|values| values.iter().position(|v| !v.is_finite()).map(|at| (at, values[at]))),
+    };
+    let Some((at, value)) = at else { return Ok(()) };
+    let each = (tensor.len() / tensor.dims().first().copied().unwrap_or(1).max(1)).max(1);
+    Err(QatError::SampleNotFinite { input, sample: at / each, element: at % each, value })
 }
 
 /// Rows of a tensor.

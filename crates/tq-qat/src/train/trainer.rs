@@ -1,13 +1,14 @@
 //! The loop.
 
 use super::batches::Batches;
-use super::measure::{Task, teacher_scores};
+use super::measure::{Measured, Task, Teacher};
 use super::options::TrainOptions;
 use super::order::permutation;
+use super::outputs::Reference;
 use super::report::{EpochReport, Event, StepReport};
 use super::samples::{Samples, Targets};
 use crate::fake::learned_scales;
-use crate::model::ModelState;
+use crate::model::{FixedConstant, ModelState};
 use crate::optim::{Optimizer, Schedule, clip_grad_norm};
 use crate::{QatError, QatModel, Tape};
 use tq_graph::Tensor;
@@ -15,7 +16,8 @@ use tq_graph::Tensor;
 /// Trains a model on samples, and keeps what was best on validation samples.
 ///
 /// The model as calibration leaves it counts as epoch 0, so what comes out is at least as good as that, on the validation
-/// samples.
+/// samples. It is given up only for an epoch that is better by more than chance: by more than the standard error of the
+/// difference in right answers, or in the loss where no answers are lost. Among such epochs the best is kept.
 pub struct Trainer {
     pub(super) model: QatModel,
     pub(super) options: TrainOptions,
@@ -25,7 +27,11 @@ pub struct Trainer {
     pub(super) progress: Progress,
     /// What tells this training from others.
     pub(super) identity: super::checkpoint::Identity,
-    batches: Batches,
+    pub(super) batches: Batches,
+    /// The model before training.
+    start: Measured,
+    /// The float model, where more than one output is to be held to it.
+    pub(super) reference: Option<Reference>,
     schedule: Schedule,
     /// The order of the samples of an epoch.
     order: (usize, Vec<usize>),
@@ -70,7 +76,7 @@ impl Trainer {
         let task = |samples: Samples, trains: bool| {
             let taught = options.distillation.is_some();
             let needs = taught && (trains || matches!(samples.targets(), Targets::Teacher));
-            let teacher = if needs { Some(teacher_scores(&model, &samples, batches)?) } else { None };
+            let teacher = if needs { Some(Teacher::of(&model, &samples, batches)?) } else { None };
             Task::new(samples, &options, teacher)
         };
         let (train, validation) = (task(train, true)?, task(validation, false)?);
@@ -80,13 +86,17 @@ impl Trainer {
         model.set_observing_activations(options.observe_epochs != Some(0));
         model.train(false);
         let failed = |source| QatError::Validation { epoch: 0, source: Box::new(source) };
-        let start = validation.measure(&model, &options, batches).map_err(failed)?;
-        // All labels are looked at before the first step.
+        // All scales begin now, those too that no loss needs.
         let probe: Vec<usize> = batches.filled(&[0]);
+        model.run(&Tape::without_gradients(), &train.samples.inputs(&probe)?)?;
+        // All labels are looked at before the first step.
         let output = train.forward(&model, &Tape::without_gradients(), options.criterion, &probe)?;
         if let [_, classes] = output.shape() {
             train.check_labels(*classes)?;
+            validation.check_labels(*classes).map_err(failed)?;
         }
+        let start = validation.measure(&model, &options, batches).map_err(failed)?;
+        let reference = Reference::of(&model, &validation.samples, batches).map_err(failed)?;
         model.train(true);
         // All scales are there now.
         let mut optimizer = options.optimizer.build(model.parameters(), options.lr)?;
@@ -106,7 +116,7 @@ impl Trainer {
         }
         let total = (options.epochs * batches.steps(train.samples.len())) as u64;
         let schedule = options.schedule.clone().unwrap_or(Schedule::Cosine { steps: total, least: 0.0 });
-        let best = EpochReport { epoch: 0, loss: None, validation: start, is_best: true };
+        let best = EpochReport { epoch: 0, loss: None, validation: start.score, is_best: true };
         let best_state = model.state_dict();
         let identity = super::checkpoint::Identity::new(&best_state, &options, &train, &validation)?;
         let progress = Progress { epoch: 1, step: 0, loss: 0.0, history: vec![best], best, best_state };
@@ -120,6 +130,8 @@ impl Trainer {
             progress,
             identity,
             batches,
+            start,
+            reference,
             schedule,
             order,
         })
@@ -162,8 +174,8 @@ impl Trainer {
         let mut sum = 0.0;
         for pass in rows.chunks(self.batches.pass) {
             let tape = Tape::new();
-            let output = self.train.forward(&self.model, &tape, self.options.criterion, pass)?;
-            let loss = self.train.loss(&output, &self.options, pass)?;
+            let scores = self.train.scores(&self.model, &tape, self.options.criterion, pass)?;
+            let loss = self.train.loss(&scores, &self.options, pass)?;
             sum += f64::from(loss.item()?) * pass.len() as f64;
             // Losses are means over samples: a pass counts as much of the step as it has samples.
             match pass.len() == rows.len() {
@@ -195,8 +207,10 @@ impl Trainer {
         self.model.train(false);
         let score = self.validation.measure(&self.model, &self.options, self.batches);
         self.model.train(true);
-        let validation = score?;
-        let is_best = validation.is_better_than(&self.progress.best.validation);
+        let measured = score?;
+        let validation = measured.score;
+        let is_best = validation.is_better_than(&self.progress.best.validation)
+            && (self.progress.best.epoch > 0 || measured.is_clearly_better_than(&self.start));
         let used = self.batches.used(self.train.samples.len());
         let loss = Some(self.progress.loss / used as f64);
         let report = EpochReport { epoch: self.progress.epoch, loss, validation, is_best };
@@ -245,10 +259,19 @@ impl Trainer {
         &self.model
     }
 
+    /// The constants of floats that this training does not change, each with the reason: those that no training changes
+    /// ([`QatModel::fixed_constants`]), and those that only outputs need that are not trained.
+    #[must_use]
+    pub fn fixed_constants(&self) -> Vec<FixedConstant> {
+        let mut fixed = self.model.fixed_constants();
+        fixed.extend(self.model.out_of_reach(self.train.heads()));
+        fixed
+    }
+
     /// The model as it was at the end of the best epoch, ready to be converted.
     ///
     /// # Errors
-    /// [`QatError::ModelState`] where the model has trained scales behind its first output, which training never runs.
+    /// [`QatError::ModelState`] when it cannot become that again.
     pub fn finish(self) -> Result<QatModel, QatError> {
         self.model.load_state_dict(&self.progress.best_state)?;
         self.optimizer.zero_grad();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use torsh_quantization::analysis::{Accuracy, take_rows};
 use torsh_quantization::model::{Graph, Tensor};
-use torsh_quantization::qat::{EpochReport, Samples, Targets, TrainOptions};
+use torsh_quantization::qat::{EpochReport, FixedConstant, OutputReport, Samples, Targets, TrainOptions};
 use torsh_quantization::qconfig::Configuration;
 use torsh_quantization::runtime::{Session, SessionOptions};
 
@@ -31,6 +31,14 @@ pub(super) struct Report<'a> {
     pub(super) history: &'a [EpochReport],
     pub(super) best: EpochReport,
     pub(super) integers: Integers,
+    /// Of a model of several outputs, each against the float model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) outputs: Vec<OutputReport>,
+    /// Constants that training did not change.
+    pub(super) fixed: Vec<FixedConstant>,
+    /// What has ended training before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stopped: Option<String>,
     pub(super) integer_nodes: usize,
     pub(super) float_nodes: usize,
     pub(super) float: Vec<FloatNode<'a>>,
@@ -44,6 +52,8 @@ pub(super) struct Report<'a> {
 pub(super) struct Integers {
     /// Percent of right answers; none without labels.
     top1: Option<f64>,
+    /// Without labels: percent of samples decided as the float model does.
+    agreement: Option<f64>,
     /// Samples with the same largest score as in training, where rounding is imitated in float.
     same_decisions: usize,
     /// Percent of outputs that differ from what training imitated by at most 1/255 of the range of all outputs, which is one
@@ -52,6 +62,10 @@ pub(super) struct Integers {
     within_one_code: f64,
     /// The largest difference, in such codes.
     largest_difference: f64,
+}
+
+fn points(percent: Option<f64>) -> String {
+    percent.map_or("-".to_owned(), |v| format!("{v:.3} %"))
 }
 
 /// The first output for the samples, batch after batch.
@@ -77,15 +91,30 @@ pub(super) fn fixed_batch(graph: &Graph) -> Option<usize> {
 }
 
 impl Integers {
-    /// `imitated` is what training has made of the samples.
-    pub(super) fn measure(graph: &Graph, samples: &Samples, imitated: &[Tensor]) -> Result<Self> {
-        let session = Session::new(graph, SessionOptions::default())?;
-        let got = outputs(samples, fixed_batch(graph), |inputs| Ok(session.run(inputs)?.swap_remove(0)))?;
+    /// Percent of right answers, by labels or by the float model.
+    fn right(&self) -> Option<f64> {
+        self.top1.or(self.agreement)
+    }
+
+    /// `imitated` is what training has made of the samples; without labels `float` says what is right.
+    pub(super) fn measure(
+        graph: &Graph,
+        float: &Graph,
+        samples: &Samples,
+        imitated: &[Tensor],
+    ) -> Result<Self> {
+        let run = |graph: &Graph| {
+            let session = Session::new(graph, SessionOptions::default())?;
+            outputs(samples, fixed_batch(graph), |inputs| Ok(session.run(inputs)?.swap_remove(0)))
+        };
+        let got = run(graph)?;
+        let is_taught = matches!(samples.targets(), Targets::Teacher);
+        let teacher = if is_taught { run(float)? } else { Vec::new() };
         let name = graph.outputs.first().map_or("", |v| &graph.value(*v).name);
-        let (mut accuracy, mut first, mut same) = (Accuracy::default(), 0, 0);
+        let (mut accuracy, mut first, mut same, mut agreed) = (Accuracy::default(), 0, 0, 0);
         let mut differences = Vec::new();
         let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        for (got, imitated) in got.iter().zip(imitated) {
+        for (i, (got, imitated)) in got.iter().zip(imitated).enumerate() {
             let rows = got.dims().first().copied().unwrap_or(0);
             if let Targets::Classes(labels) = samples.targets() {
                 accuracy.add(name, got, &labels[first..first + rows])?;
@@ -94,8 +123,14 @@ impl Integers {
             let (got, imitated) = (got.as_slice::<f32>()?, imitated.as_slice::<f32>()?);
             let classes = (got.len() / rows.max(1)).max(1);
             let best = |row: &[f32]| (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b });
-            let both = got.chunks_exact(classes).zip(imitated.chunks_exact(classes));
-            same += both.filter(|(a, b)| best(a) == best(b)).count();
+            let equal = |other: &[f32]| {
+                let both = got.chunks_exact(classes).zip(other.chunks_exact(classes));
+                both.filter(|(a, b)| best(a) == best(b)).count()
+            };
+            same += equal(imitated);
+            if let Some(teacher) = teacher.get(i) {
+                agreed += equal(teacher.as_slice::<f32>()?);
+            }
             for (a, b) in got.iter().zip(imitated) {
                 (low, high) = (low.min(*b), high.max(*b));
                 differences.push(f64::from((a - b).abs()));
@@ -106,7 +141,8 @@ impl Integers {
         let close = differences.iter().filter(|d| **d <= code).count();
         let within_one_code = 100.0 * close as f64 / differences.len().max(1) as f64;
         let largest_difference = differences.iter().fold(0.0, |m: f64, d| m.max(d / code));
-        Ok(Self { top1, same_decisions: same, within_one_code, largest_difference })
+        let agreement = is_taught.then(|| 100.0 * agreed as f64 / samples.len() as f64);
+        Ok(Self { top1, agreement, same_decisions: same, within_one_code, largest_difference })
     }
 }
 
@@ -119,7 +155,6 @@ impl Report<'_> {
             self.validation_rows,
             self.curve()
         );
-        let points = |top1: Option<f64>| top1.map_or("-".to_owned(), |v| format!("{v:.3} %"));
         let (start, best) = (self.history.first().unwrap_or(&self.best).validation, self.best);
         out += &match best.epoch {
             0 => "no epoch was better on the validation data than the model before training, which is kept\n"
@@ -127,11 +162,19 @@ impl Report<'_> {
             n => format!("epoch {n} is kept\n"),
         };
         out += &format!(
-            "on the validation data: top-1 {} before training (calibrated only), {} after, {} in integers\n",
-            points(start.top1),
-            points(best.validation.top1),
-            points(self.integers.top1)
+            "on the validation data: {} {} before training (calibrated only), {} after, {} in integers\n",
+            self.measure(),
+            points(start.right()),
+            points(best.validation.right()),
+            points(self.integers.right())
         );
+        for output in &self.outputs {
+            let trained = if output.is_trained { "" } else { " (not trained)" };
+            out += &format!(
+                "output `{}`{trained}: against the float model {} before, {} after\n",
+                output.name, output.before, output.after
+            );
+        }
         out += &format!(
             "in integers it decides as in training on {} of {}; {:.3} % of outputs are within one code of 8 bits, the worst is {:.2} away\n",
             self.integers.same_decisions,
@@ -154,24 +197,38 @@ impl Report<'_> {
             for n in &self.float {
                 table.add_row([n.node, n.op, n.reason]);
             }
-            out.push_str(&table.to_string());
+            out += &format!("{table}\n");
+        }
+        if !self.fixed.is_empty() {
+            let mut table = table(&["not trained", "read by", "operator", "numbers", "because"]);
+            for c in &self.fixed {
+                table.add_row([&c.name, &c.node, c.op, &c.elements.to_string(), c.reason]);
+            }
+            out += &format!("{table}\n");
         }
         out
+    }
+
+    /// What right answers are counted by.
+    fn measure(&self) -> &'static str {
+        match self.best.validation.agreement {
+            Some(_) => "agreement with the float model",
+            None => "top-1",
+        }
     }
 
     /// The loss of every epoch, as numbers and as bars.
     fn curve(&self) -> String {
         let largest = self.history.iter().filter_map(|e| e.loss).fold(0.0, f64::max);
-        let mut table = table(&["epoch", "loss", "", "validation loss", "top-1"]);
+        let mut table = table(&["epoch", "loss", "", "validation loss", self.measure()]);
         for e in self.history {
             let bar = e.loss.map_or(0.0, |loss| (COLUMNS * loss / largest.max(f64::MIN_POSITIVE)).round());
-            let top1 = e.validation.top1.map_or("-".to_owned(), |v| format!("{v:.3} %"));
             table.add_row([
                 format!("{}{}", e.epoch, if e.epoch == self.best.epoch { " *" } else { "" }),
                 e.loss.map_or("-".to_owned(), |loss| format!("{loss:.5}")),
                 "█".repeat(bar as usize),
                 format!("{:.5}", e.validation.loss),
-                top1,
+                points(e.validation.right()),
             ]);
         }
         table.to_string()
