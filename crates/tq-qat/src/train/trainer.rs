@@ -16,8 +16,8 @@ use tq_graph::Tensor;
 /// Trains a model on samples, and keeps what was best on validation samples.
 ///
 /// The model as calibration leaves it counts as epoch 0, so what comes out is at least as good as that, on the validation
-/// samples. It is given up only for an epoch that is better by more than chance: by more than the standard error of the
-/// difference in right answers, or in the loss where no answers are lost. Among such epochs the best is kept.
+/// samples. It is given up only for an epoch with more right answers, or with as many and a loss that is smaller by more than
+/// twice the standard error of the difference. Among such epochs the best is kept.
 pub struct Trainer {
     pub(super) model: QatModel,
     pub(super) options: TrainOptions,
