@@ -76,14 +76,6 @@ pub enum KernelError {
         /// Codes there are.
         len: usize,
     },
-    /// The padding code of an indirect lhs is larger than the lhs was promised to hold at packing.
-    #[error("padding code {pad} is above the largest lhs code {lhs_max} given at packing")]
-    PadCode {
-        /// The padding code.
-        pad: u8,
-        /// The promise made at packing.
-        lhs_max: u8,
-    },
     /// Weights packed by one kernel were given to another.
     #[error("weights packed for `{packed}` were given to `{running}`")]
     KernelMismatch {

@@ -54,7 +54,8 @@ pub use depthwise::{DepthwiseDriver, DepthwiseRhs, PackedDepthwise, QDepthwise};
 pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
-    Epilogue, GemmOut, Lhs, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsMatrix, TiledGemm,
+    Depths, Epilogue, GemmOut, Lhs, LhsTile, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsColumns, RhsMatrix,
+    TiledGemm,
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};

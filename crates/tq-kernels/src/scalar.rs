@@ -1,9 +1,10 @@
 //! The scalar library: portable Rust, written so that compilers vectorise it, and complete.
 
 use crate::{
-    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, Lookup, Microkernel, PoolDriver,
+    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Lookup, Microkernel, PoolDriver,
     QBinary, QConvert, QDepthwise, QGemm, QPool, RowKernel, RowNames, TableLookup, TiledGemm,
 };
+use std::ops::Range;
 use std::sync::LazyLock;
 use tq_qtypes::{CapabilityTable, DType, OperatorKind, OperatorSupport};
 
@@ -28,7 +29,6 @@ impl<const MR: usize, const NR: usize, const KU: usize> RowKernel for ScalarTile
 }
 
 impl<const MR: usize, const NR: usize, const KU: usize> Microkernel for ScalarTile<MR, NR, KU> {
-    type Lhs = u8;
     const MR: usize = MR;
     const NR: usize = NR;
     const KU: usize = KU;
@@ -37,11 +37,12 @@ impl<const MR: usize, const NR: usize, const KU: usize> Microkernel for ScalarTi
         self.name
     }
 
-    fn tile(&self, rows: usize, k: usize, lhs: &[u8], lhs_stride: usize, rhs: &[i8], tile: &mut [i32]) {
-        for r in 0..rows {
-            let lhs = &lhs[r * lhs_stride..][..k];
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+        let panel = &panel[k.start * NR..];
+        for r in 0..lhs.rows {
+            let codes = &lhs.codes[r * lhs.stride..][k.clone()];
             let mut acc = [0i32; NR];
-            for (a, panel) in lhs.chunks_exact(KU).zip(rhs.chunks_exact(NR * KU)) {
+            for (a, panel) in codes.chunks_exact(KU).zip(panel.chunks_exact(NR * KU)) {
                 for (acc, w) in acc.iter_mut().zip(panel.chunks_exact(KU)) {
                     // 16-bit factors: what compilers turn into widening multiply-adds.
                     let products =
@@ -51,10 +52,6 @@ impl<const MR: usize, const NR: usize, const KU: usize> Microkernel for ScalarTi
             }
             tile[r * NR..][..NR].copy_from_slice(&acc);
         }
-    }
-
-    fn borrow_lhs(src: &[u8]) -> Option<&[u8]> {
-        Some(src)
     }
 }
 

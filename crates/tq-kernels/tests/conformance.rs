@@ -1,10 +1,11 @@
 //! The suite passes for exact kernels of any tile shape and fails for broken ones.
 
+use std::ops::Range;
 use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, KernelError,
-    Kernels, Lhs, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsMatrix, RowKernel, RowNames,
+    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RowKernel, RowNames,
     ScalarLibrary, Tap, TiledGemm,
 };
 
@@ -41,7 +42,7 @@ fn weights_run_on_the_kernel_that_packed_them() {
     assert_eq!(error, KernelError::KernelMismatch { packed: "one", running: "other" });
 }
 
-/// A scalar tile that widens its lhs, and is wrong where told.
+/// A scalar tile that wants large codes widened, and is wrong where told.
 #[derive(Debug, Clone, Copy)]
 struct Saturating {
     limit: i32,
@@ -54,7 +55,6 @@ impl RowKernel for Saturating {
 }
 
 impl Microkernel for Saturating {
-    type Lhs = i16;
     const MR: usize = 4;
     const NR: usize = 8;
     const KU: usize = 2;
@@ -63,16 +63,28 @@ impl Microkernel for Saturating {
         "saturating-4x8c2"
     }
 
-    fn tile(&self, rows: usize, k: usize, lhs: &[i16], lhs_stride: usize, rhs: &[i8], tile: &mut [i32]) {
-        for r in 0..rows {
+    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+        for (c, column) in columns.data.chunks_exact(columns.k.max(1)).enumerate() {
+            for (k, &w) in column.iter().enumerate() {
+                panel[(k / 2 * 8 + c) * 2 + k % 2] = w;
+            }
+        }
+        // Larger codes come widened.
+        100
+    }
+
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+        for r in 0..lhs.rows {
             for c in 0..8 {
                 let pair = |g: usize| {
-                    let product = |u: usize| {
-                        i32::from(lhs[r * lhs_stride + 2 * g + u]) * i32::from(rhs[(g * 8 + c) * 2 + u])
+                    let code = |k: usize| match lhs.max {
+                        0..=100 => i32::from(lhs.codes[r * lhs.stride + k]),
+                        _ => i32::from(lhs.widened[r * lhs.widened_stride + k]),
                     };
+                    let product = |u: usize| code(2 * g + u) * i32::from(panel[(g * 8 + c) * 2 + u]);
                     (product(0) + product(1)).clamp(-self.limit - 1, self.limit)
                 };
-                tile[r * 8 + c] = (0..k / 2).map(pair).sum();
+                tile[r * 8 + c] = (k.start / 2..k.end / 2).map(pair).sum();
             }
         }
     }

@@ -196,7 +196,6 @@ fn pack_transposed(
                     n: *each,
                     k: positions.len() * depth,
                     zero_point,
-                    lhs_max: 255,
                     bias: bias.and_then(|b| b.get(g * each..(g + 1) * each)),
                 })?)
             })
@@ -230,7 +229,6 @@ fn matrices(
                 n: each,
                 k,
                 zero_point: if zero_point.len() == 1 { zero_point } else { &zero_point[slice(g)] },
-                lhs_max: 255,
                 bias: bias.map(|b| &b[slice(g)]),
             })?)
         })
@@ -268,7 +266,6 @@ fn recurrent(
                     1 => &zero_point,
                     _ => zero_point.get(first..last).unwrap_or_default(),
                 },
-                lhs_max: 255,
                 bias: None,
             })?)
         };

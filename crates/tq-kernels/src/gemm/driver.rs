@@ -1,10 +1,11 @@
 //! The tiled driver: everything around a microkernel.
 
 use super::{
-    AccumulatorStage, DequantizeStage, Epilogue, GemmOut, Lhs, MAX_NR, MAX_TILE, Microkernel, OutputStage,
-    PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsMatrix, Stage, check_run,
+    AccumulatorStage, DequantizeStage, Depths, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE, Microkernel,
+    OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, Stage, check_run,
+    rows::{MAX_ROWS, PackedRows},
 };
-use crate::Result;
+use crate::{KernelError, Result};
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
 use crate::parallel::{for_each_run, task_count};
@@ -13,11 +14,14 @@ use crate::row::Requantize;
 /// Multiplications below which a task is not worth a thread.
 const GRAIN: usize = 1024 * 1024;
 
-/// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
-const MAX_ROWS: usize = 96;
-
 /// Elements of K that any kernel can sum in 32 bits: 255 · 128 · this is below 2³¹.
 const WIDE_BLOCK: usize = 32 * 1024;
+
+/// Bytes of a panel of columns of `k` weights.
+fn panel_bytes<K: Microkernel>(k: usize) -> Result<usize> {
+    let k = product("padded K", &[k.div_ceil(K::KU), K::KU])?;
+    K::panel_bytes(k).ok_or(KernelError::SizeOverflow { what: "packed rhs" })
+}
 
 /// [`QGemm`] over the microkernel `K`.
 ///
@@ -49,18 +53,27 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
     }
 
     fn pack_into(&self, rhs: &RhsMatrix, packed: &mut PackedRhs) -> Result<()> {
-        let k_padded = product("padded K", &[rhs.k.div_ceil(K::KU), K::KU])?;
-        let bytes = product("packed rhs", &[rhs.n.div_ceil(K::NR), K::NR, k_padded])?;
-        let panels = packed.renew(self.name(), rhs, bytes)?;
-        if rhs.k > 0 {
-            for (n, row) in rhs.data.chunks_exact(rhs.k).enumerate() {
-                let panel = &mut panels[n / K::NR * K::NR * k_padded..];
-                for (group, weights) in row.chunks(K::KU).enumerate() {
-                    panel[(group * K::NR + n % K::NR) * K::KU..][..weights.len()].copy_from_slice(weights);
-                }
-            }
+        let panel = panel_bytes::<K>(rhs.k)?;
+        let bytes = product("packed rhs", &[rhs.n.div_ceil(K::NR), panel])?;
+        packed.renew(self.name(), rhs, bytes, |panels| {
+            let columns = rhs.data.chunks((rhs.k * K::NR).max(1));
+            let panels = panels.chunks_exact_mut(panel.max(1));
+            let pack = |(data, panel)| self.0.pack_panel(RhsColumns { data, k: rhs.k }, panel);
+            columns.zip(panels).map(pack).fold(u8::MAX, u8::min)
+        })
+    }
+
+    fn depths(&self, packed: &PackedRhs, max: u8) -> Depths {
+        if packed.kernel() != self.name() {
+            return Depths::default();
         }
-        Ok(())
+        let k = packed.k();
+        let panels = panel_bytes::<K>(k).map_or(&[][..], |panel| match panel {
+            0 => &[],
+            _ => &packed.panels()[..packed.n().div_ceil(K::NR) * panel],
+        });
+        let panel = panels.len().checked_div(packed.n().div_ceil(K::NR)).unwrap_or(0);
+        panels.chunks_exact(panel.max(1)).map(|p| self.0.depths(k, p, max)).fold(Depths::default(), Depths::plus)
     }
 
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {
@@ -118,45 +131,51 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     /// Computes rows `first..first + rows` of columns `column..column + columns`, where `column` starts a panel
     /// and `out` starts at the first row and column.
     fn block(&self, first: usize, rows: usize, column: usize, columns: usize, out: &mut [S::Out]) {
-        let k = self.rhs.k();
-        let k_padded = k.div_ceil(K::KU) * K::KU;
-        if let Lhs::Dense { data, row_stride, .. } = self.lhs
-            && k == k_padded
-            && let Some(codes) = K::borrow_lhs(&data[first * row_stride..])
-        {
-            let block_rows = MAX_ROWS / K::MR * K::MR;
-            for r in (0..rows).step_by(block_rows) {
-                let count = block_rows.min(rows - r);
-                let out = &mut out[r * self.out_stride..];
-                self.packed_block(&codes[r * row_stride..], row_stride, count, column, columns, out);
-            }
-            return;
-        }
+        let k_padded = self.k_padded();
+        let in_place = match self.lhs {
+            Lhs::Dense { data, row_stride, .. } if k_padded == self.rhs.k() => Some((data, row_stride)),
+            _ => None,
+        };
         // An odd number of cache lines from row to row: powers of two would crowd into few cache sets.
-        let per_line = 64 / size_of::<K::Lhs>();
-        let stride = (k_padded.div_ceil(per_line) | 1) * per_line;
-        let fit = SCRATCH_BYTES / (stride * size_of::<K::Lhs>());
-        let block_rows = (fit.min(MAX_ROWS) / K::MR).max(1) * K::MR;
-        let bytes = block_rows.min(rows) * stride * size_of::<K::Lhs>();
-        with_scratch(bytes, |scratch: &mut [K::Lhs]| {
+        let lines = |bytes: usize| (bytes.div_ceil(64) | 1) * 64;
+        let stride = if in_place.is_some() { 0 } else { lines(k_padded) };
+        let widened_stride = if self.rhs.plain_max() == u8::MAX { 0 } else { lines(2 * k_padded) / 2 };
+        let row_bytes = stride + 2 * widened_stride;
+        let fit = SCRATCH_BYTES.checked_div(row_bytes).unwrap_or(MAX_ROWS);
+        let block_rows = ((fit.min(MAX_ROWS) / K::MR).max(1) * K::MR).min(rows.next_multiple_of(K::MR));
+        with_scratch(block_rows * row_bytes, |scratch: &mut [i16]| {
+            let (widened, codes) = scratch.split_at_mut(block_rows * widened_stride);
+            let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
             for r in (0..rows).step_by(block_rows) {
                 let count = block_rows.min(rows - r);
-                for (i, dst) in scratch.chunks_exact_mut(stride).take(count).enumerate() {
-                    self.pack_row(first + r + i, &mut dst[..k_padded]);
-                }
-                let out = &mut out[r * self.out_stride..];
-                self.packed_block(scratch, stride, count, column, columns, out);
+                let codes = match in_place {
+                    Some((data, row_stride)) => (&data[(first + r) * row_stride..], row_stride),
+                    None => {
+                        for (i, dst) in codes.chunks_exact_mut(stride).take(count).enumerate() {
+                            self.pack_row(first + r + i, &mut dst[..k_padded]);
+                        }
+                        (&*codes, stride)
+                    }
+                };
+                let widened = (&mut *widened, widened_stride);
+                let rows = PackedRows::new(codes, count, k_padded, self.rhs.plain_max(), widened);
+                self.packed_block(&rows, column, columns, &mut out[r * self.out_stride..]);
             }
         });
     }
 
+    /// K, padded with zeros to what the kernel takes at a time.
+    fn k_padded(&self) -> usize {
+        self.rhs.k().div_ceil(K::KU) * K::KU
+    }
+
     /// Packs row `row` of the lhs, padding with zeros.
-    fn pack_row(&self, row: usize, dst: &mut [K::Lhs]) {
+    fn pack_row(&self, row: usize, dst: &mut [u8]) {
         let (codes, padding) = dst.split_at_mut(self.rhs.k());
-        padding.fill(K::Lhs::from(0));
+        padding.fill(0);
         match self.lhs {
             Lhs::Dense { data, row_stride, .. } => {
-                self.kernel.pack_lhs(&data[row * row_stride..][..codes.len()], codes);
+                codes.copy_from_slice(&data[row * row_stride..][..codes.len()]);
             }
             Lhs::Indirect { data, offsets, taps, run, pad, .. } => {
                 let offsets = &offsets[row * taps..][..taps];
@@ -169,13 +188,13 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                         while end < taps && offsets[end] == PAD {
                             end += 1;
                         }
-                        codes[t * run..end * run].fill(K::Lhs::from(pad));
+                        codes[t * run..end * run].fill(pad);
                     } else {
                         while end < taps && offsets[end] == start + (end - t) * run {
                             end += 1;
                         }
                         let len = (end - t) * run;
-                        self.kernel.pack_lhs(&data[start..][..len], &mut codes[t * run..][..len]);
+                        codes[t * run..][..len].copy_from_slice(&data[start..][..len]);
                     }
                     t = end;
                 }
@@ -184,39 +203,32 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     }
 
     /// Multiplies packed rows with the panels of the given columns.
-    fn packed_block(
-        &self,
-        lhs: &[K::Lhs],
-        stride: usize,
-        rows: usize,
-        column: usize,
-        columns: usize,
-        out: &mut [S::Out],
-    ) {
+    fn packed_block(&self, lhs: &PackedRows, column: usize, columns: usize, out: &mut [S::Out]) {
         let rhs = self.rhs;
-        let k = rhs.k().div_ceil(K::KU) * K::KU;
+        let k = self.k_padded();
+        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
         let mut row_sums = [0i64; MAX_ROWS];
         if !rhs.zero_points().is_empty() {
-            for (r, sum) in row_sums.iter_mut().enumerate().take(rows) {
-                *sum = lhs[r * stride..][..k].iter().map(|&a| i64::from(a.into())).sum();
+            for (r, sum) in row_sums.iter_mut().enumerate().take(lhs.rows) {
+                *sum = lhs.codes[r * lhs.stride..][..k].iter().map(|&a| i64::from(a)).sum();
             }
         }
         let mut tile = [0i32; MAX_TILE];
         for first in (column..column + columns).step_by(K::NR) {
             let count = K::NR.min(column + columns - first);
-            let weights = &rhs.panels()[first * k..][..K::NR * k];
+            let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
             let factors = self.stage.factors();
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), self.lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
-            for r in (0..rows).step_by(K::MR) {
-                let tile_rows = K::MR.min(rows - r);
-                let lhs = &lhs[r * stride..][..(tile_rows - 1) * stride + k];
+            for r in (0..lhs.rows).step_by(K::MR) {
+                let tile_rows = K::MR.min(lhs.rows - r);
+                let lhs = lhs.tile(r, tile_rows, k);
                 let out = &mut out[r * self.out_stride + first - column..];
                 if wide {
-                    self.wide_tile(tile_rows, lhs, stride, weights, &row_sums[r..], &panel, first, out);
+                    self.wide_tile(&lhs, weights, &row_sums[r..], &panel, first, out);
                     continue;
                 }
-                self.kernel.tile(tile_rows, k, lhs, stride, weights, &mut tile);
+                self.kernel.tile(&lhs, 0..k, weights, &mut tile);
                 if !rhs.zero_points().is_empty() {
                     let zero_points = &rhs.zero_points()[first..][..count];
                     for (row, &sum) in tile.chunks_exact_mut(K::NR).zip(&row_sums[r..][..tile_rows]) {
@@ -232,30 +244,27 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     }
 
     /// One tile with 64-bit sums: K in blocks that fit 32 bits.
-    #[allow(clippy::too_many_arguments, reason = "one tile with everything known about it")]
     fn wide_tile(
         &self,
-        rows: usize,
-        lhs: &[K::Lhs],
-        stride: usize,
+        lhs: &LhsTile,
         weights: &[i8],
         row_sums: &[i64],
         panel: &Panel,
         first: usize,
         out: &mut [S::Out],
     ) {
-        let k = weights.len() / K::NR;
-        let block = WIDE_BLOCK / K::KU * K::KU;
+        let k = self.k_padded();
         let mut tile = [0i32; MAX_TILE];
         let mut sums = [0i64; MAX_TILE];
+        let block = WIDE_BLOCK / K::KU * K::KU;
         for start in (0..k).step_by(block) {
-            let len = block.min(k - start);
-            self.kernel.tile(rows, len, &lhs[start..], stride, &weights[start * K::NR..], &mut tile);
-            for (sum, &acc) in sums.iter_mut().zip(&tile[..rows * K::NR]) {
+            let end = (start + block).min(k);
+            self.kernel.tile(lhs, start..end, weights, &mut tile);
+            for (sum, &acc) in sums.iter_mut().zip(&tile[..lhs.rows * K::NR]) {
                 *sum += i64::from(acc);
             }
         }
-        for r in 0..rows {
+        for r in 0..lhs.rows {
             for c in 0..panel.columns {
                 let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
                 let correction = panel.offset[c] - i64::from(zero_point) * row_sums[r];

@@ -1,7 +1,7 @@
 //! Level 3: the inner loop of the matrix product.
 
 use crate::RowKernel;
-use bytemuck::Pod;
+use std::ops::Range;
 
 /// The largest MR·NR of a microkernel: its tile lives on the stack.
 pub const MAX_TILE: usize = 512;
@@ -9,44 +9,102 @@ pub const MAX_TILE: usize = 512;
 /// The largest NR of a microkernel.
 pub const MAX_NR: usize = 64;
 
+/// Rows of the lhs as a tile reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct LhsTile<'a> {
+    /// Rows, 1 to MR.
+    pub rows: usize,
+    /// Rows of codes, `stride` apart, each padded with zeros to a multiple of KU.
+    pub codes: &'a [u8],
+    /// Codes from one row to the next.
+    pub stride: usize,
+    /// The same rows in 16 bits, or nothing where no code is above what [`Microkernel::pack_panel`] returned.
+    pub widened: &'a [i16],
+    /// Elements from one row of `widened` to the next.
+    pub widened_stride: usize,
+    /// No code of these rows is larger: what proofs that nothing saturates may build on.
+    pub max: u8,
+}
+
+/// Up to NR columns of the rhs, to be packed.
+#[derive(Debug, Clone, Copy)]
+pub struct RhsColumns<'a> {
+    /// Row-major: one row of `k` weights for each column.
+    pub data: &'a [i8],
+    /// Weights a column.
+    pub k: usize,
+}
+
+/// How many of a panel's multiply-adds run in which way; the unit is the kernel's own, the same for all three.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depths {
+    /// Products of two steps of K added in 16 bits before they are widened.
+    pub two: usize,
+    /// Products of one step of K added in 16 bits.
+    pub one: usize,
+    /// Factors widened to 16 bits first, or instructions that cannot saturate.
+    pub widened: usize,
+}
+
+impl Depths {
+    /// The sum over several panels.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            two: self.two + other.two,
+            one: self.one + other.one,
+            widened: self.widened + other.widened,
+        }
+    }
+}
+
 /// Multiplies a panel of lhs rows with a panel of rhs columns into a tile.
 ///
 /// A safe trait: slices in, a tile out. It knows nothing of zero points, edges, threads or output types.
 ///
-/// Packed layouts, for `k` a multiple of [`Microkernel::KU`]:
-/// * lhs: rows of `k` elements, `lhs_stride` elements apart;
-/// * rhs: `[k / KU][NR][KU]`, so that the KU consecutive weights of each of NR columns are adjacent.
+/// Packed weights are `[k / KU][NR][KU]`, so that the KU consecutive weights of each of NR columns are adjacent, for a
+/// `k` padded with zeros to a multiple of KU. A kernel that wants another layout has its own
+/// [`Microkernel::panel_bytes`] and [`Microkernel::pack_panel`].
 pub trait Microkernel: RowKernel {
-    /// Element type of packed lhs rows: `u8`, or a wider type if the inner loop wants its codes widened once.
-    type Lhs: Pod + From<u8> + Into<i32> + Send + Sync;
-
     /// Rows of a tile.
     const MR: usize;
     /// Columns of a tile.
     const NR: usize;
-    /// Elements of K taken at a time; packed rows and panels are padded with zeros to a multiple.
+    /// Elements of K taken at a time; rows and panels are padded with zeros to a multiple.
     const KU: usize;
 
     /// Name of the kernel: architecture, types, `MRxNRcKU`, instruction set.
     fn name(&self) -> &'static str;
 
-    /// `tile[r * NR + c] = Σ_k lhs[r * lhs_stride + k] * rhs[(k / KU * NR + c) * KU + k % KU]` for `r < rows`.
+    /// Bytes of a packed panel of `k` elements, a multiple of KU. `None` where they do not fit.
+    fn panel_bytes(k: usize) -> Option<usize> {
+        k.checked_mul(Self::NR)
+    }
+
+    /// Packs up to NR columns to `panel`, which holds [`Microkernel::panel_bytes`] zeros.
     ///
-    /// `1 <= rows <= MR`, `lhs` holds at least `(rows - 1) * lhs_stride + k` elements, `rhs` at least `k * NR`,
-    /// `tile` at least `rows * NR`. Every partial sum in any order fits 32 bits: the caller has proved it.
-    /// Arguments that break these rules may give wrong sums or a panic, but nothing worse.
-    fn tile(&self, rows: usize, k: usize, lhs: &[Self::Lhs], lhs_stride: usize, rhs: &[i8], tile: &mut [i32]);
-
-    /// Copies codes to packed elements; the slices are equally long.
-    fn pack_lhs(&self, src: &[u8], dst: &mut [Self::Lhs]) {
-        for (d, &s) in dst.iter_mut().zip(src) {
-            *d = Self::Lhs::from(s);
+    /// Gives the largest lhs code with which the kernel needs no widened rows: 255 where it never does.
+    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+        if columns.k > 0 {
+            for (c, row) in columns.data.chunks_exact(columns.k).enumerate() {
+                for (group, weights) in row.chunks(Self::KU).enumerate() {
+                    panel[(group * Self::NR + c) * Self::KU..][..weights.len()].copy_from_slice(weights);
+                }
+            }
         }
+        u8::MAX
     }
 
-    /// The codes themselves, where packed elements are plain codes: dense rows are then read in place.
-    fn borrow_lhs(src: &[u8]) -> Option<&[Self::Lhs]> {
-        let _ = src;
-        None
+    /// How the panel's products run where no lhs code is above `max`.
+    fn depths(&self, k: usize, panel: &[i8], max: u8) -> Depths {
+        let _ = (panel, max);
+        Depths { widened: k.div_ceil(Self::KU), ..Depths::default() }
     }
+
+    /// `tile[r * NR + c] = Σ_k lhs[r][k] * rhs[k][c]` over the elements `k` of K, for every row `r` of `lhs`.
+    ///
+    /// `k` starts at a multiple of 32768 (rounded down to a multiple of KU) and ends at a multiple of KU; `panel` is whole. `lhs.codes` begins at K = 0 and
+    /// holds at least `(rows - 1) * stride + k.end` codes, `tile` at least `rows * NR` sums. Every partial sum in
+    /// any order fits 32 bits: the caller has proved it.
+    /// Arguments that break these rules may give wrong sums or a panic, but nothing worse.
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]);
 }

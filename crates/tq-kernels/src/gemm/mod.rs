@@ -9,6 +9,7 @@ mod driver;
 mod epilogue;
 mod microkernel;
 mod packed;
+mod rows;
 
 use crate::Result;
 use std::fmt::Debug;
@@ -17,7 +18,7 @@ pub(crate) use bounds::{ChannelSums, is_wide};
 pub use check::{check_epilogue, check_run};
 pub use driver::TiledGemm;
 pub(crate) use epilogue::{AccumulatorStage, DequantizeStage, Panel, RequantizeStage, Stage};
-pub use microkernel::{MAX_NR, MAX_TILE, Microkernel};
+pub use microkernel::{Depths, LhsTile, MAX_NR, MAX_TILE, Microkernel, RhsColumns};
 pub use packed::PackedRhs;
 
 /// The offset that stands for a tap outside the image, in [`Lhs::Indirect`].
@@ -34,18 +35,15 @@ pub struct RhsMatrix<'a> {
     pub k: usize,
     /// One zero point for all channels, or one each; -128..=127, normally 0.
     pub zero_point: &'a [i32],
-    /// The largest lhs code that will ever be given, 255 if unknown. A promise: kernels may rely on it in
-    /// their proofs that nothing saturates.
-    pub lhs_max: u8,
     /// One accumulator-scaled bias a channel.
     pub bias: Option<&'a [i32]>,
 }
 
 impl<'a> RhsMatrix<'a> {
-    /// Weights with zero point 0, no bias, and nothing known about the lhs.
+    /// Weights with zero point 0 and no bias.
     #[must_use]
     pub const fn new(data: &'a [i8], n: usize, k: usize) -> Self {
-        Self { data, n, k, zero_point: &[0], lhs_max: 255, bias: None }
+        Self { data, n, k, zero_point: &[0], bias: None }
     }
 
     /// The same weights with a bias.
@@ -203,6 +201,13 @@ pub trait QGemm: Send + Sync + Debug {
     fn pack_into(&self, rhs: &RhsMatrix, packed: &mut PackedRhs) -> Result<()> {
         *packed = self.pack(rhs)?;
         Ok(())
+    }
+
+    /// How the products of packed weights run where no lhs code is above `max`: what can saturate in 16 bits is proved not
+    /// to, or runs widened. Weights of another kernel give zeros.
+    fn depths(&self, packed: &PackedRhs, max: u8) -> Depths {
+        let _ = (packed, max);
+        Depths::default()
     }
 
     /// Multiplies. Allocates nothing once its thread's scratch exists ([`crate::buffer::warm_up`]).

@@ -11,8 +11,9 @@ pub struct PackedRhs {
     kernel: &'static str,
     n: usize,
     k: usize,
-    lhs_max: u8,
     panels: AlignedBuffer,
+    /// The largest lhs code with which no panel needs widened rows.
+    plain_max: u8,
     /// Per channel `Σ (w - zw)`: what one step of the lhs zero point takes away.
     column_sums: Vec<i64>,
     bias: Vec<i32>,
@@ -30,24 +31,31 @@ impl PackedRhs {
     /// [`crate::KernelError::Length`], [`crate::KernelError::SizeOverflow`] or
     /// [`crate::KernelError::ZeroPoint`].
     pub fn new(kernel: &'static str, rhs: &RhsMatrix, panels: AlignedBuffer) -> Result<Self> {
-        let mut packed = Self { panels, ..Self::default() };
+        let mut packed = Self { panels, plain_max: u8::MAX, ..Self::default() };
         packed.describe(kernel, rhs)?;
         Ok(packed)
     }
 
-    /// Makes this the weights `rhs` of the kernel named `kernel`, in the memory it has where that is enough, and gives
-    /// `bytes` zeros for their panels.
-    pub(super) fn renew(&mut self, kernel: &'static str, rhs: &RhsMatrix, bytes: usize) -> Result<&mut [i8]> {
+    /// Makes this the weights `rhs` of the kernel named `kernel`, in the memory it has where that is enough. `pack` writes
+    /// `bytes` zeros for their panels, and gives the largest lhs code with which none needs widened rows.
+    pub(super) fn renew(
+        &mut self,
+        kernel: &'static str,
+        rhs: &RhsMatrix,
+        bytes: usize,
+        pack: impl FnOnce(&mut [i8]) -> u8,
+    ) -> Result<()> {
         self.describe(kernel, rhs)?;
         self.panels.reset(bytes);
-        Ok(self.panels.as_mut_slice())
+        self.plain_max = pack(self.panels.as_mut_slice());
+        Ok(())
     }
 
     /// Everything but the panels.
     fn describe(&mut self, kernel: &'static str, rhs: &RhsMatrix) -> Result<()> {
         check_rhs(rhs)?;
         let (n, k) = (rhs.n, rhs.k);
-        (self.kernel, self.n, self.k, self.lhs_max) = (kernel, n, k, rhs.lhs_max);
+        (self.kernel, self.n, self.k) = (kernel, n, k);
         self.bias.clear();
         match rhs.bias {
             Some(bias) => self.bias.extend_from_slice(bias),
@@ -88,10 +96,9 @@ impl PackedRhs {
         self.k
     }
 
-    /// The largest lhs code promised at packing.
-    #[must_use]
-    pub fn lhs_max(&self) -> u8 {
-        self.lhs_max
+    /// The largest lhs code with which no panel needs rows of 16 bits.
+    pub(super) fn plain_max(&self) -> u8 {
+        self.plain_max
     }
 
     /// The weights in the kernel's layout.

@@ -1,12 +1,13 @@
 //! The AVX2 loops as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
-use super::{Avx2, depthwise, elementwise, tile};
+use super::{Avx2, depthwise, elementwise, gemm};
+use std::ops::Range;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel, RowNames, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Microkernel,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -81,32 +82,37 @@ impl RowKernel for Avx2 {
 }
 
 impl Microkernel for Avx2 {
-    type Lhs = i16;
-    const MR: usize = tile::MR;
-    const NR: usize = tile::NR;
-    const KU: usize = tile::KU;
+    const MR: usize = gemm::MR;
+    const NR: usize = gemm::NR;
+    const KU: usize = gemm::KU;
 
     fn name(&self) -> &'static str {
-        "x86_64-u8i8i32-6x16c2-avx2"
+        "x86_64-u8i8i32-4x16c4-avx2"
     }
 
-    fn tile(&self, rows: usize, k: usize, lhs: &[i16], lhs_stride: usize, rhs: &[i8], out: &mut [i32]) {
+    fn panel_bytes(k: usize) -> Option<usize> {
+        gemm::panel_bytes(k)
+    }
+
+    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { gemm::pack_panel(columns, panel) }
+    }
+
+    fn depths(&self, k: usize, panel: &[i8], max: u8) -> Depths {
+        gemm::depths(k.next_multiple_of(gemm::KU), panel, max)
+    }
+
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], out: &mut [i32]) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
-            match rows {
-                1 => tile::tile::<1>(k, lhs, lhs_stride, rhs, out),
-                2 => tile::tile::<2>(k, lhs, lhs_stride, rhs, out),
-                3 => tile::tile::<3>(k, lhs, lhs_stride, rhs, out),
-                4 => tile::tile::<4>(k, lhs, lhs_stride, rhs, out),
-                5 => tile::tile::<5>(k, lhs, lhs_stride, rhs, out),
-                _ => tile::tile::<6>(k, lhs, lhs_stride, rhs, out),
+            match lhs.rows {
+                1 => gemm::tile::<1>(lhs, k, panel, out),
+                2 => gemm::tile::<2>(lhs, k, panel, out),
+                3 => gemm::tile::<3>(lhs, k, panel, out),
+                _ => gemm::tile::<4>(lhs, k, panel, out),
             }
         }
-    }
-
-    fn pack_lhs(&self, src: &[u8], dst: &mut [i16]) {
-        // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe { tile::pack_lhs(src, dst) }
     }
 }
 

@@ -21,6 +21,15 @@ pub(super) fn load_16<T: bytemuck::Pod>(src: &[T; 16]) -> __m128i {
     unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
 }
 
+/// 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_32<T: bytemuck::Pod>(src: &[T; 32]) -> __m256i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: `src` is valid for reads of 32 elements of 1 byte, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+}
+
 /// 8 weights of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -67,6 +76,14 @@ pub(super) fn store_8(dst: &mut [u8; 8], value: __m128i) {
 pub(super) fn store_16(dst: &mut [u8; 16], value: __m128i) {
     // SAFETY: `dst` is valid for writes of 16 bytes, and `movdqu` needs no alignment.
     unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), value) }
+}
+
+/// 16 sums of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn store_16_i16(dst: &mut [i16; 16], value: __m256i) {
+    // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
 }
 
 /// 8 accumulators.

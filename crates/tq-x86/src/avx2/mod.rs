@@ -1,10 +1,10 @@
-//! AVX2: no dot-product instructions, so products are widened to 16 bits and summed in pairs by `vpmaddwd`.
+//! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and widened elsewhere.
 
 mod depthwise;
 mod elementwise;
+mod gemm;
 mod library;
 mod memory;
-mod tile;
 
 pub use library::Avx2Library;
 

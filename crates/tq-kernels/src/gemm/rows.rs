@@ -1,0 +1,55 @@
+//! Rows of the lhs in the shape that tiles read.
+
+use super::LhsTile;
+
+/// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
+pub(super) const MAX_ROWS: usize = 96;
+
+/// Up to [`MAX_ROWS`] rows of codes, with what tiles have to know about them.
+pub(super) struct PackedRows<'a> {
+    pub(super) codes: &'a [u8],
+    pub(super) stride: usize,
+    pub(super) rows: usize,
+    widened: &'a [i16],
+    widened_stride: usize,
+    /// The largest code of each row.
+    max: [u8; MAX_ROWS],
+}
+
+impl<'a> PackedRows<'a> {
+    /// `rows` rows of `k` codes, `stride` apart. Where one is above `plain_max`, all are copied in 16 bits to
+    /// `scratch.0`, `scratch.1` apart.
+    pub(super) fn new(
+        (codes, stride): (&'a [u8], usize),
+        rows: usize,
+        k: usize,
+        plain_max: u8,
+        (scratch, widened_stride): (&'a mut [i16], usize),
+    ) -> Self {
+        let row = |r: usize| &codes[r * stride..][..k];
+        let mut max = [0; MAX_ROWS];
+        for (r, max) in max.iter_mut().enumerate().take(rows) {
+            *max = row(r).iter().copied().fold(0, u8::max);
+        }
+        if max.iter().all(|max| *max <= plain_max) {
+            return Self { codes, stride, rows, widened: &[], widened_stride: 0, max };
+        }
+        for (r, dst) in scratch.chunks_exact_mut(widened_stride.max(1)).take(rows).enumerate() {
+            for (d, &s) in dst.iter_mut().zip(row(r)) {
+                *d = i16::from(s);
+            }
+        }
+        Self { codes, stride, rows, widened: scratch, widened_stride, max }
+    }
+
+    /// `rows` rows from row `first` on.
+    pub(super) fn tile(&self, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
+        let max = self.max[first..first + rows].iter().copied().fold(0, u8::max);
+        let codes = &self.codes[first * self.stride..][..(rows - 1) * self.stride + k];
+        let widened = match self.widened {
+            [] => &[],
+            all => &all[first * self.widened_stride..][..(rows - 1) * self.widened_stride + k],
+        };
+        LhsTile { rows, codes, stride: self.stride, widened, widened_stride: self.widened_stride, max }
+    }
+}

@@ -1,0 +1,24 @@
+//! Matrix products: 4 rows by 16 columns, K in groups of 4.
+//!
+//! `vpmaddubsw` multiplies unsigned codes with signed weights and adds pairs of products in 16 bits, where they saturate
+//! beyond 32767. Two pairs of 127 by 128 fit, two of 255 by 128 do not. So packing finds out, for every group of 4 steps of K by
+//! 16 columns, up to which code its products fit ([`proof`]), and sorts the groups by it ([`panel`]); a tile whose largest
+//! code is known takes as many of them as are proved by the short sequences, and the rest by one that cannot
+//! saturate ([`tile`]).
+
+mod panel;
+mod proof;
+mod tile;
+
+pub(super) use panel::{depths, pack_panel, panel_bytes};
+pub(super) use tile::tile;
+
+/// Rows of a tile: 8 accumulators, so that a second product deep needs no register that is not there.
+pub(super) const MR: usize = 4;
+/// Columns of a tile: two vectors of 32-bit sums.
+pub(super) const NR: usize = 16;
+/// Elements of K at a time: what one 32-bit sum takes from `vpmaddubsw` and `vpmaddwd`.
+pub(super) const KU: usize = 4;
+
+/// The weights of one group: `[NR][KU]`.
+type Group = [i8; NR * KU];

@@ -1,0 +1,183 @@
+//! Packed panels: groups of weights sorted by how far they can be trusted in 16 bits.
+//!
+//! K is cut into blocks of 256 groups. A block is
+//!
+//! | bytes | |
+//! |---|---|
+//! | 16 | by class of the largest code: pairs of groups, from the first on, whose sum is exact in 16 bits |
+//! | 16 | by class: pairs of groups, from the first on, in which each group alone is exact |
+//! | 1 a group | where in the block's K the group belongs; a group of zeros makes their number even |
+//! | | zeros up to a multiple of 64 |
+//! | 64 a group | weights `[NR][KU]` |
+//!
+//! Codes `16 c ..= 16 c + 15` are class `c`.
+
+use super::proof::PairSums;
+use super::{Group, KU, NR};
+use std::array::from_fn;
+use tq_kernels::{Depths, RhsColumns};
+
+/// Groups of a whole block: a place in it fits a byte.
+const BLOCK: usize = 256;
+/// Elements of K of a whole block.
+pub(super) const BLOCK_K: usize = BLOCK * KU;
+/// Classes of codes.
+const CLASSES: usize = 16;
+/// Bytes of a group's weights.
+const GROUP_BYTES: usize = size_of::<Group>();
+
+/// The class that a tile belongs to by its largest code.
+pub(super) fn class_of(max: u8) -> usize {
+    usize::from(max >> 4)
+}
+
+/// The largest code of a class.
+fn class_max(class: usize) -> u8 {
+    (class * 16 + 15) as u8
+}
+
+/// Bytes before the weights of a block of `groups` groups.
+const fn header_bytes(groups: usize) -> usize {
+    (2 * CLASSES + groups.next_multiple_of(2)).next_multiple_of(64)
+}
+
+/// Bytes of a block of `groups` groups.
+const fn block_bytes(groups: usize) -> usize {
+    header_bytes(groups) + groups.next_multiple_of(2) * GROUP_BYTES
+}
+
+/// Bytes of a panel of `k` elements of K, a multiple of KU.
+pub(in super::super) fn panel_bytes(k: usize) -> Option<usize> {
+    let groups = k / KU;
+    (groups / BLOCK).checked_mul(block_bytes(BLOCK))?.checked_add(match groups % BLOCK {
+        0 => 0,
+        rest => block_bytes(rest),
+    })
+}
+
+/// One block of a packed panel.
+pub(super) struct Block<'a> {
+    /// Groups of K in this block.
+    pub(super) groups: usize,
+    two: &'a [u8; CLASSES],
+    one: &'a [u8; CLASSES],
+    /// Where each group belongs, in pairs.
+    pub(super) order: &'a [[u8; 2]],
+    /// The weights of each pair of groups.
+    pub(super) weights: &'a [[Group; 2]],
+}
+
+impl Block<'_> {
+    /// Pairs of groups that run two products deep, and pairs up to the last that runs one deep, for a class of codes.
+    pub(super) fn split(&self, class: usize) -> (usize, usize) {
+        let pairs = self.order.len();
+        let one = usize::from(self.one[class]).min(pairs);
+        (usize::from(self.two[class]).min(one), one)
+    }
+}
+
+/// The blocks of a panel, from the one on in which element `from` of K lies; `k` elements beyond it.
+///
+/// Panics where the panel is too short.
+pub(super) fn blocks(panel: &[i8], from: usize, k: usize) -> impl Iterator<Item = Block<'_>> {
+    let mut rest: &[u8] = bytemuck::cast_slice(&panel[from / BLOCK_K * block_bytes(BLOCK)..]);
+    let groups = k / KU;
+    (0..groups.div_ceil(BLOCK)).map(move |b| {
+        let groups = BLOCK.min(groups - b * BLOCK);
+        let (block, others) = rest.split_at(block_bytes(groups));
+        rest = others;
+        let (header, weights) = block.split_at(header_bytes(groups));
+        let (counts, order) = header.split_at(2 * CLASSES);
+        let counts = counts.as_chunks::<CLASSES>().0;
+        Block {
+            groups,
+            two: &counts[0],
+            one: &counts[1],
+            order: &order.as_chunks::<2>().0[..groups.div_ceil(2)],
+            weights: bytemuck::cast_slice(weights),
+        }
+    })
+}
+
+/// Packs columns; see [`tq_kernels::Microkernel::pack_panel`].
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    let mut rest = bytemuck::cast_slice_mut::<i8, u8>(panel);
+    let mut plain = u8::MAX;
+    for start in (0..columns.k).step_by(BLOCK_K) {
+        let len = BLOCK_K.min(columns.k - start);
+        let (block, others) = rest.split_at_mut(block_bytes(len.div_ceil(KU)));
+        rest = others;
+        plain = plain.min(pack_block(columns, start, len, block));
+    }
+    plain
+}
+
+/// Packs elements `start..start + len` of K. Gives the largest code with which no group has to be widened.
+#[target_feature(enable = "avx2")]
+fn pack_block(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -> u8 {
+    let groups = len.div_ceil(KU);
+    let mut weights = [[0i8; NR * KU]; BLOCK];
+    for (c, column) in columns.data.chunks_exact(columns.k).enumerate().take(NR) {
+        let (whole, rest) = column[start..start + len].as_chunks::<KU>();
+        for (group, w) in weights.iter_mut().zip(whole) {
+            group.as_chunks_mut::<KU>().0[c] = *w;
+        }
+        if !rest.is_empty() {
+            weights[whole.len()].as_chunks_mut::<KU>().0[c][..rest.len()].copy_from_slice(rest);
+        }
+    }
+    let sums: [PairSums; BLOCK] = from_fn(|g| PairSums::of(&weights[g]));
+    // The safest first, so that those beside each other are alike.
+    let safe: [u8; BLOCK] = from_fn(|g| if g < groups { sums[g].exact_up_to() } else { u8::MAX });
+    let mut order: [u8; BLOCK] = from_fn(|g| g as u8);
+    let even = groups.next_multiple_of(2);
+    order[..even].sort_unstable_by_key(|&g| (u8::MAX - safe[usize::from(g)], g));
+    let mut pairs = [Pair::default(); BLOCK / 2];
+    let pairs = &mut pairs[..even / 2];
+    for (pair, order) in pairs.iter_mut().zip(order.as_chunks::<2>().0) {
+        let [a, b] = order.map(usize::from);
+        *pair = Pair { two: sums[a].plus(sums[b]).exact_up_to(), one: safe[a].min(safe[b]), order: *order };
+    }
+    pairs.sort_unstable_by_key(|pair| (u8::MAX - pair.two, u8::MAX - pair.one, pair.order));
+
+    let (header, packed) = block.split_at_mut(header_bytes(groups));
+    let (counts, places) = header.split_at_mut(2 * CLASSES);
+    for class in 0..CLASSES {
+        let max = class_max(class);
+        let prefix = |holds: fn(&Pair, u8) -> bool| pairs.iter().take_while(|p| holds(p, max)).count() as u8;
+        counts[class] = prefix(|p, max| p.two >= max);
+        counts[CLASSES + class] = prefix(|p, max| p.one >= max);
+    }
+    let packed: &mut [[Group; 2]] = bytemuck::cast_slice_mut(packed);
+    for ((pair, place), packed) in pairs.iter().zip(places.as_chunks_mut::<2>().0).zip(packed) {
+        // The group of zeros that fills the last pair up may stand anywhere in K.
+        *place = pair.order.map(|g| if usize::from(g) < groups { g } else { 0 });
+        *packed = pair.order.map(|g| weights[usize::from(g)]);
+    }
+    // Tiles go by classes: the largest code of the last class without widened groups.
+    let whole = (0..CLASSES).rev().find(|&class| usize::from(counts[CLASSES + class]) == pairs.len());
+    whole.map_or(0, class_max)
+}
+
+/// Two groups whose products may be added in 16 bits.
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    /// The largest code with which their sum is exact.
+    two: u8,
+    /// The largest code with which each alone is.
+    one: u8,
+    order: [u8; 2],
+}
+
+/// See [`tq_kernels::Microkernel::depths`]; the unit is a pair of groups.
+pub(in super::super) fn depths(k: usize, panel: &[i8], max: u8) -> Depths {
+    let mut depths = Depths::default();
+    for block in blocks(panel, 0, k) {
+        let (two, one) = block.split(class_of(max));
+        depths.two += two;
+        depths.one += one - two;
+        depths.widened += block.order.len() - one;
+    }
+    depths
+}
