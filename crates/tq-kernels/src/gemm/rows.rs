@@ -43,6 +43,7 @@ impl<'a> PackedRows<'a> {
     }
 
     /// `rows` rows from row `first` on.
+    #[inline]
     pub(super) fn tile(&self, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
         let max = self.max[first..first + rows].iter().copied().fold(0, u8::max);
         let codes = &self.codes[first * self.stride..][..(rows - 1) * self.stride + k];

@@ -69,31 +69,57 @@ pub(super) fn requantize_tile(
 ) {
     let rounder = Rounder::new(params.zero_point, params.clamp);
     let columns = offset.len().min(multiplier.len());
-    for r in 0..rows {
-        let (acc, out) = (&acc[r * acc_stride..][..columns], &mut out[r * out_stride..][..columns]);
-        let mut c = 0;
-        while c + 16 <= columns {
-            let first = requantize_8(&rounder, &acc[c..], &offset[c..], &multiplier[c..]);
-            let second = requantize_8(&rounder, &acc[c + 8..], &offset[c + 8..], &multiplier[c + 8..]);
-            store_16(&mut out[c..].as_chunks_mut().0[0], pack_16(first, second));
-            c += 16;
+    let mut c = 0;
+    while c + 16 <= columns {
+        let first = Columns::new(&offset[c..], &multiplier[c..]);
+        let second = Columns::new(&offset[c + 8..], &multiplier[c + 8..]);
+        for r in 0..rows {
+            let halves = acc[r * acc_stride + c..].as_chunks::<8>().0;
+            let (first, second) = (first.requantize(&rounder, &halves[0]), second.requantize(&rounder, &halves[1]));
+            store_16(&mut out[r * out_stride + c..].as_chunks_mut().0[0], pack_16(first, second));
         }
-        if c + 8 <= columns {
-            let codes = requantize_8(&rounder, &acc[c..], &offset[c..], &multiplier[c..]);
-            store_8(&mut out[c..].as_chunks_mut().0[0], pack_8(codes));
-            c += 8;
+        c += 16;
+    }
+    if c + 8 <= columns {
+        let eight = Columns::new(&offset[c..], &multiplier[c..]);
+        for r in 0..rows {
+            let codes = eight.requantize(&rounder, &acc[r * acc_stride + c..].as_chunks().0[0]);
+            store_8(&mut out[r * out_stride + c..].as_chunks_mut().0[0], pack_8(codes));
         }
-        requantize_row(&acc[c..], &offset[c..], &multiplier[c..], params, &mut out[c..]);
+        c += 8;
+    }
+    if c < columns {
+        for r in 0..rows {
+            let (acc, out) = (&acc[r * acc_stride..][c..columns], &mut out[r * out_stride..][c..columns]);
+            requantize_row(acc, &offset[c..], &multiplier[c..], params, out);
+        }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn requantize_8(rounder: &Rounder, acc: &[i32], offset: &[i32], multiplier: &[f32]) -> __m256i {
-    let acc = load_8_i32(&acc.as_chunks().0[0]);
-    let sum = _mm256_add_epi32(acc, load_8_i32(&offset.as_chunks().0[0]));
-    let multiplier = load_8_f32(&multiplier.as_chunks().0[0]);
-    rounder.round(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), multiplier))
+/// What 8 columns of accumulators are requantized by.
+struct Columns {
+    offset: __m256i,
+    multiplier: __m256,
+}
+
+impl Columns {
+    /// The first 8 columns.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(offset: &[i32], multiplier: &[f32]) -> Self {
+        Self {
+            offset: load_8_i32(&offset.as_chunks().0[0]),
+            multiplier: load_8_f32(&multiplier.as_chunks().0[0]),
+        }
+    }
+
+    /// 8 codes as 32-bit integers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn requantize(&self, rounder: &Rounder, acc: &[i32; 8]) -> __m256i {
+        let sum = _mm256_add_epi32(load_8_i32(acc), self.offset);
+        rounder.round(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), self.multiplier))
+    }
 }
 
 /// See [`tq_kernels::RowKernel::quantize`].

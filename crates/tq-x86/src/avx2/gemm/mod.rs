@@ -8,6 +8,7 @@
 
 mod panel;
 mod proof;
+mod rows;
 mod tile;
 
 pub(super) use panel::{depths, pack_panel, panel_bytes};

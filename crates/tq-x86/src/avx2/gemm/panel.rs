@@ -4,13 +4,15 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | 16 | by class of the largest code: pairs of groups, from the first on, whose sum is exact in 16 bits |
-//! | 16 | by class: pairs of groups, from the first on, in which each group alone is exact |
+//! | 16 | by class of the largest code: pairs of groups, from the first on, in which each group alone is exact |
+//! | 16 | by class: pairs of groups whose sum is exact in 16 bits, from the first on of the walk |
+//! | 1 a pair | the pairs by how far their sum is exact: the walk where all groups alone are exact |
 //! | 1 a group | where in the block's K the group belongs; a group of zeros makes their number even |
 //! | | zeros up to a multiple of 64 |
 //! | 64 a group | weights `[NR][KU]` |
 //!
-//! Codes `16 c ..= 16 c + 15` are class `c`.
+//! Codes `16 c ..= 16 c + 15` are class `c`. Pairs stand in the order of how far each of their groups alone is exact, and are
+//! walked in it where some have to be widened.
 
 use super::proof::PairSums;
 use super::{Group, KU, NR};
@@ -38,7 +40,7 @@ fn class_max(class: usize) -> u8 {
 
 /// Bytes before the weights of a block of `groups` groups.
 const fn header_bytes(groups: usize) -> usize {
-    (2 * CLASSES + groups.next_multiple_of(2)).next_multiple_of(64)
+    (2 * CLASSES + groups.div_ceil(2) * 3).next_multiple_of(64)
 }
 
 /// Bytes of a block of `groups` groups.
@@ -59,44 +61,78 @@ pub(in super::super) fn panel_bytes(k: usize) -> Option<usize> {
 pub(super) struct Block<'a> {
     /// Groups of K in this block.
     pub(super) groups: usize,
-    two: &'a [u8; CLASSES],
     one: &'a [u8; CLASSES],
+    two: &'a [u8; CLASSES],
+    by_two: &'a [u8],
     /// Where each group belongs, in pairs.
     pub(super) order: &'a [[u8; 2]],
-    /// The weights of each pair of groups.
-    pub(super) weights: &'a [[Group; 2]],
+    /// The weights of each group, in the same order.
+    pub(super) weights: &'a [[u8; GROUP_BYTES]],
 }
 
+/// How the pairs of a block are computed for a class of codes.
+pub(super) struct Walk<'a> {
+    /// Pairs that are added in 16 bits.
+    pub(super) two: &'a [u8],
+    /// Pairs in which each group is widened by itself.
+    pub(super) one: &'a [u8],
+    /// The first of the pairs that need factors of 16 bits; those behind it need them too.
+    pub(super) widened: usize,
+}
+
+/// The pairs as they stand.
+const IN_ORDER: [u8; BLOCK / 2] = {
+    let mut places = [0; BLOCK / 2];
+    let mut i = 0;
+    while i < places.len() {
+        places[i] = i as u8;
+        i += 1;
+    }
+    places
+};
+
 impl Block<'_> {
-    /// Pairs of groups that run two products deep, and pairs up to the last that runs one deep, for a class of codes.
-    pub(super) fn split(&self, class: usize) -> (usize, usize) {
+    /// The walk over the pairs for a class of codes.
+    #[inline(always)]
+    pub(super) fn walk(&self, class: usize) -> Walk<'_> {
         let pairs = self.order.len();
         let one = usize::from(self.one[class]).min(pairs);
-        (usize::from(self.two[class]).min(one), one)
+        let places = if one == pairs { self.by_two } else { &IN_ORDER[..one] };
+        let (two, one) = places.split_at(usize::from(self.two[class]).min(places.len()));
+        Walk { two, one, widened: two.len() + one.len() }
     }
 }
 
-/// The blocks of a panel, from the one on in which element `from` of K lies; `k` elements beyond it.
-///
-/// Panics where the panel is too short.
-pub(super) fn blocks(panel: &[i8], from: usize, k: usize) -> impl Iterator<Item = Block<'_>> {
-    let mut rest: &[u8] = bytemuck::cast_slice(&panel[from / BLOCK_K * block_bytes(BLOCK)..]);
-    let groups = k / KU;
-    (0..groups.div_ceil(BLOCK)).map(move |b| {
-        let groups = BLOCK.min(groups - b * BLOCK);
-        let (block, others) = rest.split_at(block_bytes(groups));
-        rest = others;
+/// The panel from the block on in which element `from` of K lies. Panics where the panel is too short.
+#[inline]
+pub(super) fn blocks_from(panel: &[i8], from: usize) -> &[u8] {
+    &bytemuck::cast_slice(panel)[from / BLOCK_K * block_bytes(BLOCK)..]
+}
+
+impl<'a> Block<'a> {
+    /// The first block of `panel`, which has as many of the `left` groups as it can hold, and the panel behind it.
+    ///
+    /// Panics where the panel is too short.
+    #[inline(always)]
+    pub(super) fn take(panel: &'a [u8], left: usize) -> (Self, &'a [u8]) {
+        let groups = left.min(BLOCK);
+        let pairs = groups.div_ceil(2);
+        let (block, behind) = panel.split_at(block_bytes(groups));
         let (header, weights) = block.split_at(header_bytes(groups));
-        let (counts, order) = header.split_at(2 * CLASSES);
+        let (counts, places) = header.split_at(2 * CLASSES);
         let counts = counts.as_chunks::<CLASSES>().0;
-        Block {
+        let (by_two, order) = places.split_at(pairs);
+        let order = &order.as_chunks::<2>().0[..pairs];
+        let block = Block {
             groups,
-            two: &counts[0],
-            one: &counts[1],
-            order: &order.as_chunks::<2>().0[..groups.div_ceil(2)],
-            weights: bytemuck::cast_slice(weights),
-        }
-    })
+            one: &counts[0],
+            two: &counts[1],
+            by_two,
+            order,
+            weights: &weights.as_chunks::<GROUP_BYTES>().0[..2 * pairs],
+        };
+        (block, behind)
+    }
 }
 
 /// Packs columns; see [`tq_kernels::Microkernel::pack_panel`].
@@ -139,16 +175,21 @@ fn pack_block(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -
         let [a, b] = order.map(usize::from);
         *pair = Pair { two: sums[a].plus(sums[b]).exact_up_to(), one: safe[a].min(safe[b]), order: *order };
     }
-    pairs.sort_unstable_by_key(|pair| (u8::MAX - pair.two, u8::MAX - pair.one, pair.order));
+    pairs.sort_unstable_by_key(|pair| (u8::MAX - pair.one, u8::MAX - pair.two, pair.order));
 
     let (header, packed) = block.split_at_mut(header_bytes(groups));
     let (counts, places) = header.split_at_mut(2 * CLASSES);
     for class in 0..CLASSES {
         let max = class_max(class);
-        let prefix = |holds: fn(&Pair, u8) -> bool| pairs.iter().take_while(|p| holds(p, max)).count() as u8;
-        counts[class] = prefix(|p, max| p.two >= max);
-        counts[CLASSES + class] = prefix(|p, max| p.one >= max);
+        let one = pairs.partition_point(|pair| pair.one >= max);
+        let in_order = || pairs.iter().take_while(|pair| pair.two >= max).count();
+        let anywhere = || pairs.iter().filter(|pair| pair.two >= max).count();
+        counts[class] = one as u8;
+        counts[CLASSES + class] = if one == pairs.len() { anywhere() } else { in_order() } as u8;
     }
+    let (by_two, places) = places.split_at_mut(pairs.len());
+    by_two.copy_from_slice(&IN_ORDER[..pairs.len()]);
+    by_two.sort_unstable_by_key(|&p| (u8::MAX - pairs[usize::from(p)].two, p));
     let packed: &mut [[Group; 2]] = bytemuck::cast_slice_mut(packed);
     for ((pair, place), packed) in pairs.iter().zip(places.as_chunks_mut::<2>().0).zip(packed) {
         // The group of zeros that fills the last pair up may stand anywhere in K.
@@ -173,11 +214,14 @@ struct Pair {
 /// See [`tq_kernels::Microkernel::depths`]; the unit is a pair of groups.
 pub(in super::super) fn depths(k: usize, panel: &[i8], max: u8) -> Depths {
     let mut depths = Depths::default();
-    for block in blocks(panel, 0, k) {
-        let (two, one) = block.split(class_of(max));
-        depths.two += two;
-        depths.one += one - two;
-        depths.widened += block.order.len() - one;
+    let (mut panel, mut left) = (blocks_from(panel, 0), k / KU);
+    while left > 0 {
+        let (block, behind) = Block::take(panel, left);
+        let walk = block.walk(class_of(max));
+        depths.two += walk.two.len();
+        depths.one += walk.one.len();
+        depths.widened += block.order.len() - walk.widened;
+        (panel, left) = (behind, left - block.groups);
     }
     depths
 }

@@ -1,108 +1,113 @@
 //! The loops of the matrix-product tile.
+//!
+//! Each is a function of its own: together they would need more registers than there are.
 
 use super::super::memory::{load_8_i32, load_16, load_32, store_8_i32};
-use super::panel::{BLOCK_K, Block, blocks, class_of};
+use super::panel::{BLOCK_K, Block, blocks_from, class_of};
+use super::rows::Rows;
 use super::{KU, NR};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::ops::Range;
 use tq_kernels::LhsTile;
+
+/// Sums of a tile of `R` rows.
+type Sums<const R: usize> = [[__m256i; 2]; R];
 
 /// A tile of `R` rows; see [`tq_kernels::Microkernel::tile`]. Panics when a slice is too short.
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn tile<const R: usize>(lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
     let class = class_of(lhs.max);
-    let rows: [&[[u8; KU]]; R] = from_fn(|r| lhs.codes[r * lhs.stride..][k.clone()].as_chunks().0);
     let mut acc = [[_mm256_setzero_si256(); 2]; R];
     let mut widen = false;
-    for (b, block) in blocks(panel, k.start, k.len()).enumerate() {
-        let rows = from_fn(|r| &rows[r][b * (BLOCK_K / KU)..][..block.groups]);
-        let (two, one) = block.split(class);
-        two_deep(&rows, &block, two, &mut acc);
-        one_deep(&rows, &block, two..one, &mut acc);
-        widen |= one < block.order.len();
+    let mut rest = blocks_from(panel, k.start);
+    for start in k.clone().step_by(BLOCK_K) {
+        let (block, behind) = Block::take(rest, (k.end - start) / KU);
+        rest = behind;
+        let rows = Rows::<u8, R>::new(lhs.codes, lhs.stride, start, block.groups);
+        let walk = block.walk(class);
+        if !walk.two.is_empty() {
+            two_deep(rows, &block, walk.two, &mut acc);
+        }
+        if !walk.one.is_empty() {
+            one_deep(rows, &block, walk.one, &mut acc);
+        }
+        widen |= walk.widened < block.order.len();
     }
     let vectors = &mut tile.as_chunks_mut::<8>().0[..2 * R];
     for (out, sum) in vectors.iter_mut().zip(acc.as_flattened()) {
         store_8_i32(out, *sum);
     }
     if widen {
-        let rows = from_fn(|r| lhs.widened[r * lhs.widened_stride..][k.clone()].as_chunks().0);
         for half in 0..2 {
-            widened::<R>(&rows, k.clone(), panel, class, half, tile);
+            widened::<R>(lhs, k.clone(), panel, class, half, tile);
         }
     }
 }
 
-/// The first `pairs` pairs of groups, each added in 16 bits: packing proved that they fit.
-#[inline]
+/// Pairs of groups, each added in 16 bits: packing proved that they fit.
+#[inline(never)]
 #[target_feature(enable = "avx2")]
-fn two_deep<const R: usize>(rows: &[&[[u8; KU]]; R], block: &Block, pairs: usize, acc: &mut [[__m256i; 2]; R]) {
+fn two_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums: &mut Sums<R>) {
     let ones = _mm256_set1_epi16(1);
-    for (order, [first, second]) in block.order[..pairs].iter().zip(block.weights) {
-        let [a, b] = order.map(usize::from);
-        let (first, second) = (first.as_chunks::<32>().0, second.as_chunks::<32>().0);
-        for r in 0..R {
-            let a = _mm256_set1_epi32(bytemuck::cast(rows[r][a]));
-            let b = _mm256_set1_epi32(bytemuck::cast(rows[r][b]));
+    let mut acc = *sums;
+    for &pair in pairs {
+        let [a, b] = block.order[usize::from(pair)];
+        let weights = block.weights[2 * usize::from(pair)..][..2].as_flattened().as_chunks::<32>().0;
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = _mm256_set1_epi32(bytemuck::cast(rows.group(r, a)));
+            let b = _mm256_set1_epi32(bytemuck::cast(rows.group(r, b)));
             for half in 0..2 {
-                let a = _mm256_maddubs_epi16(a, load_32(&first[half]));
-                let b = _mm256_maddubs_epi16(b, load_32(&second[half]));
+                let a = _mm256_maddubs_epi16(a, load_32(&weights[half]));
+                let b = _mm256_maddubs_epi16(b, load_32(&weights[2 + half]));
                 let sum = _mm256_madd_epi16(_mm256_add_epi16(a, b), ones);
-                acc[r][half] = _mm256_add_epi32(acc[r][half], sum);
+                acc[half] = _mm256_add_epi32(acc[half], sum);
             }
         }
     }
+    *sums = acc;
 }
 
 /// Pairs of groups, each group widened by itself: packing proved that its products fit.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx2")]
-fn one_deep<const R: usize>(
-    rows: &[&[[u8; KU]]; R],
-    block: &Block,
-    pairs: Range<usize>,
-    acc: &mut [[__m256i; 2]; R],
-) {
+fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums: &mut Sums<R>) {
     let ones = _mm256_set1_epi16(1);
-    let groups = block.order[pairs.clone()].as_flattened().iter();
-    for (&place, weights) in groups.zip(block.weights[pairs].as_flattened()) {
-        let halves = weights.as_chunks::<32>().0;
-        let (w0, w1) = (load_32(&halves[0]), load_32(&halves[1]));
-        for r in 0..R {
-            let a = _mm256_set1_epi32(bytemuck::cast(rows[r][usize::from(place)]));
-            acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w0), ones));
-            acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
+    let mut acc = *sums;
+    for &pair in pairs {
+        let places = block.order[usize::from(pair)];
+        for (place, weights) in places.into_iter().zip(&block.weights[2 * usize::from(pair)..][..2]) {
+            let halves = weights.as_chunks::<32>().0;
+            let (w0, w1) = (load_32(&halves[0]), load_32(&halves[1]));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm256_set1_epi32(bytemuck::cast(rows.group(r, place)));
+                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w0), ones));
+                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
+            }
         }
     }
+    *sums = acc;
 }
 
 /// The pairs that no proof covers, by factors of 16 bits, for 8 columns; added to the tile.
-///
-/// A vector has the sums of the first and of the second half of KU of 4 columns beside each other.
 #[target_feature(enable = "avx2")]
 fn widened<const R: usize>(
-    rows: &[&[[i16; KU]]; R],
+    lhs: &LhsTile,
     k: Range<usize>,
     panel: &[i8],
     class: usize,
     half: usize,
     tile: &mut [i32],
 ) {
+    // A vector has the sums of the first and of the second half of KU of 4 columns beside each other.
     let mut acc = [[_mm256_setzero_si256(); 2]; R];
-    for (b, block) in blocks(panel, k.start, k.len()).enumerate() {
-        let rows: [&[[i16; KU]]; R] = from_fn(|r| &rows[r][b * (BLOCK_K / KU)..][..block.groups]);
-        let (_, from) = block.split(class);
-        let groups = block.order[from..].as_flattened().iter();
-        for (&place, weights) in groups.zip(block.weights[from..].as_flattened()) {
-            let columns = &weights.as_chunks::<16>().0[2 * half..][..2];
-            let w0 = _mm256_cvtepi8_epi16(load_16(&columns[0]));
-            let w1 = _mm256_cvtepi8_epi16(load_16(&columns[1]));
-            for r in 0..R {
-                let a = _mm256_set1_epi64x(bytemuck::cast(rows[r][usize::from(place)]));
-                acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(a, w0));
-                acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(a, w1));
-            }
+    let mut rest = blocks_from(panel, k.start);
+    for start in k.clone().step_by(BLOCK_K) {
+        let (block, behind) = Block::take(rest, (k.end - start) / KU);
+        rest = behind;
+        let rows = Rows::<i16, R>::new(lhs.widened, lhs.widened_stride, start, block.groups);
+        let from = block.walk(class).widened;
+        if from < block.order.len() {
+            widened_block(rows, &block, from, half, &mut acc);
         }
     }
     for (row, acc) in tile.as_chunks_mut::<NR>().0.iter_mut().zip(acc) {
@@ -111,4 +116,24 @@ fn widened<const R: usize>(
         let out = &mut row.as_chunks_mut::<8>().0[half];
         store_8_i32(out, _mm256_add_epi32(load_8_i32(out), sums));
     }
+}
+
+/// The pairs of one block from pair `from` on.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn widened_block<const R: usize>(rows: Rows<i16, R>, block: &Block, from: usize, half: usize, sums: &mut Sums<R>) {
+    const { assert!(KU == 4, "a broadcast takes 64 bits") };
+    let mut acc = *sums;
+    let groups = block.order[from..].as_flattened().iter();
+    for (&place, weights) in groups.zip(&block.weights[2 * from..]) {
+        let columns = &weights.as_chunks::<32>().0[half].as_chunks::<16>().0;
+        let w0 = _mm256_cvtepi8_epi16(load_16(&columns[0]));
+        let w1 = _mm256_cvtepi8_epi16(load_16(&columns[1]));
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = _mm256_set1_epi64x(bytemuck::cast(rows.group(r, place)));
+            acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(a, w0));
+            acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(a, w1));
+        }
+    }
+    *sums = acc;
 }
