@@ -10,9 +10,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod memory;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::{Avx2, Avx2Library};
+#[cfg(target_arch = "x86_64")]
+pub use vnni::{Avx512Vnni, AvxVnni, VnniLibrary};
 
 use tq_kernels::KernelLibrary;
 
@@ -25,11 +31,22 @@ pub fn library() -> Option<&'static dyn KernelLibrary> {
     {
         use std::sync::LazyLock;
         use tq_kernels::Isa;
-        static LIBRARY: LazyLock<Option<Avx2Library>> = LazyLock::new(|| {
+        static AVX512_VNNI: LazyLock<Option<VnniLibrary<Avx512Vnni>>> = LazyLock::new(|| {
+            let token = Avx512Vnni::detect()?;
+            Isa::Avx512Vnni.allowed_by_env().then(|| VnniLibrary::<Avx512Vnni>::new(token))
+        });
+        static AVX_VNNI: LazyLock<Option<VnniLibrary<AvxVnni>>> = LazyLock::new(|| {
+            let token = AvxVnni::detect()?;
+            Isa::AvxVnni.allowed_by_env().then(|| VnniLibrary::<AvxVnni>::new(token))
+        });
+        static AVX2: LazyLock<Option<Avx2Library>> = LazyLock::new(|| {
             let token = Avx2::detect()?;
             Isa::Avx2.allowed_by_env().then(|| Avx2Library::new(token))
         });
-        LIBRARY.as_ref().map(|library| library as &dyn KernelLibrary)
+        let any = |library: Option<&'static dyn KernelLibrary>| library;
+        any(AVX512_VNNI.as_ref().map(|library| library as _))
+            .or_else(|| AVX_VNNI.as_ref().map(|library| library as _))
+            .or_else(|| AVX2.as_ref().map(|library| library as _))
     }
     #[cfg(not(target_arch = "x86_64"))]
     None

@@ -1,6 +1,6 @@
 //! Depthwise sums: taps in pairs through `vpmaddwd`, 16 channels of a run of positions at a time.
 
-use super::memory::{load_8, load_8_i16, load_8_i32, load_16, load_16_i16, store_8_i32};
+use crate::memory::{load_8, load_8_i16, load_8_i32, load_16, load_16_i16, store_8_i32};
 use std::arch::x86_64::*;
 use tq_kernels::Tap;
 

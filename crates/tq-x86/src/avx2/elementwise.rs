@@ -4,7 +4,7 @@
 //! before `vcvtps2dq`, which rounds half to even; `vmaxps` gives its second operand for a NaN, so NaN becomes the
 //! lower bound. Every function gives the number of elements done and leaves the last few to the scalar loop.
 
-use super::memory::*;
+use crate::memory::*;
 use std::arch::x86_64::*;
 use tq_kernels::row::requantize_row;
 use tq_kernels::{AffineU8, BinaryOp, BinaryParams, Requantize};

@@ -4,7 +4,6 @@ mod depthwise;
 mod elementwise;
 mod gemm;
 mod library;
-mod memory;
 
 pub use library::Avx2Library;
 

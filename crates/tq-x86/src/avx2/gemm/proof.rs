@@ -1,6 +1,6 @@
 //! Up to which code sums of products in 16 bits are exact.
 
-use super::super::memory::{load_32, store_16_i16};
+use crate::memory::{load_32, store_16_i16};
 use super::Group;
 use std::arch::x86_64::*;
 

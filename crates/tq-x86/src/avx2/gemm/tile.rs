@@ -2,7 +2,7 @@
 //!
 //! Each is a function of its own: together they would need more registers than there are.
 
-use super::super::memory::{load_8_i32, load_16, load_32, store_8_i32};
+use crate::memory::{load_8_i32, load_16, load_32, store_8_i32};
 use super::panel::{BLOCK_K, Block, blocks_from, class_of};
 use super::rows::Rows;
 use super::{KU, NR};

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 /// 8 bytes in the low half.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_8<T: bytemuck::Pod>(src: &[T; 8]) -> __m128i {
+pub(crate) fn load_8<T: bytemuck::Pod>(src: &[T; 8]) -> __m128i {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: `src` is valid for reads of 8 elements of 1 byte, and `movq` needs no alignment.
     unsafe { _mm_loadl_epi64(src.as_ptr().cast()) }
@@ -15,7 +15,7 @@ pub(super) fn load_8<T: bytemuck::Pod>(src: &[T; 8]) -> __m128i {
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_16<T: bytemuck::Pod>(src: &[T; 16]) -> __m128i {
+pub(crate) fn load_16<T: bytemuck::Pod>(src: &[T; 16]) -> __m128i {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: `src` is valid for reads of 16 elements of 1 byte, and `movdqu` needs no alignment.
     unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
@@ -24,7 +24,7 @@ pub(super) fn load_16<T: bytemuck::Pod>(src: &[T; 16]) -> __m128i {
 /// 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_32<T: bytemuck::Pod>(src: &[T; 32]) -> __m256i {
+pub(crate) fn load_32<T: bytemuck::Pod>(src: &[T; 32]) -> __m256i {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: `src` is valid for reads of 32 elements of 1 byte, and `vmovdqu` needs no alignment.
     unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
@@ -33,7 +33,7 @@ pub(super) fn load_32<T: bytemuck::Pod>(src: &[T; 32]) -> __m256i {
 /// 8 weights of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_8_i16(src: &[i16; 8]) -> __m128i {
+pub(crate) fn load_8_i16(src: &[i16; 8]) -> __m128i {
     // SAFETY: `src` is valid for reads of 16 bytes, and `movdqu` needs no alignment.
     unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
 }
@@ -41,7 +41,7 @@ pub(super) fn load_8_i16(src: &[i16; 8]) -> __m128i {
 /// 16 weights of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_16_i16(src: &[i16; 16]) -> __m256i {
+pub(crate) fn load_16_i16(src: &[i16; 16]) -> __m256i {
     // SAFETY: `src` is valid for reads of 32 bytes, and `vmovdqu` needs no alignment.
     unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
 }
@@ -49,7 +49,7 @@ pub(super) fn load_16_i16(src: &[i16; 16]) -> __m256i {
 /// 8 accumulators.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_8_i32(src: &[i32; 8]) -> __m256i {
+pub(crate) fn load_8_i32(src: &[i32; 8]) -> __m256i {
     // SAFETY: `src` is valid for reads of 32 bytes, and `vmovdqu` needs no alignment.
     unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
 }
@@ -57,7 +57,7 @@ pub(super) fn load_8_i32(src: &[i32; 8]) -> __m256i {
 /// 8 reals.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn load_8_f32(src: &[f32; 8]) -> __m256 {
+pub(crate) fn load_8_f32(src: &[f32; 8]) -> __m256 {
     // SAFETY: `src` is valid for reads of 32 bytes, and `vmovups` needs no alignment.
     unsafe { _mm256_loadu_ps(src.as_ptr()) }
 }
@@ -65,7 +65,7 @@ pub(super) fn load_8_f32(src: &[f32; 8]) -> __m256 {
 /// The low 8 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_8(dst: &mut [u8; 8], value: __m128i) {
+pub(crate) fn store_8(dst: &mut [u8; 8], value: __m128i) {
     // SAFETY: `dst` is valid for writes of 8 bytes, and `movq` needs no alignment.
     unsafe { _mm_storel_epi64(dst.as_mut_ptr().cast(), value) }
 }
@@ -73,7 +73,7 @@ pub(super) fn store_8(dst: &mut [u8; 8], value: __m128i) {
 /// 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_16(dst: &mut [u8; 16], value: __m128i) {
+pub(crate) fn store_16(dst: &mut [u8; 16], value: __m128i) {
     // SAFETY: `dst` is valid for writes of 16 bytes, and `movdqu` needs no alignment.
     unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), value) }
 }
@@ -81,7 +81,7 @@ pub(super) fn store_16(dst: &mut [u8; 16], value: __m128i) {
 /// 16 sums of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_16_i16(dst: &mut [i16; 16], value: __m256i) {
+pub(crate) fn store_16_i16(dst: &mut [i16; 16], value: __m256i) {
     // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
     unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
 }
@@ -89,7 +89,7 @@ pub(super) fn store_16_i16(dst: &mut [i16; 16], value: __m256i) {
 /// 8 accumulators.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_8_i32(dst: &mut [i32; 8], value: __m256i) {
+pub(crate) fn store_8_i32(dst: &mut [i32; 8], value: __m256i) {
     // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
     unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
 }
@@ -97,7 +97,7 @@ pub(super) fn store_8_i32(dst: &mut [i32; 8], value: __m256i) {
 /// 8 reals.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_8_f32(dst: &mut [f32; 8], value: __m256) {
+pub(crate) fn store_8_f32(dst: &mut [f32; 8], value: __m256) {
     // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovups` needs no alignment.
     unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), value) }
 }

@@ -1,0 +1,163 @@
+//! The tiles as kernels of the contract.
+#![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
+
+use super::{Avx512Vnni, AvxVnni, avx, avx512};
+use crate::{Avx2, Avx2Library};
+use std::fmt::Debug;
+use std::ops::Range;
+use tq_kernels::{
+    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel,
+    RowNames, TiledGemm,
+};
+use tq_qtypes::CapabilityTable;
+
+/// The epilogue of a tile is that of AVX2; other loops over rows are not asked of these tokens.
+macro_rules! rows_of_avx2 {
+    ($token:ty) => {
+        impl RowKernel for $token {
+            fn row_names(&self) -> RowNames {
+                self.avx2.row_names()
+            }
+
+            fn requantize_tile(
+                &self,
+                rows: usize,
+                acc: &[i32],
+                acc_stride: usize,
+                offset: &[i32],
+                multiplier: &[f32],
+                params: Requantize,
+                out: &mut [u8],
+                out_stride: usize,
+            ) {
+                self.avx2.requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+            }
+        }
+    };
+}
+
+rows_of_avx2!(AvxVnni);
+rows_of_avx2!(Avx512Vnni);
+
+impl Microkernel for AvxVnni {
+    const MR: usize = avx::MR;
+    const NR: usize = avx::NR;
+    const KU: usize = avx::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i8i32-6x16c4-avxvnni"
+    }
+
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+        // SAFETY: `self` exists, so the processor has AVX2 and AVX-VNNI.
+        unsafe {
+            match lhs.rows {
+                1 => avx::tile::<1, 2>(lhs, k, panel, tile),
+                2 => avx::tile::<2, 2>(lhs, k, panel, tile),
+                3 => avx::tile::<3, 1>(lhs, k, panel, tile),
+                4 => avx::tile::<4, 1>(lhs, k, panel, tile),
+                5 => avx::tile::<5, 1>(lhs, k, panel, tile),
+                _ => avx::tile::<6, 1>(lhs, k, panel, tile),
+            }
+        }
+    }
+}
+
+impl Microkernel for Avx512Vnni {
+    const MR: usize = avx512::MR;
+    const NR: usize = avx512::NR;
+    const KU: usize = avx512::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i8i32-16x16c4-avx512vnni"
+    }
+
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+        // SAFETY: `self` exists, so the processor has AVX-512F and AVX-512 VNNI.
+        unsafe {
+            match lhs.rows {
+                1 => avx512::tile::<1, 4>(lhs, k, panel, tile),
+                2 => avx512::tile::<2, 4>(lhs, k, panel, tile),
+                3 => avx512::tile::<3, 2>(lhs, k, panel, tile),
+                4 => avx512::tile::<4, 2>(lhs, k, panel, tile),
+                5 => avx512::tile::<5, 1>(lhs, k, panel, tile),
+                6 => avx512::tile::<6, 1>(lhs, k, panel, tile),
+                7 => avx512::tile::<7, 1>(lhs, k, panel, tile),
+                8 => avx512::tile::<8, 1>(lhs, k, panel, tile),
+                9 => avx512::tile::<9, 1>(lhs, k, panel, tile),
+                10 => avx512::tile::<10, 1>(lhs, k, panel, tile),
+                11 => avx512::tile::<11, 1>(lhs, k, panel, tile),
+                12 => avx512::tile::<12, 1>(lhs, k, panel, tile),
+                13 => avx512::tile::<13, 1>(lhs, k, panel, tile),
+                14 => avx512::tile::<14, 1>(lhs, k, panel, tile),
+                15 => avx512::tile::<15, 1>(lhs, k, panel, tile),
+                _ => avx512::tile::<16, 1>(lhs, k, panel, tile),
+            }
+        }
+    }
+}
+
+/// The matrix products of a VNNI level, and the rest of AVX2.
+#[derive(Debug)]
+pub struct VnniLibrary<K> {
+    gemm: TiledGemm<K>,
+    rest: Avx2Library,
+    name: &'static str,
+    isa: Isa,
+}
+
+impl VnniLibrary<AvxVnni> {
+    /// The library, for a processor that has AVX-VNNI.
+    #[must_use]
+    pub fn new(token: AvxVnni) -> Self {
+        Self::of(token, token.avx2, "x86_64-avxvnni", Isa::AvxVnni)
+    }
+}
+
+impl VnniLibrary<Avx512Vnni> {
+    /// The library, for a processor that has AVX-512 VNNI.
+    #[must_use]
+    pub fn new(token: Avx512Vnni) -> Self {
+        Self::of(token, token.avx2, "x86_64-avx512vnni", Isa::Avx512Vnni)
+    }
+}
+
+impl<K> VnniLibrary<K> {
+    fn of(token: K, avx2: Avx2, name: &'static str, isa: Isa) -> Self {
+        Self { gemm: TiledGemm(token), rest: Avx2Library::new(avx2), name, isa }
+    }
+}
+
+impl<K: Microkernel + Debug> KernelLibrary for VnniLibrary<K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn capabilities(&self) -> &CapabilityTable {
+        self.rest.capabilities()
+    }
+
+    fn gemm(&self) -> Option<&dyn QGemm> {
+        Some(&self.gemm)
+    }
+
+    fn depthwise(&self) -> Option<&dyn QDepthwise> {
+        self.rest.depthwise()
+    }
+
+    fn binary(&self) -> Option<&dyn QBinary> {
+        self.rest.binary()
+    }
+
+    fn pool(&self) -> Option<&dyn QPool> {
+        self.rest.pool()
+    }
+
+    fn convert(&self) -> Option<&dyn QConvert> {
+        self.rest.convert()
+    }
+}
