@@ -80,6 +80,9 @@ pub(super) fn check(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> 
         random(gemm, check, (m, n, k))?;
     }
     all_extremes(gemm, check)?;
+    for max in [1, 15, 16, 63, 64, 100, 127, 128, 143, 144, 191, 200, 239, 240, 254, 255] {
+        largest_sums(gemm, check, max)?;
+    }
     wide(gemm, check)?;
     for _ in 0..60 {
         indirect(gemm, check)?;
@@ -112,6 +115,34 @@ fn all_extremes(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
                 every_stage(gemm, check, &problem)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Weights of all sizes, and codes that are `max` where a channel's weights have one sign and 0 elsewhere: every sum of
+/// neighbouring products of that channel is as far from zero as codes up to `max` can bring it.
+fn largest_sums(gemm: &dyn QGemm, check: &mut Check, max: u8) -> Result<(), Failure> {
+    for k in [4, 24, 70, 1030] {
+        let (n, data) = (21, &mut check.data);
+        let mut rhs = Vec::with_capacity(n * k);
+        while rhs.len() < n * k {
+            // Runs of one size, so that some groups of neighbours are small throughout.
+            let size = data.pick(&[3, 20, 40, 64, 65, 90, 110, 127, 128]);
+            rhs.extend((0..data.below(40)).map(|_| data.int(-size, size.min(127)) as i8));
+        }
+        rhs.truncate(n * k);
+        let channels = [0, 7, 8, 15, 16, n - 1];
+        let mut lhs = Vec::with_capacity(2 * channels.len() * k);
+        for channel in channels {
+            let weights = &rhs[channel * k..][..k];
+            lhs.extend(weights.iter().map(|&w| if w > 0 { max } else { 0 }));
+            lhs.extend(weights.iter().map(|&w| if w < 0 { max } else { 0 }));
+        }
+        let name = format!("largest sums of codes up to {max}, K {k}");
+        let rows = 2 * channels.len();
+        let problem =
+            Problem { rows, n, k, lhs, rhs, lhs_zero_point: 0, zero_points: vec![0], bias: None, name };
+        every_stage(gemm, check, &problem)?;
     }
     Ok(())
 }
