@@ -2,7 +2,7 @@
 
 use crate::{
     BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Lookup, Microkernel, PoolDriver,
-    QBinary, QConvert, QDepthwise, QGemm, QPool, RowKernel, RowNames, TableLookup, TiledGemm,
+    QBinary, QConvert, QDepthwise, QGemm, QPool, RhsPanel, RowKernel, RowNames, TableLookup, TiledGemm,
 };
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -37,8 +37,8 @@ impl<const MR: usize, const NR: usize, const KU: usize> Microkernel for ScalarTi
         self.name
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
-        let panel = &panel[k.start * NR..];
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
+        let panel = &rhs.data[k.start * NR..];
         for r in 0..lhs.rows {
             let codes = &lhs.codes[r * lhs.stride..][k.clone()];
             let mut acc = [0i32; NR];

@@ -5,7 +5,7 @@ use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, KernelError,
-    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RowKernel, RowNames,
+    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RhsPanel, RowKernel, RowNames,
     ScalarLibrary, Tap, TiledGemm,
 };
 
@@ -75,7 +75,7 @@ impl Microkernel for Saturating {
         100
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
         for r in 0..lhs.rows {
             for c in 0..8 {
                 let pair = |g: usize| {
@@ -83,7 +83,7 @@ impl Microkernel for Saturating {
                         0..=100 => i32::from(lhs.codes[r * lhs.stride + k]),
                         _ => i32::from(lhs.widened[r * lhs.widened_stride + k]),
                     };
-                    let product = |u: usize| code(2 * g + u) * i32::from(panel[(g * 8 + c) * 2 + u]);
+                    let product = |u: usize| code(2 * g + u) * i32::from(rhs.data[(g * 8 + c) * 2 + u]);
                     let sum = product(0) + product(1);
                     if lhs.max > self.up_to { sum } else { sum.clamp(-self.limit - 1, self.limit) }
                 };

@@ -2,7 +2,7 @@
 
 use super::{
     AccumulatorStage, DequantizeStage, Depths, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE, Microkernel,
-    OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, Stage, check_run,
+    OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, PackedRows},
 };
 use crate::{KernelError, Result};
@@ -217,6 +217,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         for first in (column..column + columns).step_by(K::NR) {
             let count = K::NR.min(column + columns - first);
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
+            let weights = RhsPanel { data: weights, columns: count };
             let factors = self.stage.factors();
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), self.lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
@@ -247,7 +248,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     fn wide_tile(
         &self,
         lhs: &LhsTile,
-        weights: &[i8],
+        weights: RhsPanel,
         row_sums: &[i64],
         panel: &Panel,
         first: usize,

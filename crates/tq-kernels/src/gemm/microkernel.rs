@@ -35,6 +35,15 @@ pub struct RhsColumns<'a> {
     pub k: usize,
 }
 
+/// A packed panel of NR columns.
+#[derive(Debug, Clone, Copy)]
+pub struct RhsPanel<'a> {
+    /// What [`Microkernel::pack_panel`] wrote.
+    pub data: &'a [i8],
+    /// Columns in use, 1 to NR: sums of the others are not looked at.
+    pub columns: usize,
+}
+
 /// How many of a panel's multiply-adds run in which way; the unit is the kernel's own, the same for all three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depths {
@@ -100,11 +109,12 @@ pub trait Microkernel: RowKernel {
         Depths { widened: k.div_ceil(Self::KU), ..Depths::default() }
     }
 
-    /// `tile[r * NR + c] = Σ_k lhs[r][k] * rhs[k][c]` over the elements `k` of K, for every row `r` of `lhs`.
+    /// `tile[r * NR + c] = Σ_k lhs[r][k] * rhs[k][c]` over the elements `k` of K, for every row `r` of `lhs` and column
+    /// `c` in use.
     ///
-    /// `k` starts at a multiple of 32768 (rounded down to a multiple of KU) and ends at a multiple of KU; `panel` is whole. `lhs.codes` begins at K = 0 and
+    /// `k` starts at a multiple of 32768 (rounded down to a multiple of KU) and ends at a multiple of KU. `lhs.codes` begins at K = 0 and
     /// holds at least `(rows - 1) * stride + k.end` codes, `tile` at least `rows * NR` sums. Every partial sum in
     /// any order fits 32 bits: the caller has proved it.
     /// Arguments that break these rules may give wrong sums or a panic, but nothing worse.
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]);
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]);
 }

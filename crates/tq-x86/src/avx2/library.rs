@@ -7,7 +7,7 @@ use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns, RowKernel, RowNames, Tap, TiledGemm,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -103,7 +103,8 @@ impl Microkernel for Avx2 {
         gemm::depths(k.next_multiple_of(gemm::KU), panel, max)
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], out: &mut [i32]) {
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, out: &mut [i32]) {
+        let panel = rhs.data;
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
             match lhs.rows {

@@ -6,8 +6,8 @@ use crate::{Avx2, Avx2Library};
 use std::fmt::Debug;
 use std::ops::Range;
 use tq_kernels::{
-    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RowKernel,
-    RowNames, TiledGemm,
+    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsPanel,
+    RowKernel, RowNames, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
@@ -48,7 +48,8 @@ impl Microkernel for AvxVnni {
         "x86_64-u8i8i32-6x16c4-avxvnni"
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
+        let panel = rhs.data;
         // SAFETY: `self` exists, so the processor has AVX2 and AVX-VNNI.
         unsafe {
             match lhs.rows {
@@ -69,29 +70,29 @@ impl Microkernel for Avx512Vnni {
     const KU: usize = avx512::KU;
 
     fn name(&self) -> &'static str {
-        "x86_64-u8i8i32-16x16c4-avx512vnni"
+        "x86_64-u8i8i32-8x32c4-avx512vnni"
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
         // SAFETY: `self` exists, so the processor has AVX-512F and AVX-512 VNNI.
         unsafe {
-            match lhs.rows {
-                1 => avx512::tile::<1, 4>(lhs, k, panel, tile),
-                2 => avx512::tile::<2, 4>(lhs, k, panel, tile),
-                3 => avx512::tile::<3, 2>(lhs, k, panel, tile),
-                4 => avx512::tile::<4, 2>(lhs, k, panel, tile),
-                5 => avx512::tile::<5, 1>(lhs, k, panel, tile),
-                6 => avx512::tile::<6, 1>(lhs, k, panel, tile),
-                7 => avx512::tile::<7, 1>(lhs, k, panel, tile),
-                8 => avx512::tile::<8, 1>(lhs, k, panel, tile),
-                9 => avx512::tile::<9, 1>(lhs, k, panel, tile),
-                10 => avx512::tile::<10, 1>(lhs, k, panel, tile),
-                11 => avx512::tile::<11, 1>(lhs, k, panel, tile),
-                12 => avx512::tile::<12, 1>(lhs, k, panel, tile),
-                13 => avx512::tile::<13, 1>(lhs, k, panel, tile),
-                14 => avx512::tile::<14, 1>(lhs, k, panel, tile),
-                15 => avx512::tile::<15, 1>(lhs, k, panel, tile),
-                _ => avx512::tile::<16, 1>(lhs, k, panel, tile),
+            match (lhs.rows, rhs.columns > 16) {
+                (1, true) => avx512::tile::<1, 2, 4>(lhs, k, rhs.data, tile),
+                (2, true) => avx512::tile::<2, 2, 2>(lhs, k, rhs.data, tile),
+                (3, true) => avx512::tile::<3, 2, 1>(lhs, k, rhs.data, tile),
+                (4, true) => avx512::tile::<4, 2, 1>(lhs, k, rhs.data, tile),
+                (5, true) => avx512::tile::<5, 2, 1>(lhs, k, rhs.data, tile),
+                (6, true) => avx512::tile::<6, 2, 1>(lhs, k, rhs.data, tile),
+                (7, true) => avx512::tile::<7, 2, 1>(lhs, k, rhs.data, tile),
+                (_, true) => avx512::tile::<8, 2, 1>(lhs, k, rhs.data, tile),
+                (1, false) => avx512::tile::<1, 1, 4>(lhs, k, rhs.data, tile),
+                (2, false) => avx512::tile::<2, 1, 4>(lhs, k, rhs.data, tile),
+                (3, false) => avx512::tile::<3, 1, 2>(lhs, k, rhs.data, tile),
+                (4, false) => avx512::tile::<4, 1, 2>(lhs, k, rhs.data, tile),
+                (5, false) => avx512::tile::<5, 1, 1>(lhs, k, rhs.data, tile),
+                (6, false) => avx512::tile::<6, 1, 1>(lhs, k, rhs.data, tile),
+                (7, false) => avx512::tile::<7, 1, 1>(lhs, k, rhs.data, tile),
+                (_, false) => avx512::tile::<8, 1, 1>(lhs, k, rhs.data, tile),
             }
         }
     }
