@@ -54,8 +54,8 @@ pub use depthwise::{DepthwiseDriver, DepthwiseRhs, PackedDepthwise, QDepthwise};
 pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
-    Depths, Epilogue, GemmOut, Lhs, LhsTile, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsColumns, RhsMatrix,
-    RhsPanel, TiledGemm,
+    Depths, Epilogue, GemmOut, Lhs, LhsTile, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsColumns,
+    RhsMatrix, RhsPanel, TiledGemm,
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};

@@ -1,8 +1,9 @@
 //! The scalar library: portable Rust, written so that compilers vectorise it, and complete.
 
 use crate::{
-    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Lookup, Microkernel, PoolDriver,
-    QBinary, QConvert, QDepthwise, QGemm, QPool, RhsPanel, RowKernel, RowNames, TableLookup, TiledGemm,
+    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Lookup, Microkernel,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, RhsPanel, RowKernel, RowNames, TableLookup,
+    TiledGemm,
 };
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -5,8 +5,8 @@ use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, KernelError,
-    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RhsPanel, RowKernel, RowNames,
-    ScalarLibrary, Tap, TiledGemm,
+    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix,
+    RhsPanel, RowKernel, RowNames, ScalarLibrary, Tap, TiledGemm,
 };
 
 #[test]
@@ -100,7 +100,9 @@ fn a_saturating_tile_fails_and_its_exact_twin_passes() {
     check(i32::MAX - 1, 255).unwrap_or_else(|e| panic!("{e}"));
     // What `vpmaddubsw` does, and what a proof does that is one code off: 128 times 256 is one above 16 bits.
     check(32_767, 127).unwrap_or_else(|e| panic!("{e}"));
-    for failure in [check(32_767, 255).unwrap_err(), check(32_766, 129).unwrap_err(), check(32_767, 143).unwrap_err()] {
+    for failure in
+        [check(32_767, 255).unwrap_err(), check(32_766, 129).unwrap_err(), check(32_767, 143).unwrap_err()]
+    {
         assert_eq!(failure.kernel, "saturating-4x8c2");
     }
 }

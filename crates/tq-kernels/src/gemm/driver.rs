@@ -1,15 +1,16 @@
 //! The tiled driver: everything around a microkernel.
 
 use super::{
-    AccumulatorStage, DequantizeStage, Depths, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE, Microkernel,
-    OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
+    AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE,
+    Microkernel, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
+    Stage, check_run,
     rows::{MAX_ROWS, PackedRows},
 };
-use crate::{KernelError, Result};
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
 use crate::parallel::{for_each_run, task_count};
 use crate::row::Requantize;
+use crate::{KernelError, Result};
 
 /// Multiplications below which a task is not worth a thread.
 const GRAIN: usize = 1024 * 1024;
@@ -73,7 +74,10 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
             _ => &packed.panels()[..packed.n().div_ceil(K::NR) * panel],
         });
         let panel = panels.len().checked_div(packed.n().div_ceil(K::NR)).unwrap_or(0);
-        panels.chunks_exact(panel.max(1)).map(|p| self.0.depths(k, p, max)).fold(Depths::default(), Depths::plus)
+        panels
+            .chunks_exact(panel.max(1))
+            .map(|p| self.0.depths(k, p, max))
+            .fold(Depths::default(), Depths::plus)
     }
 
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {

@@ -58,11 +58,7 @@ pub struct Depths {
 impl Depths {
     /// The sum over several panels.
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            two: self.two + other.two,
-            one: self.one + other.one,
-            widened: self.widened + other.widened,
-        }
+        Self { two: self.two + other.two, one: self.one + other.one, widened: self.widened + other.widened }
     }
 }
 

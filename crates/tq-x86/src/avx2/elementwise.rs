@@ -75,7 +75,8 @@ pub(super) fn requantize_tile(
         let second = Columns::new(&offset[c + 8..], &multiplier[c + 8..]);
         for r in 0..rows {
             let halves = acc[r * acc_stride + c..].as_chunks::<8>().0;
-            let (first, second) = (first.requantize(&rounder, &halves[0]), second.requantize(&rounder, &halves[1]));
+            let (first, second) =
+                (first.requantize(&rounder, &halves[0]), second.requantize(&rounder, &halves[1]));
             store_16(&mut out[r * out_stride + c..].as_chunks_mut().0[0], pack_16(first, second));
         }
         c += 16;

@@ -6,8 +6,9 @@ use std::ops::Range;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, Isa, KernelLibrary,
+    LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns,
+    RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 

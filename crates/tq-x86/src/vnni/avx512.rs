@@ -34,8 +34,8 @@ pub(super) fn tile<const R: usize, const V: usize, const C: usize>(
             step(&rows, g + c, &panel[g + c], acc);
         }
     }
-    for g in whole..groups {
-        step(&rows, g, &panel[g], &mut acc[0]);
+    for (g, weights) in panel.iter().enumerate().skip(whole) {
+        step(&rows, g, weights, &mut acc[0]);
     }
     for (r, out) in tile.as_chunks_mut::<NR>().0[..R].iter_mut().enumerate() {
         for (v, out) in out.as_chunks_mut::<LANES>().0[..V].iter_mut().enumerate() {

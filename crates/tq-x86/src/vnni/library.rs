@@ -6,8 +6,8 @@ use crate::{Avx2, Avx2Library};
 use std::fmt::Debug;
 use std::ops::Range;
 use tq_kernels::{
-    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsPanel,
-    RowKernel, RowNames, TiledGemm,
+    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize,
+    RhsPanel, RowKernel, RowNames, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 

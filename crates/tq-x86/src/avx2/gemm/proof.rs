@@ -1,7 +1,7 @@
 //! Up to which code sums of products in 16 bits are exact.
 
-use crate::memory::{load_32, store_16_i16};
 use super::Group;
+use crate::memory::{load_32, store_16_i16};
 use std::arch::x86_64::*;
 
 /// Sums of the positive and of the negative weights of every adjacent pair, of one group or of several added up: what the
@@ -32,7 +32,8 @@ impl PairSums {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn plus(self, other: Self) -> Self {
-        let add = |a: [__m256i; 2], b: [__m256i; 2]| [_mm256_add_epi16(a[0], b[0]), _mm256_add_epi16(a[1], b[1])];
+        let add =
+            |a: [__m256i; 2], b: [__m256i; 2]| [_mm256_add_epi16(a[0], b[0]), _mm256_add_epi16(a[1], b[1])];
         Self { positive: add(self.positive, other.positive), negative: add(self.negative, other.negative) }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Each is a function of its own: together they would need more registers than there are.
 
-use crate::memory::{load_8_i32, load_16, load_32, store_8_i32};
 use super::panel::{BLOCK_K, Block, blocks_from, class_of};
 use super::rows::Rows;
 use super::{KU, NR};
+use crate::memory::{load_8_i32, load_16, load_32, store_8_i32};
 use std::arch::x86_64::*;
 use std::ops::Range;
 use tq_kernels::LhsTile;
@@ -121,7 +121,13 @@ fn widened<const R: usize>(
 /// The pairs of one block from pair `from` on.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn widened_block<const R: usize>(rows: Rows<i16, R>, block: &Block, from: usize, half: usize, sums: &mut Sums<R>) {
+fn widened_block<const R: usize>(
+    rows: Rows<i16, R>,
+    block: &Block,
+    from: usize,
+    half: usize,
+    sums: &mut Sums<R>,
+) {
     const { assert!(KU == 4, "a broadcast takes 64 bits") };
     let mut acc = *sums;
     let groups = block.order[from..].as_flattened().iter();
