@@ -101,3 +101,11 @@ pub(crate) fn store_8_f32(dst: &mut [f32; 8], value: __m256) {
     // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovups` needs no alignment.
     unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), value) }
 }
+
+/// Asks for the cache line at `address`, which may be any.
+#[inline]
+pub(crate) fn prefetch(address: *const u8) {
+    // SAFETY: `prefetcht0` reads nothing that a program could see and does not fault, whatever the address; SSE, which it
+    // belongs to, is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}

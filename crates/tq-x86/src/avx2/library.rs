@@ -88,7 +88,7 @@ impl Microkernel for Avx2 {
     const KU: usize = gemm::KU;
 
     fn name(&self) -> &'static str {
-        "x86_64-u8i8i32-4x16c4-avx2"
+        "x86_64-u8i8i32-6x16c4-avx2"
     }
 
     fn panel_bytes(k: usize) -> Option<usize> {
@@ -112,7 +112,9 @@ impl Microkernel for Avx2 {
                 1 => gemm::tile::<1>(lhs, k, panel, out),
                 2 => gemm::tile::<2>(lhs, k, panel, out),
                 3 => gemm::tile::<3>(lhs, k, panel, out),
-                _ => gemm::tile::<4>(lhs, k, panel, out),
+                4 => gemm::tile::<4>(lhs, k, panel, out),
+                5 => gemm::tile::<5>(lhs, k, panel, out),
+                _ => gemm::tile::<6>(lhs, k, panel, out),
             }
         }
     }

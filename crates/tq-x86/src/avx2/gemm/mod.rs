@@ -1,4 +1,4 @@
-//! Matrix products: 4 rows by 16 columns, K in groups of 4.
+//! Matrix products: 6 rows by 16 columns, K in groups of 4.
 //!
 //! `vpmaddubsw` multiplies unsigned codes with signed weights and adds pairs of products in 16 bits, where they saturate
 //! beyond 32767. Two pairs of 127 by 128 fit, two of 255 by 128 do not. So packing finds out, for every group of 4 steps of K by
@@ -14,8 +14,8 @@ mod tile;
 pub(super) use panel::{depths, pack_panel, panel_bytes};
 pub(super) use tile::tile;
 
-/// Rows of a tile: 8 accumulators, so that a second product deep needs no register that is not there.
-pub(super) const MR: usize = 4;
+/// Rows of a tile: 12 of the 16 registers are sums.
+pub(super) const MR: usize = 6;
 /// Columns of a tile: two vectors of 32-bit sums.
 pub(super) const NR: usize = 16;
 /// Elements of K at a time: what one 32-bit sum takes from `vpmaddubsw` and `vpmaddwd`.

@@ -16,6 +16,7 @@
 
 use super::proof::PairSums;
 use super::{Group, KU, NR};
+use crate::memory::prefetch;
 use std::array::from_fn;
 use tq_kernels::{Depths, RhsColumns};
 
@@ -110,6 +111,17 @@ pub(super) fn blocks_from(panel: &[i8], from: usize) -> &[u8] {
 }
 
 impl<'a> Block<'a> {
+    /// Asks for the weights that pair `pair` of a whole block behind this one would have. A tile of one row is bound by
+    /// memory, and the processor does not guess where a walk goes.
+    #[inline(always)]
+    pub(super) fn prefetch_behind(&self, pair: usize) {
+        let pair_bytes = 2 * GROUP_BYTES;
+        prefetch(self.weights.as_ptr().cast::<u8>().wrapping_add(block_bytes(BLOCK) + pair * pair_bytes));
+        prefetch(
+            self.weights.as_ptr().cast::<u8>().wrapping_add(block_bytes(BLOCK) + pair * pair_bytes + 64),
+        );
+    }
+
     /// The first block of `panel`, which has as many of the `left` groups as it can hold, and the panel behind it.
     ///
     /// Panics where the panel is too short.
@@ -163,17 +175,20 @@ fn pack_block(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -
             weights[whole.len()].as_chunks_mut::<KU>().0[c][..rest.len()].copy_from_slice(rest);
         }
     }
-    let sums: [PairSums; BLOCK] = from_fn(|g| PairSums::of(&weights[g]));
-    // The safest first, so that those beside each other are alike.
-    let safe: [u8; BLOCK] = from_fn(|g| if g < groups { sums[g].exact_up_to() } else { u8::MAX });
-    let mut order: [u8; BLOCK] = from_fn(|g| g as u8);
     let even = groups.next_multiple_of(2);
+    // How far each group alone is exact; the safest first, so that those beside each other are alike.
+    let mut safe = [u8::MAX; BLOCK];
+    for (safe, group) in safe.iter_mut().zip(&weights[..groups]) {
+        *safe = PairSums::of(group).exact_up_to();
+    }
+    let mut order: [u8; BLOCK] = from_fn(|g| g as u8);
     order[..even].sort_unstable_by_key(|&g| (u8::MAX - safe[usize::from(g)], g));
     let mut pairs = [Pair::default(); BLOCK / 2];
     let pairs = &mut pairs[..even / 2];
     for (pair, order) in pairs.iter_mut().zip(order.as_chunks::<2>().0) {
         let [a, b] = order.map(usize::from);
-        *pair = Pair { two: sums[a].plus(sums[b]).exact_up_to(), one: safe[a].min(safe[b]), order: *order };
+        let sum = PairSums::of(&weights[a]).plus(PairSums::of(&weights[b]));
+        *pair = Pair { two: sum.exact_up_to(), one: safe[a].min(safe[b]), order: *order };
     }
     pairs.sort_unstable_by_key(|pair| (u8::MAX - pair.one, u8::MAX - pair.two, pair.order));
 

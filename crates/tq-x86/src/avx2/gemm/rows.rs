@@ -25,6 +25,15 @@ impl<'a, T: bytemuck::Pod, const R: usize> Rows<'a, T, R> {
         Self { first: data.as_ptr(), stride, last_group: groups - 1, _elements: PhantomData }
     }
 
+    /// The rows from row `row` on, `P` of them. Panics where there are not so many.
+    #[inline]
+    pub(super) fn from_row<const P: usize>(&self, row: usize) -> Rows<'a, T, P> {
+        assert!(P > 0 && row + P <= R, "rows of the lhs are too few");
+        // SAFETY: `row` is a row, so its first element lies in the slice that `new` looked at; the rows behind it do too.
+        let first = unsafe { self.first.add(row * self.stride) };
+        Rows { first, stride: self.stride, last_group: self.last_group, _elements: PhantomData }
+    }
+
     /// Group `group` of row `row`; the last one of either where there is none.
     #[inline]
     pub(super) fn group(&self, row: usize, group: u8) -> [T; KU] {

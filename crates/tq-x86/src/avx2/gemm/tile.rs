@@ -2,16 +2,17 @@
 //!
 //! Each is a function of its own: together they would need more registers than there are.
 
-use super::panel::{BLOCK_K, Block, blocks_from, class_of};
+use super::panel::{BLOCK_K, Block, Walk, blocks_from, class_of};
 use super::rows::Rows;
 use super::{KU, NR};
 use crate::memory::{load_8_i32, load_16, load_32, store_8_i32};
 use std::arch::x86_64::*;
+use std::array::from_fn;
 use std::ops::Range;
 use tq_kernels::LhsTile;
 
-/// Sums of a tile of `R` rows.
-type Sums<const R: usize> = [[__m256i; 2]; R];
+/// Sums of a row.
+type Sums = [__m256i; 2];
 
 /// A tile of `R` rows; see [`tq_kernels::Microkernel::tile`]. Panics when a slice is too short.
 #[target_feature(enable = "avx2")]
@@ -26,10 +27,21 @@ pub(in super::super) fn tile<const R: usize>(lhs: &LhsTile, k: Range<usize>, pan
         let rows = Rows::<u8, R>::new(lhs.codes, lhs.stride, start, block.groups);
         let walk = block.walk(class);
         if !walk.two.is_empty() {
-            two_deep(rows, &block, walk.two, &mut acc);
+            // More than four rows at a time would leave no registers for the products.
+            match R {
+                6 => {
+                    two_deep::<3, R>(0, &rows, &block, walk.two, &mut acc);
+                    two_deep::<3, R>(3, &rows, &block, walk.two, &mut acc);
+                }
+                5 => {
+                    two_deep::<3, R>(0, &rows, &block, walk.two, &mut acc);
+                    two_deep::<2, R>(3, &rows, &block, walk.two, &mut acc);
+                }
+                _ => two_deep::<R, R>(0, &rows, &block, walk.two, &mut acc),
+            }
         }
         if !walk.one.is_empty() {
-            one_deep(rows, &block, walk.one, &mut acc);
+            one_deep(rows, &block, &walk, &mut acc);
         }
         widen |= walk.widened < block.order.len();
     }
@@ -44,13 +56,24 @@ pub(in super::super) fn tile<const R: usize>(lhs: &LhsTile, k: Range<usize>, pan
     }
 }
 
-/// Pairs of groups, each added in 16 bits: packing proved that they fit.
+/// Pairs of groups, each added in 16 bits, for `P` rows from row `first` on: packing proved that they fit.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn two_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums: &mut Sums<R>) {
+fn two_deep<const P: usize, const R: usize>(
+    first: usize,
+    rows: &Rows<u8, R>,
+    block: &Block,
+    pairs: &[u8],
+    sums: &mut [Sums; R],
+) {
     let ones = _mm256_set1_epi16(1);
-    let mut acc = *sums;
-    for &pair in pairs {
+    let rows = rows.from_row::<P>(first);
+    let sums = &mut sums[first..][..P];
+    let mut acc: [Sums; P] = from_fn(|r| sums[r]);
+    for (i, &pair) in pairs.iter().enumerate() {
+        if R == 1 {
+            block.prefetch_behind(i);
+        }
         let [a, b] = block.order[usize::from(pair)];
         let weights = block.weights[2 * usize::from(pair)..][..2].as_flattened().as_chunks::<32>().0;
         for (r, acc) in acc.iter_mut().enumerate() {
@@ -64,16 +87,19 @@ fn two_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums
             }
         }
     }
-    *sums = acc;
+    sums.copy_from_slice(&acc);
 }
 
 /// Pairs of groups, each group widened by itself: packing proved that its products fit.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums: &mut Sums<R>) {
+fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, walk: &Walk, sums: &mut [Sums; R]) {
     let ones = _mm256_set1_epi16(1);
     let mut acc = *sums;
-    for &pair in pairs {
+    for (i, &pair) in walk.one.iter().enumerate() {
+        if R == 1 {
+            block.prefetch_behind(walk.two.len() + i);
+        }
         let places = block.order[usize::from(pair)];
         for (place, weights) in places.into_iter().zip(&block.weights[2 * usize::from(pair)..][..2]) {
             let halves = weights.as_chunks::<32>().0;
@@ -89,6 +115,7 @@ fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, pairs: &[u8], sums
 }
 
 /// The pairs that no proof covers, by factors of 16 bits, for 8 columns; added to the tile.
+#[inline(never)]
 #[target_feature(enable = "avx2")]
 fn widened<const R: usize>(
     lhs: &LhsTile,
@@ -119,19 +146,22 @@ fn widened<const R: usize>(
 }
 
 /// The pairs of one block from pair `from` on.
-#[inline(never)]
+#[inline]
 #[target_feature(enable = "avx2")]
 fn widened_block<const R: usize>(
     rows: Rows<i16, R>,
     block: &Block,
     from: usize,
     half: usize,
-    sums: &mut Sums<R>,
+    sums: &mut [Sums; R],
 ) {
     const { assert!(KU == 4, "a broadcast takes 64 bits") };
     let mut acc = *sums;
     let groups = block.order[from..].as_flattened().iter();
-    for (&place, weights) in groups.zip(&block.weights[2 * from..]) {
+    for (i, (&place, weights)) in groups.zip(&block.weights[2 * from..]).enumerate() {
+        if R == 1 && half == 0 {
+            block.prefetch_behind(from + i / 2);
+        }
         let columns = &weights.as_chunks::<32>().0[half].as_chunks::<16>().0;
         let w0 = _mm256_cvtepi8_epi16(load_16(&columns[0]));
         let w1 = _mm256_cvtepi8_epi16(load_16(&columns[1]));
