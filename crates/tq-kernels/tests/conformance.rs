@@ -65,6 +65,10 @@ impl Microkernel for Saturating {
         "saturating-4x8c2"
     }
 
+    fn largest(&self, codes: &[u8]) -> u8 {
+        codes.iter().copied().max().unwrap_or(0)
+    }
+
     fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
         for (c, column) in columns.data.chunks_exact(columns.k.max(1)).enumerate() {
             for (k, &w) in column.iter().enumerate() {

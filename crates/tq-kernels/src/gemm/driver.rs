@@ -162,7 +162,8 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                     }
                 };
                 let widened = (&mut *widened, widened_stride);
-                let rows = PackedRows::new(codes, count, k_padded, self.rhs.plain_max(), widened);
+                let rows =
+                    PackedRows::new(&self.kernel, codes, count, k_padded, self.rhs.plain_max(), widened);
                 self.packed_block(&rows, column, columns, &mut out[r * self.out_stride..]);
             }
         });

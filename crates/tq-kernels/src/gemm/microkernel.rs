@@ -22,7 +22,7 @@ pub struct LhsTile<'a> {
     pub widened: &'a [i16],
     /// Elements from one row of `widened` to the next.
     pub widened_stride: usize,
-    /// No code of these rows is larger: what proofs that nothing saturates may build on.
+    /// No code of these rows is larger, by [`Microkernel::largest`]: what proofs that nothing saturates may build on.
     pub max: u8,
 }
 
@@ -97,6 +97,19 @@ pub trait Microkernel: RowKernel {
             }
         }
         u8::MAX
+    }
+
+    /// The largest of `codes`, or 255 where the kernel does not ask how large they are.
+    fn largest(&self, codes: &[u8]) -> u8 {
+        let _ = codes;
+        u8::MAX
+    }
+
+    /// Widens codes; the slices are equally long.
+    fn widen(&self, codes: &[u8], widened: &mut [i16]) {
+        for (d, &s) in widened.iter_mut().zip(codes) {
+            *d = i16::from(s);
+        }
     }
 
     /// How the panel's products run where no lhs code is above `max`.

@@ -1,6 +1,6 @@
 //! Rows of the lhs in the shape that tiles read.
 
-use super::LhsTile;
+use super::{LhsTile, Microkernel};
 
 /// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
 pub(super) const MAX_ROWS: usize = 96;
@@ -19,7 +19,8 @@ pub(super) struct PackedRows<'a> {
 impl<'a> PackedRows<'a> {
     /// `rows` rows of `k` codes, `stride` apart. Where one is above `plain_max`, all are copied in 16 bits to
     /// `scratch.0`, `scratch.1` apart.
-    pub(super) fn new(
+    pub(super) fn new<K: Microkernel>(
+        kernel: &K,
         (codes, stride): (&'a [u8], usize),
         rows: usize,
         k: usize,
@@ -29,15 +30,13 @@ impl<'a> PackedRows<'a> {
         let row = |r: usize| &codes[r * stride..][..k];
         let mut max = [0; MAX_ROWS];
         for (r, max) in max.iter_mut().enumerate().take(rows) {
-            *max = row(r).iter().copied().fold(0, u8::max);
+            *max = kernel.largest(row(r));
         }
         if max.iter().all(|max| *max <= plain_max) {
             return Self { codes, stride, rows, widened: &[], widened_stride: 0, max };
         }
         for (r, dst) in scratch.chunks_exact_mut(widened_stride.max(1)).take(rows).enumerate() {
-            for (d, &s) in dst.iter_mut().zip(row(r)) {
-                *d = i16::from(s);
-            }
+            kernel.widen(row(r), &mut dst[..k]);
         }
         Self { codes, stride, rows, widened: scratch, widened_stride, max }
     }

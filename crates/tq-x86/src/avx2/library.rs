@@ -100,6 +100,16 @@ impl Microkernel for Avx2 {
         unsafe { gemm::pack_panel(columns, panel) }
     }
 
+    fn largest(&self, codes: &[u8]) -> u8 {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { gemm::largest(codes) }
+    }
+
+    fn widen(&self, codes: &[u8], widened: &mut [i16]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { gemm::widen(codes, widened) }
+    }
+
     fn depths(&self, k: usize, panel: &[i8], max: u8) -> Depths {
         gemm::depths(k.next_multiple_of(gemm::KU), panel, max)
     }

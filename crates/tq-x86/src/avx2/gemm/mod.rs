@@ -6,11 +6,13 @@
 //! code is known takes as many of them as are proved by the short sequences, and the rest by one that cannot
 //! saturate ([`tile`]).
 
+mod codes;
 mod panel;
 mod proof;
 mod rows;
 mod tile;
 
+pub(super) use codes::{largest, widen};
 pub(super) use panel::{depths, pack_panel, panel_bytes};
 pub(super) use tile::tile;
 

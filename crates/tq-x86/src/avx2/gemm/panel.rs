@@ -156,16 +156,21 @@ pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 
         let len = BLOCK_K.min(columns.k - start);
         let (block, others) = rest.split_at_mut(block_bytes(len.div_ceil(KU)));
         rest = others;
-        plain = plain.min(pack_block(columns, start, len, block));
+        // Memory for a whole block takes longer to clear than a small one takes to pack.
+        plain = plain.min(match len.div_ceil(KU) {
+            0..=16 => pack_block::<16>(columns, start, len, block),
+            17..=64 => pack_block::<64>(columns, start, len, block),
+            _ => pack_block::<BLOCK>(columns, start, len, block),
+        });
     }
     plain
 }
 
-/// Packs elements `start..start + len` of K. Gives the largest code with which no group has to be widened.
+/// Packs elements `start..start + len` of K, at most `G` groups. Gives the largest code with which no group has to be widened.
 #[target_feature(enable = "avx2")]
-fn pack_block(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -> u8 {
+fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -> u8 {
     let groups = len.div_ceil(KU);
-    let mut weights = [[0i8; NR * KU]; BLOCK];
+    let mut weights = [[0i8; NR * KU]; G];
     for (c, column) in columns.data.chunks_exact(columns.k).enumerate().take(NR) {
         let (whole, rest) = column[start..start + len].as_chunks::<KU>();
         for (group, w) in weights.iter_mut().zip(whole) {
@@ -177,11 +182,11 @@ fn pack_block(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -
     }
     let even = groups.next_multiple_of(2);
     // How far each group alone is exact; the safest first, so that those beside each other are alike.
-    let mut safe = [u8::MAX; BLOCK];
+    let mut safe = [u8::MAX; G];
     for (safe, group) in safe.iter_mut().zip(&weights[..groups]) {
         *safe = PairSums::of(group).exact_up_to();
     }
-    let mut order: [u8; BLOCK] = from_fn(|g| g as u8);
+    let mut order: [u8; G] = from_fn(|g| g as u8);
     order[..even].sort_unstable_by_key(|&g| (u8::MAX - safe[usize::from(g)], g));
     let mut pairs = [Pair::default(); BLOCK / 2];
     let pairs = &mut pairs[..even / 2];

@@ -27,7 +27,7 @@ impl<'a, T: bytemuck::Pod, const R: usize> Rows<'a, T, R> {
 
     /// The rows from row `row` on, `P` of them. Panics where there are not so many.
     #[inline]
-    pub(super) fn from_row<const P: usize>(&self, row: usize) -> Rows<'a, T, P> {
+    pub(super) fn starting_at<const P: usize>(&self, row: usize) -> Rows<'a, T, P> {
         assert!(P > 0 && row + P <= R, "rows of the lhs are too few");
         // SAFETY: `row` is a row, so its first element lies in the slice that `new` looked at; the rows behind it do too.
         let first = unsafe { self.first.add(row * self.stride) };

@@ -67,7 +67,7 @@ fn two_deep<const P: usize, const R: usize>(
     sums: &mut [Sums; R],
 ) {
     let ones = _mm256_set1_epi16(1);
-    let rows = rows.from_row::<P>(first);
+    let rows = rows.starting_at::<P>(first);
     let sums = &mut sums[first..][..P];
     let mut acc: [Sums; P] = from_fn(|r| sums[r]);
     for (i, &pair) in pairs.iter().enumerate() {
