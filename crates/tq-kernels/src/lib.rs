@@ -55,7 +55,7 @@ pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
     Depths, Epilogue, GemmOut, Lhs, LhsTile, Microkernel, OutputStage, PAD, PackedRhs, QGemm, RhsColumns,
-    RhsMatrix, RhsPanel, TiledGemm,
+    RhsMatrix, RhsPanel, TiledGemm, accumulator_bound,
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};

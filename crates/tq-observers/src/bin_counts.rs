@@ -1,6 +1,8 @@
 //! The saved form of a histogram.
 
-use crate::Range;
+use crate::histogram::OCTAVES;
+use crate::octaves::{Bin, Octaves};
+use crate::{ObserverError, Range};
 use serde::{Deserialize, Serialize};
 
 /// Counts of values in bins of constant relative width, as plain data.
@@ -19,4 +21,26 @@ pub struct BinCounts {
     pub range: Option<Range>,
     /// Values a bin.
     pub counts: Vec<u64>,
+}
+
+impl BinCounts {
+    /// The bins that are not empty, ascending; the outermost ones end at the smallest and the largest value.
+    ///
+    /// ```
+    /// use tq_observers::{HistogramObserver, Observer, ObserverState};
+    /// let mut observer = HistogramObserver::default();
+    /// observer.observe(&[-1.0, 0.25, 0.25, 3.0], &[4])?;
+    /// let ObserverState::Histogram(counts) = observer.state() else { unreachable!() };
+    /// let counted: Vec<u64> = counts.bins()?.iter().map(|b| b.count).collect();
+    /// assert_eq!(counted, [1, 2, 1]);
+    /// # Ok::<(), tq_observers::ObserverError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ObserverError::State`] for counts that no observer can have.
+    pub fn bins(&self) -> Result<Vec<Bin>, ObserverError> {
+        let mut octaves = Octaves::new(self.bins_per_octave, OCTAVES);
+        octaves.merge("histogram", self)?;
+        Ok(octaves.bins().collect())
+    }
 }

@@ -62,6 +62,7 @@ pub use moving_average::MovingAverageMinMaxObserver;
 pub use moving_average_per_channel::MovingAveragePerChannelMinMaxObserver;
 pub use mse::MseObserver;
 pub use observer::Observer;
+pub use octaves::Bin;
 pub use per_channel::PerChannelMinMaxObserver;
 pub use per_group::PerGroupMinMaxObserver;
 pub use percentile::PercentileObserver;

@@ -68,10 +68,13 @@ impl Grid {
 
 /// What is in one bin.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bin {
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-    pub(crate) count: u64,
+pub struct Bin {
+    /// Where it begins.
+    pub low: f64,
+    /// Where it ends; the same where all its values are equal to its one end.
+    pub high: f64,
+    /// Values in it.
+    pub count: u64,
 }
 
 /// The counts of all data seen, and its exact range.

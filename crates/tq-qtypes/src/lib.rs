@@ -8,7 +8,7 @@
 //! * [`narrow_float`], [`codebook`], [`block_float`]: f16, bf16 and 8-bit floats; NF4; the MX formats.
 //! * [`mod@fake_quantize`]: what values become on their way through codes of any scheme.
 //! * [`packing`]: codes of 2, 3 and 4 bits without gaps.
-//! * [`mod@requantize`]: from a 32-bit accumulator to output codes.
+//! * [`mod@requantize`]: from a 32-bit accumulator to output codes; [`fixed_point`]: the same as devices without float do it.
 //! * [`float8`]: the four 8-bit floating-point formats of ONNX.
 //! * [`capability`]: the one table type that says which operator takes which types.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod dtype;
 pub mod dynamic;
 pub mod error;
 pub mod fake_quantize;
+pub mod fixed_point;
 pub mod float8;
 pub mod format;
 pub mod index;

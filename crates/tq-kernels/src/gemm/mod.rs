@@ -14,6 +14,7 @@ mod rows;
 use crate::Result;
 use std::fmt::Debug;
 
+pub use bounds::accumulator_bound;
 pub(crate) use bounds::{ChannelSums, is_wide};
 pub use check::{check_epilogue, check_run};
 pub use driver::TiledGemm;
