@@ -2,6 +2,7 @@
 
 use tq_eval::EvalError;
 use tq_graph::GraphError;
+use tq_observers::ObserverError;
 use tq_passes::PassError;
 use tq_qtypes::DType;
 use tq_runtime::RuntimeError;
@@ -88,6 +89,9 @@ pub enum AnalysisError {
     /// A tensor could not be made.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// An observer refused or failed.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     /// Quantization refused or failed.
     #[error(transparent)]
     Pass(#[from] PassError),

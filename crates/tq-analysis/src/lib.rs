@@ -10,10 +10,13 @@
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
 //! * [`compare_models`]: all of these for a float and a quantized model.
 //! * [`QuantizationDebugger`]: the error of every layer, its own and what it inherits.
+//! * [`Histogram`], [`weight_ranges`]: where activations and weights lie, and what their codes can say.
 //! * [`sensitivity_analysis`]: what a model comes to when one layer of it is quantized.
 //! * [`estimate_sensitivity`]: the same in a moment, from the noise that each layer puts into the output of few rows.
 //! * [`mixed_precision_search`]: bits layer by layer, under a budget of lost answers, bytes or time.
+//! * [`overflow_certificates`], [`forecast_peers`]: what is proved of every sum, and what kernels that saturate would answer.
 //! * [`recommend()`]: which configuration keeps a model what it is at the least cost, told on calibration data alone.
+//! * [`Report`]: all of it on one page.
 #![forbid(unsafe_code)]
 
 mod accuracy;
@@ -23,6 +26,7 @@ mod auc;
 mod calibrated;
 mod compare;
 mod data;
+mod distributions;
 mod error;
 mod evaluate;
 mod fidelity;
@@ -30,9 +34,11 @@ mod latency;
 mod layers;
 mod metrics;
 mod mixed_search;
+mod peers;
 mod plot;
 mod preprocess;
 mod recommend;
+mod report;
 mod rows;
 mod runner;
 mod sensitivity;
@@ -47,6 +53,10 @@ pub use compare::{
     CompareOptions, Comparison, ModelFigures, compare_models, compare_with_progress, parameter_bytes,
 };
 pub use data::{Batch, Dataset};
+pub use distributions::{
+    ChannelRange, Histogram, WeightRanges, observer_histograms, plot_histograms, plot_weight_ranges,
+    weight_ranges,
+};
 pub use error::AnalysisError;
 pub use evaluate::{AucFigures, PairFigures, evaluate_against, evaluate_auc, evaluate_pairs};
 pub use fidelity::{Fidelity, FidelityFigures};
@@ -54,8 +64,15 @@ pub use latency::{Latency, LatencyOptions, measure, measure_pair};
 pub use layers::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
 pub use metrics::OutputError;
 pub use mixed_search::{Budget, Candidate, MixedSearch, SearchOptions, SearchPoint, mixed_precision_search};
+pub use peers::{
+    LayerForecast, OverflowCertificate, PairCounts, Peer, PeerForecast, forecast_peers, overflow_certificates,
+};
 pub use preprocess::Preprocess;
 pub use recommend::{RecommendOptions, Recommendation, Trial, TrialFigures, Verdict, recommend};
+pub use report::{
+    ExecutionFacts, FloatLayer, LayerKernel, Network, NetworkNode, NodeKind, Report, ReportOptions,
+    ReportStage,
+};
 pub use rows::{concat_rows, take_rows};
 pub use runner::Runner;
 pub use sensitivity::{

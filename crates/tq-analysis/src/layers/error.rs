@@ -1,5 +1,6 @@
 //! What a layer comes to.
 
+use crate::distributions::{Counting, Histogram};
 use crate::plot::error_heatmap;
 use crate::{AnalysisError, OutputError};
 use serde::Serialize;
@@ -121,10 +122,12 @@ pub(super) struct Tally {
     values: u64,
     saturated: u64,
     underflow: u64,
+    /// Of the float model's result, where it is wanted.
+    histogram: Option<Counting>,
 }
 
 impl Tally {
-    pub(super) fn new(params: Option<&AffineParams>) -> Self {
+    pub(super) fn new(params: Option<&AffineParams>, histogram: bool) -> Self {
         Self {
             introduced: OutputError::default(),
             inherited: OutputError::default(),
@@ -133,6 +136,7 @@ impl Tally {
             values: 0,
             saturated: 0,
             underflow: 0,
+            histogram: histogram.then(Counting::default),
         }
     }
 
@@ -148,8 +152,12 @@ impl Tally {
         self.introduced.add(float, own)?;
         self.inherited.add(float, passed_on)?;
         self.total.add(float, quantized)?;
+        let values = float.to_f32_vec().unwrap_or_default();
+        if let Some(histogram) = &mut self.histogram {
+            histogram.add(&values)?;
+        }
         let Some(grid) = &mut self.grid else { return Ok(()) };
-        for x in float.to_f32_vec().unwrap_or_default() {
+        for x in values {
             self.values += 1;
             self.saturated += u64::from(grid.is_beyond(x));
             self.underflow += u64::from(x != 0.0 && grid.code(x) == grid.zero);
@@ -161,6 +169,14 @@ impl Tally {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn histogram(
+        &self,
+        tensor: &str,
+        params: Option<&AffineParams>,
+    ) -> Result<Option<Histogram>, AnalysisError> {
+        self.histogram.as_ref().map_or(Ok(None), |h| h.histogram(tensor, params))
     }
 
     pub(super) fn figures(&self, node: &str, op: &str, tensor: &str) -> LayerError {

@@ -6,7 +6,7 @@ mod part;
 
 pub use error::{LayerError, LayerErrors, Unmatched};
 
-use crate::{AnalysisError, Batch, Dataset, Runner};
+use crate::{AnalysisError, Batch, Dataset, Histogram, Runner, plot_histograms};
 use error::Tally;
 pub(crate) use pairs::{Pair, matched};
 pub(crate) use part::part;
@@ -43,6 +43,7 @@ pub struct QuantizationDebugger<'d> {
     quantized: Graph,
     data: &'d Dataset,
     batch: usize,
+    rows: Option<usize>,
 }
 
 impl<'d> QuantizationDebugger<'d> {
@@ -54,13 +55,20 @@ impl<'d> QuantizationDebugger<'d> {
         let (mut float, mut quantized) = (float.clone(), quantized.clone());
         tq_passes::fuse(&mut float)?;
         infer::infer(&mut quantized)?;
-        Ok(Self { float, quantized, data, batch: BATCH })
+        Ok(Self { float, quantized, data, batch: BATCH, rows: None })
     }
 
     /// Runs this many rows at once instead of 4, where the models leave that free.
     #[must_use]
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = rows.max(1);
+        self
+    }
+
+    /// Stops after the batch with which this many rows are done.
+    #[must_use]
+    pub fn rows(mut self, most: usize) -> Self {
+        self.rows = Some(most.max(1));
         self
     }
 
@@ -85,10 +93,44 @@ impl<'d> QuantizationDebugger<'d> {
     ///
     /// # Errors
     /// As that.
-    pub fn calculate_with_progress(
+    pub fn calculate_with_progress(&self, progress: impl FnMut(usize)) -> Result<LayerErrors, AnalysisError> {
+        Ok(self.measure(false, progress)?.0)
+    }
+
+    /// The values of every layer's result in the float model, with the range that its codes keep in the quantized one.
+    ///
+    /// # Errors
+    /// As [`QuantizationDebugger::calculate_layer_errors`].
+    pub fn calculate_histograms(&self) -> Result<Vec<Histogram>, AnalysisError> {
+        Ok(self.measure(true, |_| ())?.1)
+    }
+
+    /// [`QuantizationDebugger::calculate_histograms`] as a picture: a PNG file with a plot a layer. The file is written whole
+    /// or not at all.
+    ///
+    /// # Errors
+    /// As that; [`AnalysisError::Write`] when the file cannot be written.
+    pub fn plot_histograms(&self, path: impl AsRef<Path>) -> Result<(), AnalysisError> {
+        plot_histograms(&self.calculate_histograms()?, path)
+    }
+
+    /// Errors and histograms in one pass over the data, which is run once instead of twice. `progress` is told the rows done
+    /// after every batch.
+    ///
+    /// # Errors
+    /// As [`QuantizationDebugger::calculate_layer_errors`].
+    pub fn calculate_all(
         &self,
+        progress: impl FnMut(usize),
+    ) -> Result<(LayerErrors, Vec<Histogram>), AnalysisError> {
+        self.measure(true, progress)
+    }
+
+    fn measure(
+        &self,
+        histograms: bool,
         mut progress: impl FnMut(usize),
-    ) -> Result<LayerErrors, AnalysisError> {
+    ) -> Result<(LayerErrors, Vec<Histogram>), AnalysisError> {
         let (pairs, unmatched) = matched(&self.float, &self.quantized)?;
         let of_float = |p: &Pair| [&p.float_reads[..], &p.float_inputs[..], &[p.float]].concat();
         let float_values = values(pairs.iter().flat_map(of_float));
@@ -97,9 +139,13 @@ impl<'d> QuantizationDebugger<'d> {
         let float_run = Tapped::new(&self.float, float_values)?;
         let quantized_run = Tapped::new(&self.quantized, quantized_values)?;
         let locals: Vec<Local<'_>> = pairs.iter().map(Local::new).collect::<Result<_, _>>()?;
-        let mut tallies: Vec<Tally> = pairs.iter().map(|p| Tally::new(p.params.as_ref())).collect();
+        let tally = |p: &Pair| Tally::new(p.params.as_ref(), histograms);
+        let mut tallies: Vec<Tally> = pairs.iter().map(tally).collect();
         let mut rows = 0;
         for batch in self.data.batches(Some(self.batch)) {
+            if self.rows.is_some_and(|most| rows >= most) {
+                break;
+            }
             let batch = batch?;
             let (float, quantized) = (float_run.run(&batch)?, quantized_run.run(&batch)?);
             for (local, tally) in locals.iter().zip(&mut tallies) {
@@ -112,7 +158,9 @@ impl<'d> QuantizationDebugger<'d> {
             return Err(AnalysisError::Empty);
         }
         let layers = pairs.iter().zip(&tallies).map(|(p, t)| t.figures(&p.node, &p.op, &p.tensor)).collect();
-        Ok(LayerErrors { rows, layers, unmatched })
+        let histogram = |(p, t): (&Pair, &Tally)| t.histogram(&p.tensor, p.params.as_ref()).transpose();
+        let histograms = pairs.iter().zip(&tallies).filter_map(histogram).collect::<Result<_, _>>()?;
+        Ok((LayerErrors { rows, layers, unmatched }, histograms))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The errors of layers as a table of colours.
 
-use super::{Area, FAMILY, png};
+use super::{Area, GREY, png, shortened, write};
 use crate::{AnalysisError, LayerError, LayerErrors};
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 use std::error::Error;
 
 const ROW: i32 = 24;
@@ -36,13 +36,14 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// At this many dB and above an error is of no concern, at those and below it is the whole signal.
-const GOOD_DB: f64 = 45.0;
-const BAD_DB: f64 = 5.0;
+pub(crate) const GOOD_DB: f64 = 45.0;
+pub(crate) const BAD_DB: f64 = 5.0;
 
 /// Beyond this an error is that of the rounding of f32, and its size means nothing.
 const EXACT_DB: f64 = 130.0;
 
-fn decibels(db: f64) -> (String, f64) {
+/// How an error is written, and how bad it is, from 0 to 1.
+pub(crate) fn decibels(db: f64) -> (String, f64) {
     if db.is_nan() {
         return ("NaN".into(), 1.0);
     }
@@ -75,8 +76,6 @@ pub(crate) fn error_heatmap(errors: &LayerErrors) -> Result<Vec<u8>, AnalysisErr
     })
 }
 
-const GREY: RGBColor = RGBColor(95, 95, 95);
-
 fn title(area: &Area<'_>, errors: &LayerErrors) -> Result<(), Box<dyn Error>> {
     let layers = match errors.layers.len() {
         1 => "1 layer".to_owned(),
@@ -88,7 +87,7 @@ fn title(area: &Area<'_>, errors: &LayerErrors) -> Result<(), Box<dyn Error>> {
 
 fn row(area: &Area<'_>, layer: &LayerError, top: i32) -> Result<(), Box<dyn Error>> {
     let middle = top + ROW / 2;
-    write(area, &shortened(&layer.node), (MARGIN, middle), 13, HPos::Left, &BLACK)?;
+    write(area, &shortened(&layer.node, MOST_LETTERS), (MARGIN, middle), 13, HPos::Left, &BLACK)?;
     for (i, column) in COLUMNS.iter().enumerate() {
         let left = MARGIN + NAMES + CELL * i as i32;
         let Some((text, badness)) = (column.cell)(layer) else {
@@ -126,32 +125,8 @@ fn legend(area: &Area<'_>, errors: &LayerErrors, top: i32) -> Result<(), Box<dyn
     write(area, &notes.join(", "), (MARGIN, top + 8), 12, HPos::Left, &GREY)
 }
 
-fn write(
-    area: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    size: i32,
-    across: HPos,
-    colour: &RGBColor,
-) -> Result<(), Box<dyn Error>> {
-    let style = (FAMILY, size).into_font().color(colour).pos(Pos::new(across, VPos::Center));
-    Ok(area.draw(&Text::new(text.to_owned(), at, style))?)
-}
-
-/// The end of a long name, which tells more than its beginning; signs that the font lacks become `?`.
-fn shortened(name: &str) -> String {
-    let known = |c: char| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' };
-    let letters: Vec<char> = name.chars().map(known).collect();
-    match letters.len().checked_sub(MOST_LETTERS - 1) {
-        Some(cut) if letters.len() > MOST_LETTERS => {
-            std::iter::once('\u{2026}').chain(letters[cut..].iter().copied()).collect()
-        }
-        _ => letters.into_iter().collect(),
-    }
-}
-
 /// From pale over orange to dark red, after ColorBrewer's OrRd, which stays in order without hue too.
-fn colour(badness: f64) -> RGBColor {
+pub(crate) fn colour(badness: f64) -> RGBColor {
     const STEPS: [[f64; 3]; 5] = [
         [255.0, 247.0, 236.0],
         [253.0, 212.0, 158.0],

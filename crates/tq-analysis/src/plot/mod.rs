@@ -1,14 +1,19 @@
 //! Pictures of figures.
 
+mod columns;
 mod heatmap;
+mod sheet;
 
-pub(crate) use heatmap::error_heatmap;
+pub(crate) use columns::columns;
+pub(crate) use heatmap::{BAD_DB, GOOD_DB, colour, decibels, error_heatmap};
+pub(crate) use sheet::{histogram_sheet, number, weight_sheet};
 
 use crate::AnalysisError;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder as _};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use std::error::Error;
 use std::sync::Once;
@@ -16,6 +21,8 @@ use std::sync::Once;
 /// A part of DejaVu Sans: ASCII and a few signs beside it. Its licence lies beside the file.
 static FONT: &[u8] = include_bytes!("../../fonts/DejaVuSans-subset.ttf");
 const FAMILY: &str = "DejaVu Sans";
+
+const GREY: RGBColor = RGBColor(95, 95, 95);
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
@@ -44,4 +51,28 @@ fn png(
         .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
         .map_err(|e| AnalysisError::Plot(e.to_string()))?;
     Ok(out)
+}
+
+fn write(
+    area: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    size: i32,
+    across: HPos,
+    colour: &RGBColor,
+) -> Result<(), Box<dyn Error>> {
+    let style = (FAMILY, size).into_font().color(colour).pos(Pos::new(across, VPos::Center));
+    Ok(area.draw(&Text::new(text.to_owned(), at, style))?)
+}
+
+/// The end of a long name, which tells more than its beginning; signs that the font lacks become `?`.
+fn shortened(name: &str, most: usize) -> String {
+    let known = |c: char| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' };
+    let letters: Vec<char> = name.chars().map(known).collect();
+    match letters.len().checked_sub(most - 1) {
+        Some(cut) if letters.len() > most => {
+            std::iter::once('\u{2026}').chain(letters[cut..].iter().copied()).collect()
+        }
+        _ => letters.into_iter().collect(),
+    }
 }
