@@ -232,13 +232,21 @@ pub mod analysis {
         measure_pair, mixed_precision_search, parameter_bytes, recommend, sensitivity_analysis,
         sensitivity_with_progress, spearman, take_rows, zeros_of,
     };
+    pub use tq_analysis::{
+        ExecutionFacts, FloatLayer, LayerForecast, LayerKernel, Network, NetworkNode, NodeKind,
+        OverflowCertificate, PairCounts, Peer, PeerForecast, Report, ReportOptions, ReportStage,
+        forecast_peers, overflow_certificates,
+    };
     pub use tq_runtime::{JudgeReport, OperatorVerdict, judge};
 }
 
 /// Looking into models: what the observers of a prepared one have seen, and which layers of a quantized one err.
 #[cfg(feature = "full")]
 pub mod debug {
-    pub use tq_analysis::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
+    pub use tq_analysis::{
+        ChannelRange, Histogram, LayerError, LayerErrors, QuantizationDebugger, Unmatched, WeightRanges,
+        observer_histograms, plot_histograms, plot_weight_ranges, weight_ranges,
+    };
     pub use tq_observers::{Observer, ObserverState, Range};
     pub use tq_passes::get_observer_dict;
 }

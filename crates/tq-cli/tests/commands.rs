@@ -57,6 +57,12 @@ fn from_float_to_int8_on_digits() {
     let i = b.json("inspect q.onnx --json");
     assert_eq!(i["already_quantized"], true);
     assert!(i["quantizable"].as_array().unwrap().len() > 5, "{i}");
+    // Five convolutions and two linear layers, whose sums are proved to fit.
+    let certificates = i["certificates"].as_array().unwrap();
+    assert_eq!(certificates.len(), 7, "{i}");
+    assert!(certificates.iter().all(|c| c["wide_channels"] == 0 && c["depth"].as_u64().unwrap() >= 9), "{i}");
+    let text = b.tq("inspect q.onnx").stdout;
+    assert!(text.contains("channels fit 32 bits") && text.contains("pairs of weights"), "{text}");
 }
 
 #[test]

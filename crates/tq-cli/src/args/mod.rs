@@ -6,6 +6,7 @@ mod export;
 mod metric;
 mod plan;
 mod qat;
+mod report;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(crate) use export::{Export, ExportTarget, Io, Lint};
 pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
 pub(crate) use qat::{OptimizerName, Qat, ScheduleName};
+pub(crate) use report::Report;
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Show the error of every layer of a quantized model: its own and what it inherits, saturation, unused codes.
     Layers(Layers),
+    /// Write a page on a quantized model beside its float original: accuracy, errors by layer, ranges, kernels.
+    Report(Report),
     /// Show what quantizing each layer alone does to a float model: measured, or estimated in a moment.
     Sensitivity(Sensitivity),
     /// Write a model in another format, or its weights alone.
@@ -262,6 +266,12 @@ pub(crate) struct Layers {
     /// Write a picture of the errors of all layers, a .png file.
     #[arg(long, value_name = "FILE")]
     pub(crate) heatmap: Option<PathBuf>,
+    /// Write a picture of the values of each layer's result and of the range that its codes keep, a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) histograms: Option<PathBuf>,
+    /// Write a picture of the weights of each layer by their channels, a .png file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Print one JSON object.

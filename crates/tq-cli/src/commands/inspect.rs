@@ -7,7 +7,7 @@ use crate::output::{bytes, emit, table};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use torsh_quantization::analysis::parameter_bytes;
+use torsh_quantization::analysis::{OverflowCertificate, overflow_certificates, parameter_bytes};
 use torsh_quantization::model::{DType, Dim, Graph, ValueId};
 use torsh_quantization::ptq::{FusionEntry, PassError, Placement, prepare_static};
 use torsh_quantization::runtime::{Execution, Session, SessionOptions};
@@ -27,6 +27,9 @@ struct Report {
     not_quantizable: Vec<Item>,
     /// Nodes that become part of others before anything is quantized.
     fused: Vec<Item>,
+    /// What is proved of the sums of layers that run in integers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<OverflowCertificate>,
 }
 
 /// An input or output. Free dimensions are their names.
@@ -66,6 +69,7 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
         quantizable: Vec::new(),
         not_quantizable: Vec::new(),
         fused: Vec::new(),
+        certificates: Vec::new(),
     };
     for node in &graph.nodes {
         *report.operators.entry(node.op.name()).or_default() += 1;
@@ -101,6 +105,7 @@ fn outcome(entry: &FusionEntry) -> String {
 /// For a model that is quantized already: how a session runs it.
 fn executed(graph: &Graph, report: &mut Report) -> Result<()> {
     report.already_quantized = true;
+    report.certificates = overflow_certificates(graph);
     let session = Session::new(graph, SessionOptions::default()).context(report.model.clone())?;
     for n in session.explain().nodes {
         let list = match n.execution {
@@ -177,5 +182,29 @@ fn text(r: &Report) -> String {
             out.push_str(&format!("{table}\n"));
         }
     }
+    out.push_str(&sums(&r.certificates));
     out
+}
+
+/// What is proved of sums, in a line.
+pub(super) fn sums(certificates: &[OverflowCertificate]) -> String {
+    if certificates.is_empty() {
+        return String::new();
+    }
+    let channels: usize = certificates.iter().map(|c| c.channels).sum();
+    let wide: usize = certificates.iter().map(|c| c.wide_channels).sum();
+    let pairs = certificates.iter().filter_map(|c| c.pairs);
+    let (all, beyond) = pairs.fold((0, 0), |(all, beyond), p| (all + p.all, beyond + p.overflowing_255));
+    let fit = match wide {
+        0 => format!("the accumulators of all {channels} channels fit 32 bits"),
+        n => format!("{n} of {channels} channels accumulate in 64 bits"),
+    };
+    let share = 100.0 * beyond as f64 / f64::max(all as f64, 1.0);
+    let elsewhere = match all {
+        0 => String::new(),
+        _ => format!(
+            "; {share:.2} % of {all} pairs of weights can saturate 16 bits on kernels that add pairs in these"
+        ),
+    };
+    format!("sums: {fit}{elsewhere}\n")
 }

@@ -1,5 +1,6 @@
 //! `tq layers`.
 
+use super::inspect::sums;
 use super::load;
 use crate::args::Layers;
 use crate::arrays;
@@ -7,12 +8,15 @@ use crate::files::{check_target, has_extension};
 use crate::output::{emit, say, table};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
-use torsh_quantization::debug::{LayerError, LayerErrors, QuantizationDebugger};
+use torsh_quantization::analysis::overflow_certificates;
+use torsh_quantization::debug::{
+    LayerError, LayerErrors, QuantizationDebugger, plot_histograms, plot_weight_ranges, weight_ranges,
+};
 
 pub(crate) fn layers(args: &Layers) -> Result<()> {
-    if let Some(path) = &args.heatmap {
+    for path in [&args.heatmap, &args.histograms, &args.weights].into_iter().flatten() {
         if !has_extension(path, "png") {
-            bail!("{}: a heatmap is a .png file", path.display());
+            bail!("{}: a picture is a .png file", path.display());
         }
         check_target(path)?;
     }
@@ -23,16 +27,27 @@ pub(crate) fn layers(args: &Layers) -> Result<()> {
         debugger = debugger.batch(rows);
     }
     let mut progress = Progress::new("measuring layers", data.rows());
-    let result = debugger.calculate_with_progress(|n| progress.set(n));
+    let result = match args.histograms {
+        Some(_) => debugger.calculate_all(|n| progress.set(n)),
+        None => debugger.calculate_with_progress(|n| progress.set(n)).map(|errors| (errors, Vec::new())),
+    };
     drop(progress);
-    let errors = result?;
+    let (errors, histograms) = result?;
+    if let Some(path) = &args.histograms {
+        plot_histograms(&histograms, path)?;
+    }
+    if let Some(path) = &args.weights {
+        plot_weight_ranges(&weight_ranges(&quantized), path)?;
+    }
     if let Some(path) = &args.heatmap {
         errors.plot_heatmap(path)?;
     }
     if errors.layers.is_empty() && errors.unmatched.is_empty() {
         say("the second model has no quantized layer");
     }
-    emit(args.json, &errors, || text(&errors, args.top))
+    emit(args.json, &errors, || {
+        format!("{}\n{}", text(&errors, args.top), sums(&overflow_certificates(&quantized)))
+    })
 }
 
 fn text(errors: &LayerErrors, top: usize) -> String {

@@ -16,6 +16,7 @@ mod prepare;
 mod qat;
 mod quantize;
 mod recommend;
+mod report;
 mod run;
 mod sensitivity;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::eval(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Layers(args) => layers::layers(&args),
+        Command::Report(args) => report::report(&args),
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),

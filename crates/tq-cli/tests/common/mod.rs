@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod arrays;
+pub(crate) mod browser;
 pub(crate) mod cases;
 
 use std::path::{Path, PathBuf};
