@@ -23,7 +23,7 @@ fn a_report_is_a_page_and_the_same_facts() {
         "report model.onnx q.onnx {DATA} --layer-rows 16 --forecast-rows 8 -o report.html --json"
     ));
     assert_eq!(r["names"], json!(["model.onnx", "q.onnx"]));
-    assert_eq!((&r["comparison"]["n"], &r["layers"]["rows"]), (&json!(1000), &json!(16)));
+    assert_eq!((&r["comparison"]["n"], &r["layers"]["rows"]), (&json!(400), &json!(16)));
     let rows = |i: usize| r["forecasts"][i]["rows"].as_u64().unwrap();
     assert_eq!((rows(0), rows(1)), (8, 8));
     assert!(r["comparison"]["file_bytes"].is_null() && r["comparison"]["float"]["file_bytes"].is_u64());
