@@ -4,6 +4,7 @@
 
 mod shared;
 
+use torsh_quantization::analysis::{MetricError, compare_with_metrics};
 use torsh_quantization::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,6 +33,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("Compression: {:.2}x", comparison.compression_ratio);
     println!("SQNR: {:.1} dB, cosine {:.6}", comparison.sqnr_db, comparison.cosine);
+
+    // A figure of one's own: by how much the largest score leads.
+    let margin = |outputs: &[Tensor], rows: &[usize]| -> Result<f64, MetricError> {
+        let scores = outputs[0].as_slice::<f32>()?;
+        let lead = |row: &usize| {
+            let mut sorted = scores[row * 5..row * 5 + 5].to_vec();
+            sorted.sort_by(f32::total_cmp);
+            f64::from(sorted[4] - sorted[3])
+        };
+        Ok(rows.iter().map(lead).sum::<f64>() / rows.len() as f64)
+    };
+    let metric = ("mean margin", margin);
+    let comparison =
+        compare_with_metrics(&original, &quantized.graph, &data, None, &[&metric], &options, |_| ())?;
+    for m in &comparison.metrics {
+        println!("{}: {:.4} and {:.4}, drop within {:?}", m.name, m.float, m.quantized, m.drop_interval);
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Which layers err, which would err most by themselves, what observers have seen, and all of it on one page.
+//! Which layers err, which would err most by themselves, why, what observers have seen, and all of it on one page.
 //!
 //! `cargo run --release -p torsh-quantization --example debug`
 
@@ -57,6 +57,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // All of it on one page.
     let report = Report::new(&model, &quantized, &test_data, None, &ReportOptions::default(), |_, _, _| ())?;
     report.save_html(folder.path().join("report.html"))?;
+
+    // Causes in words, with the setting to change.
+    let options = AdviceOptions { calibration: Some(calibration_data), ..AdviceOptions::default() };
+    let advice = advise(&model, &quantized, &test_data, &options)?;
+    for finding in &advice.findings {
+        println!("{:.0} % of the error: {}\n{}", finding.share, finding.says, finding.advice);
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::accuracy::{argmax, check_label_count, find_output, nth, score_rows};
 use crate::answers::Changed;
+use crate::user_metric::{Gathered, Metric, MetricComparison};
 use crate::{
     Accuracy, AnalysisError, Dataset, Evaluation, Latency, LatencyOptions, OutputError, Runner, measure_pair,
 };
@@ -66,6 +67,9 @@ pub struct Comparison {
     pub speedup: Option<f64>,
     /// Size of the float model over that of the quantized one: of the files where known, else of the parameters.
     pub compression_ratio: f64,
+    /// The user's own figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricComparison>,
 }
 
 /// Runs both models, each in a session, over the same data.
@@ -80,7 +84,7 @@ pub fn compare_models(
     labels: Option<&[i64]>,
     options: &CompareOptions,
 ) -> Result<Comparison, AnalysisError> {
-    compare_with_progress(float, quantized, data, labels, options, |_| ())
+    compare_with_metrics(float, quantized, data, labels, &[], options, |_| ())
 }
 
 /// [`compare_models`] that tells the rows done after every batch.
@@ -93,6 +97,42 @@ pub fn compare_with_progress(
     data: &Dataset,
     labels: Option<&[i64]>,
     options: &CompareOptions,
+    progress: impl FnMut(usize),
+) -> Result<Comparison, AnalysisError> {
+    compare_with_metrics(float, quantized, data, labels, &[], options, progress)
+}
+
+/// [`compare_models`] with figures of one's own, each with the interval of its drop; the outputs of all rows are kept for
+/// them. `progress` is told the rows done after every batch.
+///
+/// # Errors
+/// As [`compare_models`], [`AnalysisError::Metric`] where one has no figure for all rows, and [`AnalysisError::Concat`] where outputs are not one a row.
+///
+/// ```
+/// # use tq_analysis::{AnalysisError, Dataset};
+/// # use tq_graph::{Graph, Tensor};
+/// # fn show(float: &Graph, quantized: &Graph, data: &Dataset, truth: &[f32]) -> Result<(), AnalysisError> {
+/// use tq_analysis::{CompareOptions, MetricError, compare_with_metrics};
+/// // The mean absolute error of a model that gives one number a row.
+/// let error = |outputs: &[Tensor], rows: &[usize]| -> Result<f64, MetricError> {
+///     let y = outputs[0].as_slice::<f32>()?;
+///     Ok(rows.iter().map(|r| f64::from((y[*r] - truth[*r]).abs())).sum::<f64>() / rows.len() as f64)
+/// };
+/// let metric = ("mean absolute error", error);
+/// let options = CompareOptions::default();
+/// let comparison = compare_with_metrics(float, quantized, data, None, &[&metric], &options, |_| ())?;
+/// let error = &comparison.metrics[0];
+/// println!("{}: {:.3} and {:.3}, difference {:?}", error.name, error.float, error.quantized, error.drop_interval);
+/// # Ok(())
+/// # }
+/// ```
+pub fn compare_with_metrics(
+    float: &Graph,
+    quantized: &Graph,
+    data: &Dataset,
+    labels: Option<&[i64]>,
+    metrics: &[&dyn Metric],
+    options: &CompareOptions,
     mut progress: impl FnMut(usize),
 ) -> Result<Comparison, AnalysisError> {
     if let Some(labels) = labels {
@@ -103,13 +143,17 @@ pub fn compare_with_progress(
     let (a, b) = (Runner::session(float)?, Runner::session(quantized)?);
     let mut error = OutputError::default();
     let mut accuracies = (Accuracy::default(), Accuracy::default());
-    let mut changed = Changed::default();
+    let (mut changed, mut gathered) = (Changed::default(), Gathered::default());
     let (mut done, mut agree) = (0, Some(0));
     for batch in data.batches(options.batch) {
         let batch = batch?;
-        let (x, y) = (a.run(&batch.inputs)?, b.run(&batch.inputs)?);
-        let (x, y) = (nth(&x, index, name)?, nth(&y, quantized_index, name)?);
+        let (of_float, of_quantized) = (a.run(&batch.inputs)?, b.run(&batch.inputs)?);
+        let (x, y) = (nth(&of_float, index, name)?, nth(&of_quantized, quantized_index, name)?);
         let (x, y) = (batch.trim(x.clone())?, batch.trim(y.clone())?);
+        if !metrics.is_empty() {
+            let trimmed = |all: Vec<Tensor>| all.into_iter().map(|t| batch.trim(t)).collect::<Result<_, _>>();
+            gathered.add(trimmed(of_float)?, trimmed(of_quantized)?);
+        }
         error.add(&x, &y)?;
         agree = agree.and_then(|n| Some(n + agreements(name, &x, &y, batch.rows)?));
         if let Some(labels) = labels {
@@ -149,6 +193,7 @@ pub fn compare_with_progress(
         argmax_agreement: agree.filter(|_| done > 0).map(|n| n as f64 * 100.0 / done as f64),
         speedup: latencies.filter(|l| l.1.median_ms > 0.0).map(|(f, q)| f.median_ms / q.median_ms),
         compression_ratio: size(&of_float) / size(&of_quantized),
+        metrics: gathered.compare(metrics, done)?,
         float: of_float,
         quantized: of_quantized,
     })

@@ -4,7 +4,7 @@ use tq_eval::EvalError;
 use tq_graph::GraphError;
 use tq_observers::ObserverError;
 use tq_passes::PassError;
-use tq_qtypes::DType;
+use tq_qtypes::{DType, QTypeError};
 use tq_runtime::RuntimeError;
 
 /// What can be wrong with data, labels or a pair of models.
@@ -75,6 +75,14 @@ pub enum AnalysisError {
     /// A search that had nothing to choose from.
     #[error("mixed precision: {0}")]
     Search(String),
+    /// A user's figure that could not be computed.
+    #[error("metric {name}: {source}")]
+    Metric {
+        /// What it is called.
+        name: String,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A picture could not be drawn.
     #[error("picture: {0}")]
     Plot(String),
@@ -92,6 +100,9 @@ pub enum AnalysisError {
     /// An observer refused or failed.
     #[error(transparent)]
     Observer(#[from] ObserverError),
+    /// A tensor could not be quantized.
+    #[error(transparent)]
+    Quantize(#[from] QTypeError),
     /// Quantization refused or failed.
     #[error(transparent)]
     Pass(#[from] PassError),

@@ -8,9 +8,10 @@
 //! * [`Fidelity`], [`evaluate_against`]: agreement and cosine with another model, without labels.
 //! * [`OutputError`]: SQNR, cosine and largest error between two outputs.
 //! * [`Latency`], [`measure`], [`measure_pair`]: median and percentiles of run times.
-//! * [`compare_models`]: all of these for a float and a quantized model.
+//! * [`compare_models`]: all of these for a float and a quantized model; [`compare_with_metrics`]: with a [`Metric`] of one's own.
 //! * [`QuantizationDebugger`]: the error of every layer, its own and what it inherits.
 //! * [`Histogram`], [`weight_ranges`]: where activations and weights lie, and what their codes can say.
+//! * [`advise`]: findings in words, each with its evidence and the setting to change.
 //! * [`sensitivity_analysis`]: what a model comes to when one layer of it is quantized.
 //! * [`estimate_sensitivity`]: the same in a moment, from the noise that each layer puts into the output of few rows.
 //! * [`mixed_precision_search`]: bits layer by layer, under a budget of lost answers, bytes or time.
@@ -45,12 +46,14 @@ mod sensitivity;
 mod sequences;
 mod source;
 mod spearman;
+mod user_metric;
 
 pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
-pub use advice::{Advice, Evidence, Finding, FindingKind};
+pub use advice::{Advice, AdviceOptions, Evidence, Finding, FindingKind, advise};
 pub use auc::RocAuc;
 pub use compare::{
-    CompareOptions, Comparison, ModelFigures, compare_models, compare_with_progress, parameter_bytes,
+    CompareOptions, Comparison, ModelFigures, compare_models, compare_with_metrics, compare_with_progress,
+    parameter_bytes,
 };
 pub use data::{Batch, Dataset};
 pub use distributions::{
@@ -82,3 +85,4 @@ pub use sensitivity::{
 pub use sequences::zeros_of;
 pub use source::{RowSource, Source};
 pub use spearman::{PairSimilarity, spearman};
+pub use user_metric::{Metric, MetricComparison, MetricError};

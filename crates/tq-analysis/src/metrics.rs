@@ -58,6 +58,18 @@ impl OutputError {
         20.0 * (signal / floored(self.ee)).log10()
     }
 
+    /// Energy of the noise over that of the signal, `|x - y|² / |x|²`: [`OutputError::sqnr_db`] without the logarithm, so that
+    /// independent errors add up. NaN, and noise where there is no signal, are infinite.
+    #[must_use]
+    pub fn relative_noise(&self) -> f64 {
+        match (self.ee, self.xx) {
+            (ee, _) if ee.is_nan() => f64::INFINITY,
+            (0.0, _) => 0.0,
+            (_, 0.0) => f64::INFINITY,
+            (ee, xx) => ee / xx,
+        }
+    }
+
     /// Cosine of the angle between the outputs: `<x, y> / (|x| |y|)`, both norms at least f64's epsilon;
     /// 1 when both outputs are zero.
     #[must_use]
@@ -92,6 +104,7 @@ mod tests {
     fn known_values() {
         let e = of(&[3.0, 4.0], &[3.0, 4.5]);
         assert!((e.sqnr_db() - 20.0).abs() < 1e-12);
+        assert!((e.relative_noise() - 0.01).abs() < 1e-15);
         assert_eq!(e.max_error(), 0.5);
         assert!((e.cosine() - 27.0 / (5.0 * 29.25f64.sqrt())).abs() < 1e-15);
     }
@@ -107,6 +120,10 @@ mod tests {
         assert_eq!(of(&[low, 3.0, 4.0], &[low, 3.0, 4.5]).sqnr_db(), of(&[3.0, 4.0], &[3.0, 4.5]).sqnr_db());
         for (x, y) in [(inf, low), (inf, 1.0), (1.0, inf)] {
             assert_eq!(of(&[x, 1.0], &[y, 1.0]).sqnr_db(), f64::NEG_INFINITY, "{x} {y}");
+        }
+        assert_eq!([of(&[1.0], &[1.0]), of(&[0.0], &[0.0])].map(|e| e.relative_noise()), [0.0, 0.0]);
+        for (x, y) in [(0.0, 1.0), (inf, 1.0), (1.0, f32::NAN)] {
+            assert_eq!(of(&[x], &[y]).relative_noise(), f64::INFINITY, "{x} {y}");
         }
         assert!(of(&[1.0, 2.0], &[f32::NAN, 2.0]).sqnr_db().is_nan());
         assert!(of(&[1.0, 2.0], &[f32::NAN, 2.0]).max_error().is_nan());

@@ -114,7 +114,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The first of these numbers.
+    /// The number that is called so.
     #[must_use]
     pub fn evidence_of(&self, what: &str) -> Option<f64> {
         self.evidence.iter().find(|e| e.what == what).map(|e| e.value)

@@ -8,7 +8,7 @@ pub use error::{LayerError, LayerErrors, Unmatched};
 
 use crate::{AnalysisError, Batch, Dataset, Histogram, Runner, plot_histograms};
 use error::Tally;
-pub(crate) use pairs::{Pair, matched};
+pub(crate) use pairs::{Pair, matched, stems};
 pub(crate) use part::part;
 
 use std::collections::{HashMap, HashSet};

@@ -113,7 +113,7 @@ impl<'g> Names<'g> {
 }
 
 /// The name in the float model of what conversion named so, and the name itself.
-fn stems(name: &str) -> Vec<String> {
+pub(crate) fn stems(name: &str) -> Vec<String> {
     let stem = ["_quantized", "_dequantized", "_float"].iter().find_map(|s| name.strip_suffix(s));
     stem.into_iter().chain([name]).map(str::to_owned).collect()
 }

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Layers(Layers),
     /// Write a page on a quantized model beside its float original: accuracy, errors by layer, ranges, kernels.
     Report(Report),
+    /// Tell what makes a quantized model err or costs it time, and which setting to change.
+    Advise(Advise),
     /// Show what quantizing each layer alone does to a float model: measured, or estimated in a moment.
     Sensitivity(Sensitivity),
     /// Write a model in another format, or its weights alone.
@@ -272,6 +274,32 @@ pub(crate) struct Layers {
     /// Write a picture of the weights of each layer by their channels, a .png file.
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Advise {
+    /// Float model, .onnx or .tq.
+    pub(crate) float: PathBuf,
+    /// The model that was made of it, .onnx or .tq.
+    pub(crate) quantized: PathBuf,
+    /// Input data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
+    #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// The data that the model was calibrated with, given as --input is: tells data that calibration has not seen from an
+    /// observer that cuts off too much.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE")]
+    pub(crate) calib: Vec<String>,
+    /// Rows of the input data that are looked at, at least.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows: u32,
+    /// Output whose error is explained; the first one when not given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Print one JSON object.

@@ -1,5 +1,6 @@
 //! One module a subcommand.
 
+mod advise;
 mod bench;
 mod calibrate;
 mod compare;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Compare(args) => compare::compare(&args),
         Command::Layers(args) => layers::layers(&args),
         Command::Report(args) => report::report(&args),
+        Command::Advise(args) => advise::advise(&args),
         Command::Sensitivity(args) => sensitivity::sensitivity(&args),
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
