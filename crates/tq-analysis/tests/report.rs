@@ -22,7 +22,8 @@ fn quantized(graph: &Graph) -> Graph {
 fn report(graph: &Graph) -> Report {
     let data = data(graph);
     let labels: Vec<i64> = (0..24).map(|i| i % 5).collect();
-    let mut options = ReportOptions { layer_rows: 8, forecast_rows: 4, ..ReportOptions::default() };
+    let mut options =
+        ReportOptions { layer_rows: 8, forecast_rows: 4, advice_rows: Some(8), ..ReportOptions::default() };
     options.compare.latency = Some(LatencyOptions { max_runs: 3, ..LatencyOptions::default() });
     let mut stages = Vec::new();
     let report =
@@ -32,7 +33,10 @@ fn report(graph: &Graph) -> Report {
                 stages.push(stage);
             }
         });
-    assert_eq!(stages, [ReportStage::Comparing, ReportStage::Layers, ReportStage::Forecast]);
+    assert_eq!(
+        stages,
+        [ReportStage::Comparing, ReportStage::Layers, ReportStage::Advice, ReportStage::Forecast]
+    );
     report.unwrap()
 }
 
@@ -97,7 +101,7 @@ fn the_page_needs_nothing_beside_itself_and_says_the_figures() {
                 || layer.introduced_db > 129.0
         );
     }
-    for id in ["summary", "graph", "layers", "errors", "activations", "weights", "kernels"] {
+    for id in ["summary", "findings", "graph", "layers", "errors", "activations", "weights", "kernels"] {
         assert!(html.contains(&format!("<section id=\"{id}\">")), "{id}");
     }
     assert!(html.contains("prefers-color-scheme:dark"));
@@ -144,7 +148,10 @@ fn hostile_names_stay_text() {
         findings: vec![found],
         skipped: vec![(hostile.into(), hostile.into())],
     };
-    let html = r.with_advice(advice).html();
+    let html = {
+        r.advice = Some(advice);
+        r.html()
+    };
     assert!(html.contains("<h3>Clipped activations: 62.50 % of the error</h3>"));
     assert!(
         html.contains("values beyond: 12.50 %") && html.contains("<a href=\"#layer-1\">0&lt;/script&gt;")

@@ -10,8 +10,8 @@ pub use network::{Network, NetworkNode, NodeKind};
 use crate::distributions::{Histogram, WeightRanges, weight_ranges};
 use crate::peers::{OverflowCertificate, PeerForecast, forecast_peers, overflow_certificates};
 use crate::{
-    Advice, AnalysisError, CompareOptions, Comparison, Dataset, LayerErrors, QuantizationDebugger,
-    compare_with_progress,
+    Advice, AdviceOptions, AnalysisError, CompareOptions, Comparison, Dataset, LayerErrors,
+    QuantizationDebugger, advise, compare_with_progress,
 };
 use serde::Serialize;
 use std::io::Write as _;
@@ -30,6 +30,8 @@ pub struct ReportOptions {
     pub layer_rows: usize,
     /// Rows for which other kernels are simulated.
     pub forecast_rows: usize,
+    /// Rows on which causes are looked for, by [`advise`]; none to look for none.
+    pub advice_rows: Option<usize>,
 }
 
 impl Default for ReportOptions {
@@ -39,6 +41,7 @@ impl Default for ReportOptions {
             compare: CompareOptions::default(),
             layer_rows: 256,
             forecast_rows: 64,
+            advice_rows: Some(AdviceOptions::default().rows),
         }
     }
 }
@@ -51,6 +54,8 @@ pub enum ReportStage {
     Comparing,
     /// Errors and histograms are measured layer by layer.
     Layers,
+    /// Causes of the error are looked for, and repaired one by one.
+    Advice,
     /// Other kernels are simulated.
     Forecast,
 }
@@ -84,7 +89,7 @@ impl Report {
     /// Measures everything. `progress` is told how many rows of a stage are done, and how many there are.
     ///
     /// # Errors
-    /// As [`compare_with_progress`], [`QuantizationDebugger::calculate_layer_errors`] and [`forecast_peers`].
+    /// As [`compare_with_progress`], [`QuantizationDebugger::calculate_layer_errors`], [`advise`] and [`forecast_peers`].
     ///
     /// ```
     /// # use tq_analysis::{AnalysisError, Dataset};
@@ -113,6 +118,12 @@ impl Report {
         let (layers, histograms) = QuantizationDebugger::new(float, quantized, data)?
             .rows(layer_rows)
             .calculate_all(|rows| progress(ReportStage::Layers, rows, layer_rows))?;
+        let look = |rows: usize| {
+            progress(ReportStage::Advice, 0, rows.min(all));
+            let output = options.compare.output.clone();
+            advise(float, quantized, data, &AdviceOptions { rows, output, ..AdviceOptions::default() })
+        };
+        let advice = options.advice_rows.map(look).transpose()?;
         let forecast_rows = options.forecast_rows.min(all);
         let output = options.compare.output.as_deref();
         let forecasts = forecast_peers(quantized, data, labels, output, forecast_rows, |rows| {
@@ -129,15 +140,8 @@ impl Report {
             certificates: overflow_certificates(quantized),
             forecasts,
             network,
-            advice: None,
+            advice,
         })
-    }
-
-    /// The report with what was found wrong with the model.
-    #[must_use]
-    pub fn with_advice(mut self, advice: Advice) -> Self {
-        self.advice = Some(advice);
-        self
     }
 
     /// The report as one page that needs nothing beside itself: no script, style, font or picture from elsewhere.

@@ -31,6 +31,7 @@ pub(crate) fn report(args: &Args) -> Result<()> {
         },
         layer_rows: args.layer_rows,
         forecast_rows: args.forecast_rows,
+        ..ReportOptions::default()
     };
     let mut shown: Option<(ReportStage, Progress)> = None;
     let result = Report::new(&float, &quantized, &data, labels.as_deref(), &options, |stage, done, total| {
@@ -55,6 +56,7 @@ fn label(stage: ReportStage) -> &'static str {
     match stage {
         ReportStage::Comparing => "comparing",
         ReportStage::Layers => "measuring layers",
+        ReportStage::Advice => "looking for causes",
         ReportStage::Forecast => "simulating other kernels",
         _ => "measuring",
     }
