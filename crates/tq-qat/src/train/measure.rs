@@ -185,24 +185,24 @@ impl Task {
         options: &TrainOptions,
         batches: Batches,
     ) -> Result<Measured, QatError> {
-        let (n, criterion) = (self.samples.len(), options.criterion);
+        let n = self.samples.len();
         let (mut losses, mut right) = (Vec::with_capacity(n), Vec::new());
         let all: Vec<usize> = (0..n).collect();
         for rows in all.chunks(batches.pass) {
             let tape = Tape::without_gradients();
-            let output = self.forward(model, &tape, criterion, &batches.filled(rows))?;
-            let kept: Vec<usize> = (0..rows.len()).collect();
-            let output = tape.constant(gather(output.value(), &kept)?);
-            if let (Some(labels), [_, classes]) = (&self.labels, output.shape()) {
+            let scores = self.scores(model, &tape, options.criterion, &batches.filled(rows))?;
+            if let (Some(labels), [_, classes]) = (&self.labels, scores[0].shape()) {
                 if rows[0] == 0 {
                     self.check_labels(*classes)?;
                 }
-                let decisions = decisions(output.value())?;
+                // Samples that only fill a batch are behind the others.
+                let decisions = decisions(scores[0].value())?;
                 right.extend(rows.iter().zip(decisions).map(|(r, d)| labels[*r] == d));
             }
             for (i, row) in rows.iter().enumerate() {
-                let own = tape.constant(gather(output.value(), &[i])?);
-                losses.push(f64::from(self.criterion(&own, criterion, &[*row])?.item()?));
+                let own = |s: &Var| Ok(tape.constant(gather(s.value(), &[i])?));
+                let own = scores.iter().map(own).collect::<Result<Vec<_>, QatError>>()?;
+                losses.push(f64::from(self.loss(&own, options, &[*row])?.item()?));
             }
         }
         let percent = || 100.0 * right.iter().filter(|r| **r).count() as f64 / n as f64;

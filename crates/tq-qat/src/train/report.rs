@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
-    /// Mean of the criterion over the samples, without distillation.
+    /// Mean over the samples of the loss that training makes small, distillation included.
     pub loss: f64,
     /// Percent of samples whose class has the largest score, the lower class of equal ones; of labels alone.
     pub top1: Option<f64>,

@@ -6,7 +6,7 @@ use super::options::TrainOptions;
 use super::order::permutation;
 use super::outputs::Reference;
 use super::report::{EpochReport, Event, StepReport};
-use super::samples::{Samples, Targets};
+use super::samples::Samples;
 use crate::fake::learned_scales;
 use crate::model::{FixedConstant, ModelState};
 use crate::optim::{Optimizer, Schedule, clip_grad_norm};
@@ -73,13 +73,14 @@ impl Trainer {
             let message = format!("{}, but the model takes batches of {}", train.len(), batches.pass);
             return Err(QatError::Samples { what: "training samples", message });
         }
-        let task = |samples: Samples, trains: bool| {
-            let taught = options.distillation.is_some();
-            let needs = taught && (trains || matches!(samples.targets(), Targets::Teacher));
-            let teacher = if needs { Some(Teacher::of(&model, &samples, batches)?) } else { None };
+        let task = |samples: Samples| {
+            let teacher = match options.distillation {
+                Some(_) => Some(Teacher::of(&model, &samples, batches)?),
+                None => None,
+            };
             Task::new(samples, &options, teacher)
         };
-        let (train, validation) = (task(train, true)?, task(validation, false)?);
+        let (train, validation) = (task(train)?, task(validation)?);
         if model.is_quantizing() && !model.is_calibrated() {
             calibrate(&model, &train.samples, batches)?;
         }
