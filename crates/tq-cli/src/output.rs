@@ -19,8 +19,17 @@ pub(crate) fn emit(json: bool, object: &impl serde::Serialize, text: impl FnOnce
     if json {
         print(&serde_json::to_string_pretty(object).context("result")?)
     } else {
-        print(text().trim_end())
+        print(&harmless(text().trim_end()))
     }
+}
+
+/// The text without what terminals obey, which names in a model may hold: control characters but the ends of lines, and
+/// marks that turn the direction of writing.
+fn harmless(text: &str) -> String {
+    let obeyed = |c: char| {
+        (c.is_control() && c != '\n') || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if obeyed(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 /// The error with all its causes in one line.
@@ -101,6 +110,14 @@ mod tests {
         let inner = std::io::Error::other("disk\nfull");
         let error = anyhow::Error::new(inner).context("writing: disk\nfull").context("model\r\n x");
         assert_eq!(one_line(&error), "model x: writing: disk full");
+    }
+
+    #[test]
+    fn what_terminals_obey_is_not_printed() {
+        assert_eq!(
+            harmless("a\u{1b}[31m\u{202e}b\r\n\u{9b}ü│"),
+            "a\u{FFFD}[31m\u{FFFD}b\u{FFFD}\n\u{FFFD}ü│"
+        );
     }
 
     #[test]

@@ -77,6 +77,10 @@ thread_local! {
     static SCRATCH: Cell<AlignedBuffer> = const { Cell::new(AlignedBuffer { lines: Vec::new(), bytes: 0 }) };
 }
 
+thread_local! {
+    static WARMING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Calls `f` with at least `bytes` bytes of this thread's scratch, contents unspecified.
 pub(crate) fn with_scratch<T: Pod, R>(bytes: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     // Taken out while in use: a nested call would find an empty buffer, never a borrowed one.
@@ -91,12 +95,35 @@ pub(crate) fn with_scratch<T: Pod, R>(bytes: usize, f: impl FnOnce(&mut [T]) -> 
 /// nothing on whichever thread they land.
 pub fn warm_up() {
     with_scratch::<u8, ()>(0, |_| ());
+    // A worker that waits for the others takes up other work meanwhile. Where that comes here too, the broadcast that is
+    // under way does for it: another one would take up more work, and so on until the stack ends.
+    if WARMING.with(|warming| warming.replace(true)) {
+        return;
+    }
     rayon::broadcast(|_| with_scratch::<u8, ()>(0, |_| ()));
+    WARMING.with(|warming| warming.set(false));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_that_warms_up_does_not_nest_without_end() {
+        use rayon::prelude::*;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        thread_local! {
+            static DEPTH: Cell<usize> = const { Cell::new(0) };
+        }
+        let deepest = AtomicUsize::new(0);
+        (0..2000).into_par_iter().with_max_len(1).for_each(|_| {
+            let depth = DEPTH.with(|d| d.replace(d.get() + 1)) + 1;
+            deepest.fetch_max(depth, Ordering::Relaxed);
+            warm_up();
+            DEPTH.with(|d| d.set(d.get() - 1));
+        });
+        assert!(deepest.into_inner() <= 2);
+    }
 
     #[test]
     fn starts_on_a_cache_line_and_views_as_other_types() {

@@ -78,6 +78,42 @@ fn db(agreement: Agreement) -> f64 {
     }
 }
 
+/// A model whose only output is `n` scores through a sigmoid.
+fn detector(n: usize) -> Graph {
+    let mut g = model();
+    let flat = g.iter_nodes().find(|(_, n)| n.name == "flat").unwrap().1.output(0).unwrap();
+    let w = g.add_constant("detect.w", Tensor::new(&[12, n], noise(12 * n, 31)).unwrap());
+    let score = g.add_node("detect", Op::MatMul, &[flat, w], "score");
+    let found = g.add_node("sigmoid", Op::Unary(UnaryOp::Sigmoid), &[score], "found");
+    g.outputs = vec![found];
+    tq_graph::infer::infer(&mut g).unwrap();
+    g
+}
+
+#[test]
+fn scores_that_are_no_classes_are_refused_before_anything_is_trained() {
+    let (x, labels) = samples(32, 5);
+    let taught = || Samples::new(vec![x.clone()], Targets::Teacher).unwrap();
+    let zeros = || Samples::classes(vec![x.clone()], vec![0; labels.len()]).unwrap();
+    let distillation = Some(Distillation { temperature: 2.0, weight: 1.0 });
+    let refused = |n: usize, samples: &dyn Fn() -> Samples, distillation: Option<Distillation>| {
+        let qat = prepare_qat_with(detector(n), int4_qconfig(), &QatOptions::default()).unwrap();
+        let options = TrainOptions { epochs: 1, batch: 16, distillation, ..TrainOptions::default() };
+        let error = match Trainer::new(qat, samples(), samples(), options) {
+            Ok(mut trainer) => {
+                let error = trainer.advance().unwrap_err();
+                assert_eq!(trainer.position(), (0, 0));
+                error
+            }
+            Err(error) => error,
+        };
+        error.to_string()
+    };
+    assert!(refused(1, &taught, distillation).contains("at least two scores"));
+    assert!(refused(1, &zeros, None).contains("at least two scores"));
+    assert!(refused(3, &taught, distillation).contains("sigmoid"));
+}
+
 #[test]
 fn learned_scales_of_all_outputs_train_convert_and_resume() {
     let folder = tempfile::tempdir().unwrap();

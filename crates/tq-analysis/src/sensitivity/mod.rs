@@ -137,7 +137,14 @@ pub fn sensitivity_with_progress(
             result
         })
         .collect();
+    // Where no layer at all could be measured it is not the layers that are at fault.
+    let all_failed = measured.iter().all(Result::is_err);
     let (mut layers, mut skipped) = (Vec::new(), Vec::new());
+    for placed in &placements {
+        if let Placement::Dequantized { reason } = &placed.placement {
+            skipped.push((placed.node.clone(), format!("quantized, but computed in float: {reason}")));
+        }
+    }
     for (single, result) in singles.iter().zip(measured) {
         let name = single.layer.node.clone();
         match result {
@@ -156,6 +163,7 @@ pub fn sensitivity_with_progress(
                     },
                 ));
             }
+            Err(e) if all_failed => return Err(e),
             // What only passes codes on does no harm of its own.
             Err(e) => skipped.push((name, e.to_string())),
         }

@@ -81,6 +81,31 @@ impl Task {
         }
     }
 
+    /// Checks, before anything is trained, that the scores of the first output are what decisions are made of: a row of two
+    /// classes at least for each sample.
+    fn check_scores(&self, model: &QatModel, scores: &Var, samples: usize) -> Result<(), QatError> {
+        let is_taught = matches!(self.samples.targets(), Targets::Teacher);
+        let shape = scores.shape();
+        if self.labels.is_none() && !is_taught {
+            return Ok(());
+        }
+        if !matches!(shape, [n, classes] if *n == samples && *classes > 1) {
+            return Err(QatError::Training(format!(
+                "the first output gives scores of shape {shape:?} for {samples} samples: training for classes takes one row \
+                 of at least two scores a sample"
+            )));
+        }
+        let sigmoid = model.heads().first().is_some_and(|head| head.activation == Activation::Sigmoid);
+        if is_taught && sigmoid {
+            return Err(QatError::Training(
+                "the first output goes through a sigmoid, and a teacher is learned from by softmax: give values as targets, \
+                 and the criterion `Bce`"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// How many outputs the loss depends on, as [`QatModel::heads`] counts them.
     pub(super) fn heads(&self) -> usize {
         self.teacher.as_ref().map_or(1, |t| t.scores.len())
@@ -190,7 +215,11 @@ impl Task {
         let all: Vec<usize> = (0..n).collect();
         for rows in all.chunks(batches.pass) {
             let tape = Tape::without_gradients();
-            let scores = self.scores(model, &tape, options.criterion, &batches.filled(rows))?;
+            let filled = batches.filled(rows);
+            let scores = self.scores(model, &tape, options.criterion, &filled)?;
+            if rows[0] == 0 {
+                self.check_scores(model, &scores[0], filled.len())?;
+            }
             if let (Some(labels), [_, classes]) = (&self.labels, scores[0].shape()) {
                 if rows[0] == 0 {
                     self.check_labels(*classes)?;

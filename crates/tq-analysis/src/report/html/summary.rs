@@ -20,7 +20,13 @@ pub(super) fn write(out: &mut String, report: &Report) -> fmt::Result {
     let (before, after) = (size(&c.float), size(&c.quantized));
     let what = if c.float.file_bytes.is_some() { "files" } else { "parameters" };
     let change = format!("{} to {} ({what})", bytes(before), bytes(after));
-    card(out, "Size", &format!("{:.2}\u{d7} smaller", c.compression_ratio), &change)?;
+    let ratio = c.compression_ratio;
+    let size = if ratio < 1.0 {
+        format!("{:.2}\u{d7} larger", 1.0 / ratio)
+    } else {
+        format!("{ratio:.2}\u{d7} smaller")
+    };
+    card(out, "Size", &size, &change)?;
     if let (Some(speedup), Some(f), Some(q)) = (c.speedup, c.float.latency, c.quantized.latency) {
         let times =
             format!("{:.3} ms to {:.3} ms a sample, median of {} runs", f.median_ms, q.median_ms, q.runs);

@@ -157,7 +157,7 @@ impl Report<'_> {
         );
         let (start, best) = (self.history.first().unwrap_or(&self.best).validation, self.best);
         out += &match best.epoch {
-            0 => "no epoch was better on the validation data than the model before training, which is kept\n"
+            0 => "no epoch was clearly better on the validation data than the model before training, which is kept\n"
                 .to_owned(),
             n => format!("epoch {n} is kept\n"),
         };
