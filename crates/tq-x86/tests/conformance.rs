@@ -24,6 +24,28 @@ fn avx2_conforms() {
 }
 
 #[test]
+fn depths_are_what_the_weights_allow() {
+    let Some(library) = Avx2::detect().filter(|_| Isa::Avx2.allowed_by_env()).map(Avx2Library::new) else {
+        return;
+    };
+    let Some(gemm) = library.gemm() else { return };
+    let (n, k) = (40, 1104);
+    // Shares of pairs of groups: 3 panels of 128 pairs of the first 1024 steps of K, and of 10 of the other 80.
+    let of = |weight: i8, max: u8| {
+        let packed = gemm.pack(&tq_kernels::RhsMatrix::new(&vec![weight; n * k], n, k));
+        packed.map(|packed| gemm.depths(&packed, max)).map(|d| (d.two, d.one, d.widened))
+    };
+    let all = 3 * (128 + 10);
+    // Four times 32 by 255 is below 2¹⁵, twice 64 is too, twice 65 is not.
+    assert_eq!(of(32, 255), Ok((all, 0, 0)));
+    assert_eq!(of(64, 255), Ok((0, all, 0)));
+    assert_eq!(of(65, 255), Ok((0, 0, all)));
+    // Four times 64 by 127 is, four times 65 is not, twice 127 is.
+    assert_eq!(of(64, 127), Ok((all, 0, 0)));
+    assert_eq!(of(-127, 127), Ok((0, all, 0)));
+}
+
+#[test]
 fn avxvnni_conforms() {
     let library = AvxVnni::detect().map(VnniLibrary::<AvxVnni>::new);
     conforms(Isa::AvxVnni, library.as_ref().map(|library| library as _));

@@ -68,16 +68,9 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
         if packed.kernel() != self.name() {
             return Depths::default();
         }
-        let k = packed.k();
-        let panels = panel_bytes::<K>(k).map_or(&[][..], |panel| match panel {
-            0 => &[],
-            _ => &packed.panels()[..packed.n().div_ceil(K::NR) * panel],
-        });
-        let panel = panels.len().checked_div(packed.n().div_ceil(K::NR)).unwrap_or(0);
-        panels
-            .chunks_exact(panel.max(1))
-            .map(|p| self.0.depths(k, p, max))
-            .fold(Depths::default(), Depths::plus)
+        let panel = panel_bytes::<K>(packed.k()).unwrap_or(0).max(1);
+        let panels = packed.panels().chunks_exact(panel);
+        panels.map(|p| self.0.depths(packed.k(), p, max)).fold(Depths::default(), Depths::plus)
     }
 
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {
