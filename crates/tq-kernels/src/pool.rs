@@ -5,7 +5,7 @@ use crate::parallel::{for_each_run, task_count};
 use crate::row::{AffineU8, Requantize, RowKernel};
 use crate::{GatheredAverage, GatheredWindows, KernelError, Result, Window2d};
 use std::fmt::Debug;
-use tq_qtypes::requantize::requantize_wide;
+use tq_qtypes::requantize::{average_multiplier, requantize_wide};
 
 /// Codes read below which a task is not worth a thread.
 const GRAIN: usize = 256 * 1024;
@@ -89,12 +89,6 @@ pub trait QPool: Send + Sync + Debug {
 /// [`QPool`] over the inner loops of `R`.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolDriver<R>(pub R);
-
-/// The multiplier of an average over `count` elements: `f32(sx / (sy * count))`, in f64 up to the last step.
-#[must_use]
-pub fn average_multiplier(input_scale: f32, out_scale: f32, count: usize) -> f32 {
-    (f64::from(input_scale) / (f64::from(out_scale) * count as f64)) as f32
-}
 
 /// Checks sizes; `None` when there is nothing to do.
 fn check(window: &Window2d, input: &[u8], out: &[u8]) -> Result<Option<usize>> {

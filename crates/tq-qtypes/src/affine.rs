@@ -87,6 +87,27 @@ pub fn symmetric_zero_point(spec: &QuantSpec) -> i32 {
     }
 }
 
+/// The zero point that a real one stands for, as one that is trained: rounded half to even and clamped to the codes. NaN
+/// becomes `quant_min`.
+///
+/// ```
+/// use tq_qtypes::affine::round_zero_point;
+/// assert_eq!([2.5, -7.0, 300.0].map(|z| round_zero_point(z, 0, 255)), [2, 0, 255]);
+/// ```
+#[must_use]
+pub fn round_zero_point(zero_point: f32, quant_min: i32, quant_max: i32) -> i32 {
+    let (lo, hi) = (f64::from(quant_min), f64::from(quant_max));
+    f64::from(zero_point).round_ties_even().max(lo).min(hi) as i32
+}
+
+/// `round_half_even(x * (1 / scale) + zero_point)`, not clamped, where product and sum are rounded once before that to an
+/// integer: how the backward pass of PyTorch's learnable quantizers finds codes. It decides otherwise than
+/// [`quantize_f32`] what lies halfway between two codes.
+#[must_use]
+pub fn fused_code_f32(x: f32, scale: f32, zero_point: i32) -> f32 {
+    libm::fmaf(x, 1.0 / scale, zero_point as f32).round_ties_even()
+}
+
 /// Code of one f32 value. `rounding` says whether `x` is divided by `scale` or multiplied by its reciprocal.
 #[must_use]
 pub fn quantize_f32(

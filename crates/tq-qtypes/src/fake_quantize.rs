@@ -92,6 +92,15 @@ impl<'p> FakeQuantizer<'p> {
         }
     }
 
+    /// The codes of elements `first..` of the tensor; NaN has the smallest.
+    ///
+    /// # Panics
+    /// As [`FakeQuantizer::apply`].
+    pub fn codes(&self, first: usize, x: &[f32], codes: &mut [i32]) {
+        assert_eq!(x.len(), codes.len());
+        self.params.encode(&self.index, first, x, self.rounding, codes);
+    }
+
     /// On which side of the codes elements `first..` fall once they are rounded, before they are clamped. A NaN counts
     /// as inside, and so does every value of a scheme that is not affine.
     ///

@@ -10,6 +10,13 @@ pub fn multiplier(lhs_scale: f32, rhs_scale: f32, out_scale: f32) -> f32 {
     (lhs_scale * rhs_scale) / out_scale
 }
 
+/// The multiplier that takes a sum of `count` codes of scale `input_scale`, zero points taken off, to codes of their average
+/// at scale `out_scale`: `f32(input_scale / (out_scale * count))`, in f64 up to the last step.
+#[must_use]
+pub fn average_multiplier(input_scale: f32, out_scale: f32, count: usize) -> f32 {
+    (f64::from(input_scale) / (f64::from(out_scale) * count as f64)) as f32
+}
+
 /// Output code of an accumulator: `round_half_even(clamp(acc * multiplier, qmin - z, qmax - z)) + z`.
 ///
 /// The conversion of `acc` to f32 rounds to nearest even, the product rounds once; nothing is fused.

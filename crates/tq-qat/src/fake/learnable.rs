@@ -4,7 +4,7 @@ use super::chunks::{gradient_of_x, sums_by_parameter};
 use crate::{CustomRule, QatError};
 use std::ops::Range;
 use tq_graph::Tensor;
-use tq_qtypes::affine::Side;
+use tq_qtypes::affine::{Side, fused_code_f32, round_zero_point};
 use tq_qtypes::fake_quantize::FakeQuantizer;
 use tq_qtypes::{AffineParams, DType, Granularity, QParams, QTypeError, Rounding};
 
@@ -32,11 +32,10 @@ pub enum Compatibility {
     PyTorch,
 }
 
-/// The zero points that f32 ones stand for: rounded half to even and clamped to the codes.
+/// The zero points that f32 ones stand for ([`round_zero_point`]).
 #[must_use]
 pub fn rounded_zero_points(zero_point: &[f32], quant_min: i32, quant_max: i32) -> Vec<i32> {
-    let (lo, hi) = (f64::from(quant_min), f64::from(quant_max));
-    zero_point.iter().map(|z| f64::from(*z).round_ties_even().max(lo).min(hi) as i32).collect()
+    zero_point.iter().map(|z| round_zero_point(*z, quant_min, quant_max)).collect()
 }
 
 /// What the gradients of scale and zero point are multiplied with so that they are as large, relative to the scale, as
@@ -92,11 +91,11 @@ pub fn backward(
         if compatible {
             rounded_together(&quantizer, &params, first, x, |i, s, v| (side[i], steps[i]) = (s, v));
         } else {
-            let mut y = vec![0.0; x.len()];
-            quantizer.apply(first, x, &mut y);
+            let mut codes = vec![0; x.len()];
+            quantizer.codes(first, x, &mut codes);
             quantizer.sides(first, x, &mut side);
-            for (i, s, _) in with_params(&quantizer, &params, first..last) {
-                steps[i] = (f64::from(y[i]) / f64::from(s)).round();
+            for (i, _, z) in with_params(&quantizer, &params, first..last) {
+                steps[i] = (i64::from(codes[i]) - i64::from(z)) as f64;
             }
         }
         for (i, s, z) in with_params(&quantizer, &params, first..last) {
@@ -129,8 +128,7 @@ fn with_params<'a>(
     })
 }
 
-/// Side of the codes, and what the code has above the zero point, where PyTorch's backward pass rounds:
-/// `round(x / scale + zero_point)`, in f32 with one rounding before that to an integer.
+/// Side of the codes, and what the code has above the zero point, as PyTorch's backward pass rounds ([`fused_code_f32`]).
 fn rounded_together(
     quantizer: &FakeQuantizer<'_>,
     params: &AffineParams,
@@ -140,7 +138,7 @@ fn rounded_together(
 ) {
     let (lo, hi) = (f64::from(params.quant_min), f64::from(params.quant_max));
     for (i, s, z) in with_params(quantizer, params, first..first + x.len()) {
-        let code = f64::from(libm::fmaf(x[i], 1.0 / s, z as f32).round_ties_even());
+        let code = f64::from(fused_code_f32(x[i], s, z));
         let side = if code < lo {
             Side::Below
         } else if code > hi {

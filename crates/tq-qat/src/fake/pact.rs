@@ -4,28 +4,20 @@ use super::straight_through;
 use crate::{CustomRule, QatError};
 use rayon::prelude::*;
 use tq_graph::Tensor;
-use tq_qtypes::{AffineParams, DType, Granularity, QTypeError, Rounding};
+use tq_qtypes::affine::choose_qparams;
+use tq_qtypes::{AffineParams, Granularity, QScheme, QuantSpec, Rounding};
 
 /// The parameters of codes of `bits` bits, 2 to 8, for values of `0..=alpha`: scale `alpha / (2^bits - 1)`, zero point 0.
 ///
 /// # Errors
 /// [`QatError::Quantize`] for another width, and for an `alpha` that is not finite and positive.
 pub fn params(alpha: f32, bits: u32) -> Result<AffineParams, QatError> {
-    let dtype = match bits {
-        2 => DType::U2,
-        3 | 4 => DType::U4,
-        5..=8 => DType::U8,
-        _ => return Err(QTypeError::BadBits { bits }.into()),
-    };
-    let quant_max = (1 << bits) - 1;
-    let params = AffineParams {
-        dtype,
-        quant_min: 0,
-        quant_max,
-        granularity: Granularity::PerTensor,
-        scale: vec![alpha / quant_max as f32],
-        zero_point: vec![0],
-    };
+    let spec = QuantSpec::bits(false, bits, QScheme::Affine, Granularity::PerTensor)?;
+    // No smallest scale: an alpha that is zero is an error below.
+    let (scale, zero_point) = choose_qparams(0.0, alpha, &spec, 0.0)?;
+    let QuantSpec { dtype, quant_min, quant_max, granularity, .. } = spec;
+    let (scale, zero_point) = (vec![scale], vec![zero_point]);
+    let params = AffineParams { dtype, quant_min, quant_max, granularity, scale, zero_point };
     params.validate()?;
     Ok(params)
 }
