@@ -270,6 +270,24 @@ impl Prepared {
         &self.warnings
     }
 
+    /// The same once more, with what calibration has shown so far; both go their own ways from then on.
+    ///
+    /// # Errors
+    /// [`PassError::Eval`] when the float graph cannot be run any more, which is never for one that could.
+    pub fn try_clone(&self) -> Result<Self, PassError> {
+        Ok(Self {
+            graph: self.graph.clone(),
+            plan: self.plan.clone(),
+            configuration: self.configuration.clone(),
+            fusion: self.fusion.clone(),
+            plans: self.plans.clone(),
+            warnings: self.warnings.clone(),
+            float_values: self.float_values.clone(),
+            evaluator: Evaluator::new(&self.graph, Precision::F32)?,
+            calibration: Mutex::new(self.calibration().clone()),
+        })
+    }
+
     /// Where every node of [`Prepared::graph`] is going to run.
     #[must_use]
     pub fn placements(&self) -> Vec<NodeReport> {

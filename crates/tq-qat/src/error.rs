@@ -1,5 +1,6 @@
 //! Errors of this crate.
 
+use crate::model::FixedConstant;
 use std::path::PathBuf;
 use tq_eval::{EvalError, OpError};
 use tq_graph::GraphError;
@@ -192,6 +193,44 @@ pub enum QatError {
     /// Settings of training that do not go together.
     #[error("training: {0}")]
     Training(String),
+    /// A first output that the criterion cannot take.
+    #[error("output {output} is {dtype} of shape {dims:?} for {samples} samples: {expected}")]
+    Scores {
+        /// Name of the output.
+        output: String,
+        /// Its type.
+        dtype: DType,
+        /// Its shape.
+        dims: Vec<usize>,
+        /// For how many samples.
+        samples: usize,
+        /// What training takes.
+        expected: String,
+    },
+    /// Targets that have not the shape of the output.
+    #[error("a target has shape {got:?}, and output {output} has {expected:?} for each sample")]
+    TargetShape {
+        /// Shape of the target of one sample.
+        got: Vec<usize>,
+        /// Shape of what the model gives for one.
+        expected: Vec<usize>,
+        /// Name of the output.
+        output: String,
+    },
+    /// A model without anything that training could change.
+    #[error("the model has nothing to train{}", of_constants(constants))]
+    NothingToTrain {
+        /// Its constants of floats, each with the reason why it is not trained.
+        constants: Vec<FixedConstant>,
+    },
+    /// Outputs that cannot be compared, since they are not of the same shape or type.
+    #[error("{} cannot be compared: {message}", of_output(output))]
+    Compared {
+        /// Name of the output; empty for all of them.
+        output: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A checkpoint that cannot be written or read, or that is not of this training.
     #[error("checkpoint {}: {message}", .path.display())]
     Checkpoint {
@@ -301,4 +340,18 @@ pub enum QatError {
 
 fn of_input(input: Option<usize>) -> String {
     input.map_or_else(|| "the targets".to_owned(), |i| format!("input {i}"))
+}
+
+fn of_output(output: &str) -> String {
+    if output.is_empty() { "outputs".to_owned() } else { format!("output {output}") }
+}
+
+fn of_constants(constants: &[FixedConstant]) -> String {
+    match constants {
+        [] => ": it has no constants of floats".to_owned(),
+        [first, rest @ ..] => {
+            let others = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            format!(": {} of node {} ({}): {}{others}", first.name, first.node, first.op, first.reason)
+        }
+    }
 }

@@ -141,6 +141,18 @@ fn batch_norm_differentiates_through_its_statistics() {
     assert!(tape.batch_norm("bn", &one, &one, &one, 1e-3).is_err());
 }
 
+/// A norm that is written as the root of a sum of squares has a gradient of zero where all is zero, not NaN.
+#[test]
+fn a_root_of_zero_passes_no_gradient() {
+    let x = Parameter::new("x", Tensor::vector(vec![0.0f32, 3.0])).unwrap();
+    let y = Parameter::new("y", Tensor::vector(vec![0.0f32, 4.0])).unwrap();
+    let tape = Tape::new();
+    let square = |p: &Parameter| tape.parameter(p).mul(&tape.parameter(p)).unwrap();
+    let norm = square(&x).add(&square(&y)).unwrap().map(UnaryOp::Sqrt).unwrap();
+    norm.sum().unwrap().backward().unwrap();
+    assert_eq!((gradient(&x), gradient(&y)), (vec![0.0, 0.6], vec![0.0, 0.8]));
+}
+
 #[test]
 fn dropout_keeps_sums_and_takes_the_same_way_back() {
     let w = Parameter::new("w", Tensor::vector(vec![1.0f32; 100_000])).unwrap();

@@ -252,7 +252,7 @@ fn checkpoints_that_are_not_whole_or_of_something_else_change_nothing() {
         changed[at..at + to.len()].copy_from_slice(to.as_bytes());
         changed
     };
-    fails(&mut fresh, &text("\\\"version\\\":2", "\\\"version\\\":9"), "version 9 of the format");
+    fails(&mut fresh, &text("\\\"version\\\":3", "\\\"version\\\":9"), "version 9 of the format");
     fails(&mut fresh, &text("\\\"step\\\":1", "\\\"step\\\":0"), "it was changed");
     assert!(fresh.resume(Path::new("/nowhere/at/all")).is_err());
     assert_eq!((bytes_of(fresh.model()), fresh.position()), (before, (1, 0)), "nothing has changed");
@@ -271,7 +271,34 @@ fn checkpoints_that_are_not_whole_or_of_something_else_change_nothing() {
     let relabelled = Samples::classes(vec![samples(64, 5).0], labels).unwrap();
     fails(&mut begin(model(), relabelled, &options), &good, "other samples");
     let lr = TrainOptions { lr: 0.02, ..options.clone() };
-    fails(&mut begin(model(), data(64, 5), &lr), &good, "lr was 0.01");
+    fails(&mut begin(model(), data(64, 5), &lr), &good, "lr was 0.01, and is 0.02");
+    let eight =
+        prepare_qat_with(model(), QuantConfig::default().activation(FakeQuantize::default()), &int4())
+            .unwrap();
+    let mut eight = Trainer::new(eight, data(64, 5), data(16, 6), options.clone()).unwrap();
+    fails(&mut eight, &good, "other settings: configuration.");
+    let fixed = prepare_qat(model(), int4_qconfig()).unwrap();
+    let mut fixed = Trainer::new(fixed, data(64, 5), data(16, 6), options).unwrap();
+    fails(&mut fixed, &good, "other settings: fake_quantizers.activation");
+}
+
+/// What is written in the middle is what is handed out, and does not change what follows.
+#[test]
+fn a_model_can_be_converted_while_it_is_trained() {
+    let start = || {
+        let qat = prepare_qat_with(model(), int4_qconfig(), &int4()).unwrap();
+        let options = TrainOptions { epochs: 2, batch: 24, lr: 0.01, ..TrainOptions::default() };
+        Trainer::new(qat, data(72, 5), data(40, 6), options).unwrap()
+    };
+    let (mut plain, mut looked_at) = (start(), start());
+    run_all(&mut plain);
+    let mut last = looked_at.converted().unwrap();
+    while looked_at.advance().unwrap().is_some() {
+        last = looked_at.converted().unwrap();
+    }
+    assert!(plain.history() == looked_at.history() && plain.best().epoch > 0);
+    let end = convert(plain.finish().unwrap()).unwrap();
+    assert!(end.graph == last.graph && convert(looked_at.finish().unwrap()).unwrap().graph == end.graph);
 }
 
 #[test]
@@ -287,10 +314,7 @@ fn what_is_wrong_is_said_before_or_where_it_happens() {
         "samples: there are none",
     );
     let two = vec![x(), samples(4, 1).0];
-    says(
-        Samples::classes(two, vec![0; 8]),
-        "samples: input 1 has shape [4, 1, 10, 10], input 0 has 8 samples",
-    );
+    says(Samples::classes(two, vec![0; 8]), "samples: input 1 has 4 of them, input 0 has 8");
 
     let new = |train: Samples, options: TrainOptions| {
         let qat = prepare_qat(model(), QuantConfig::default()).unwrap();

@@ -37,6 +37,7 @@ pub(super) fn quantized_graph(
         params,
         weights,
         saturate,
+        merged: HashMap::new(),
         names: Names::of(float),
         graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
         codes: HashMap::new(),
@@ -83,6 +84,8 @@ pub(super) struct Builder<'p> {
     weights: &'p BTreeMap<NodeId, AffineParams>,
     /// Whether values are clamped to codes that are fewer than those of their type.
     saturate: bool,
+    /// Bounds of clamps that became part of that one, by the value that they give.
+    merged: HashMap<ValueId, (f32, f32)>,
     names: Names,
     pub(super) graph: Graph,
     /// Constant codes already made, so that a constant shared in the float model stays shared (weights do not).
@@ -129,7 +132,8 @@ impl Builder<'_> {
         ])
     }
 
-    /// Clamps that the quantizer after them does anyway: their host gives their result itself.
+    /// Clamps that the quantizer after them does anyway, or the one to its codes that will stand before it: their host
+    /// gives their result itself. An operator takes one clamp only.
     fn redundant_clamps(&mut self) -> Vec<bool> {
         let float = &self.prepared.graph;
         let mut dropped = vec![false; float.nodes.len()];
@@ -145,7 +149,11 @@ impl Builder<'_> {
                 continue;
             };
             let code = |x: f32| quantize_f32(x, scale, zero, qmin, qmax, Rounding::Divide);
-            if code(lo) == qmin && code(hi) == qmax {
+            let is_merged = self.saturate && is_narrow(p);
+            if is_merged {
+                self.merged.insert(out, (lo, hi));
+            }
+            if is_merged || (code(lo) == qmin && code(hi) == qmax) {
                 dropped[i] = true;
                 self.raw[inner.0] = out;
             }
@@ -241,8 +249,8 @@ impl Builder<'_> {
     fn saturated(&mut self, v: ValueId, group: usize, name: &str) -> ValueId {
         let (prepared, params) = (self.prepared, &self.params[group]);
         let (lo, hi) = (params.quant_min, params.quant_max);
-        let is_narrow = params.dtype.quant_range().is_some_and(|(min, max)| min < lo || hi < max);
-        let Some((scale, zero)) = params.uniform().filter(|_| self.saturate && is_narrow) else { return v };
+        let is_clamped = self.saturate && is_narrow(params);
+        let Some((scale, zero)) = params.uniform().filter(|_| is_clamped) else { return v };
         // What only moves or chooses among such values has no others.
         let float = &prepared.graph;
         let same = |i: &ValueId| float.constant(*i).is_some() || prepared.plan.group_of[i.0] == Some(group);
@@ -250,8 +258,9 @@ impl Builder<'_> {
         if producer.is_some_and(|n| n.inputs.iter().flatten().all(same)) {
             return v;
         }
-        let bound = |code: i32| Tensor::scalar((i64::from(code) - i64::from(zero)) as f32 * scale);
-        let (least, most) = (bound(lo), bound(hi));
+        let (above, below) = self.merged.get(&v).copied().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let bound = |code: i32| affine::dequantize_f32(code, scale, zero).max(above).min(below);
+        let (least, most) = (Tensor::scalar(bound(lo)), Tensor::scalar(bound(hi)));
         let least = self.add_constant(format!("{name}_least"), least);
         let most = self.add_constant(format!("{name}_most"), most);
         let clamped = self.add_value(format!("{name}_clamped"), DType::F32);
@@ -407,6 +416,12 @@ impl Builder<'_> {
         self.codes.insert(key(v, params), back);
         Ok(back)
     }
+}
+
+/// Whether the codes are fewer than those of their type.
+fn is_narrow(params: &AffineParams) -> bool {
+    let (lo, hi) = (params.quant_min, params.quant_max);
+    params.dtype.quant_range().is_some_and(|(min, max)| min < lo || hi < max)
 }
 
 fn key(v: ValueId, params: &AffineParams) -> CodesKey {

@@ -84,6 +84,13 @@ impl QatModel {
         out
     }
 
+    /// Whether a loss of the first `heads` scores depends on any parameter, or scales are trained.
+    pub(crate) fn is_trained(&self, heads: usize) -> bool {
+        let of_norms: usize = self.norms.values().map(|n| n.folded.len()).sum();
+        let scales = self.quantizers().any(|q| !q.parameters().is_empty());
+        scales || self.out_of_reach(heads).len() < self.parameters.len() + of_norms
+    }
+
     /// The parameters that a loss of the first `heads` scores does not depend on.
     pub(crate) fn out_of_reach(&self, heads: usize) -> Vec<FixedConstant> {
         let graph = self.prepared.graph();

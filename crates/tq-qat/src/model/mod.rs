@@ -3,7 +3,10 @@
 mod bias;
 mod constants;
 mod conv_bn;
+mod exact;
+mod grid;
 mod head;
+mod run;
 mod state;
 
 pub use constants::FixedConstant;
@@ -11,19 +14,20 @@ pub use head::Activation;
 pub(crate) use head::Head;
 pub use state::ModelState;
 
-use crate::fake::straight_through;
 use crate::{FakeQuantize, Parameter, QatError, Quantizer, QuantizerConfig, Tape, Var};
-use bias::fake_bias;
 use constants::is_trained;
 use conv_bn::ConvBn;
+use run::{Run, last_reads};
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tq_eval::{Evaluator, Precision};
-use tq_graph::{Graph, NodeId, Op, Tensor, ValueId};
+use tq_graph::{Graph, NodeId, Tensor, ValueId};
 use tq_observers::ObserverConfig;
 use tq_passes::training::{InputForm, Trained, convert_trained};
-use tq_passes::{Configuration, Convertible, ObserverSetting, Prepared, Quantized, prepare_static};
-use tq_qtypes::{AffineParams, DType, Rounding};
+use tq_passes::{
+    Configuration, Convertible, ObserverSetting, Placement, Prepared, Quantized, prepare_static,
+};
 
 impl ObserverSetting for FakeQuantize {
     /// Its observer, or PyTorch's choice for training: a moving average of minimum and maximum.
@@ -48,7 +52,7 @@ pub fn prepare_qat(model: Graph, config: impl Into<Configuration>) -> Result<Qat
 }
 
 /// How a model is fake-quantized.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct QatOptions {
     /// Activations; the observer that the configuration names begins, unless this has one of its own.
     pub activation: QuantizerConfig,
@@ -59,7 +63,8 @@ pub struct QatOptions {
 }
 
 /// Batch normalization in training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BatchNorm {
     /// It is folded before training: its statistics stay, and factor and offset are part of weights and bias.
     #[default]
@@ -89,6 +94,10 @@ pub fn prepare_qat_with(
 pub struct QatModel {
     prepared: Prepared,
     forms: Vec<Vec<InputForm>>,
+    /// Where each node is going to run.
+    placements: Vec<Placement>,
+    /// The clamps that become part of the operator before them, by the value that they read.
+    clamps: HashMap<ValueId, NodeId>,
     /// What is trained, by the constant of the graph that it was.
     parameters: BTreeMap<ValueId, Parameter>,
     /// One a group of values.
@@ -99,6 +108,8 @@ pub struct QatModel {
     norms: BTreeMap<NodeId, ConvBn>,
     /// Scores of the first output, and of those others that a loss can take.
     heads: Vec<Head>,
+    /// As it was fake-quantized.
+    options: QatOptions,
     training: AtomicBool,
     /// Whether normalizations take the statistics of the batch while training.
     batch_statistics: AtomicBool,
@@ -181,14 +192,21 @@ impl QatModel {
             }
         }
         let heads = Head::all(&prepared, &forms);
+        let placements: Vec<Placement> = prepared.placements().into_iter().map(|n| n.placement).collect();
+        let is_clamp = |id: &NodeId| matches!(placements[id.0], Placement::Epilogue { .. });
+        let nodes = graph.iter_nodes().filter(|(id, _)| is_clamp(id));
+        let clamps = nodes.filter_map(|(id, node)| Some((node.input(0)?, id))).collect();
         let (training, batch_statistics) = (AtomicBool::new(true), AtomicBool::new(true));
         Ok(Self {
             forms,
+            placements,
+            clamps,
             parameters,
             activations,
             weights,
             norms,
             heads,
+            options: options.clone(),
             training,
             batch_statistics,
             prepared,
@@ -370,11 +388,21 @@ impl QatModel {
         self.heads.iter().for_each(|head| {
             last.remove(&head.value);
         });
-        let mut run = Run { model: self, tape, values: HashMap::new(), codes: HashMap::new(), last };
-        for (v, tensor) in graph.inputs.iter().zip(inputs) {
-            run.values.insert(*v, tape.constant(tensor.clone()));
-        }
-        Ok(run)
+        Ok(Run::new(self, tape, last, inputs))
+    }
+
+    /// How it is quantized, as plain data: the configuration of the plan, and the fake quantizers.
+    pub(crate) fn quantization(&self) -> Result<serde_json::Value, QatError> {
+        let none = |e: serde_json::Error| QatError::ModelState(format!("settings have no form in JSON: {e}"));
+        // By way of a text, in which an f32 is as short as it can be.
+        let both = (self.prepared.configuration(), &self.options);
+        let [configuration, quantizers] =
+            [serde_json::to_string(both.0), serde_json::to_string(both.1)].map(|text| text.map_err(none));
+        let value = |text: String| serde_json::from_str::<serde_json::Value>(&text).map_err(none);
+        Ok(serde_json::json!({
+            "configuration": value(configuration?)?,
+            "fake_quantizers": value(quantizers?)?,
+        }))
     }
 
     /// What was prepared: the plan, and the configuration that it came from.
@@ -427,6 +455,23 @@ impl Convertible for QatModel {
 
     /// The model of codes, with the trained weights, and the scales that training has found.
     fn into_quantized(self) -> Result<Quantized, QatError> {
+        let trained = self.trained()?;
+        Ok(convert_trained(self.prepared, trained)?)
+    }
+}
+
+impl Convertible for &QatModel {
+    type Error = QatError;
+
+    /// As that of the model itself, which can be trained on afterwards.
+    fn into_quantized(self) -> Result<Quantized, QatError> {
+        Ok(convert_trained(self.prepared.try_clone()?, self.trained()?)?)
+    }
+}
+
+impl QatModel {
+    /// What conversion takes from training.
+    fn trained(&self) -> Result<Trained, QatError> {
         let constants = self.constants()?;
         let activations = self.activations.iter().map(Quantizer::qparams).collect::<Result<Vec<_>, _>>()?;
         let mut weights = BTreeMap::new();
@@ -441,137 +486,6 @@ impl Convertible for QatModel {
                 weights.insert(*id, quantizer.qparams_for(&weight)?);
             }
         }
-        Ok(convert_trained(self.prepared, Trained { constants, activations, weights })?)
-    }
-}
-
-/// For every value the last node that reads it.
-fn last_reads(graph: &Graph) -> HashMap<ValueId, NodeId> {
-    let mut last = HashMap::new();
-    for (id, node) in graph.iter_nodes() {
-        for v in node.inputs.iter().flatten() {
-            last.insert(*v, id);
-        }
-    }
-    for v in &graph.outputs {
-        last.remove(v);
-    }
-    last
-}
-
-/// One pass through the model.
-struct Run<'r> {
-    model: &'r QatModel,
-    tape: &'r Tape,
-    values: HashMap<ValueId, Var>,
-    /// What values are after rounding to codes, by their group.
-    codes: HashMap<ValueId, Var>,
-    last: HashMap<ValueId, NodeId>,
-}
-
-impl Run<'_> {
-    fn node(&mut self, id: NodeId) -> Result<(), QatError> {
-        let graph = self.model.prepared.graph();
-        let node = graph.node(id);
-        let norm = self.model.norms.get(&id);
-        let folded = norm.map(|norm| norm.folded_weight(self.tape)).transpose()?;
-        let of_batch = self.model.training.load(Ordering::Relaxed)
-            && self.model.batch_statistics.load(Ordering::Relaxed);
-        let mut inputs: Vec<Option<Var>> = Vec::with_capacity(node.inputs.len());
-        for (slot, form) in self.model.forms[id.0].iter().enumerate() {
-            let Some(v) = node.input(slot).filter(|_| *form != InputForm::Absent) else {
-                inputs.push(None);
-                continue;
-            };
-            let var = match (norm, &folded, slot) {
-                (Some(_), Some((weight, _)), 1) => weight.clone(),
-                // The normalization that follows brings it along.
-                (Some(_), Some(_), 2) if of_batch => {
-                    inputs.push(None);
-                    continue;
-                }
-                (Some(norm), Some((_, factor)), 2) => norm.folded_bias(self.tape, factor)?,
-                _ => self.value(v)?,
-            };
-            inputs.push(Some(match form {
-                InputForm::Weights { .. } => match self.model.weights.get(&id) {
-                    Some(quantizer) => quantizer.forward(&var)?,
-                    None => var,
-                },
-                InputForm::Bias { group } => self.rounded_bias(id, var, *group, &node.name)?,
-                form => self.read(v, var, form)?,
-            }));
-        }
-        let inputs: Vec<Option<&Var>> = inputs.iter().map(Option::as_ref).collect();
-        let mut outputs = self.tape.apply(&node.name, &node.op, &inputs, node.outputs.len())?;
-        if let (Some(norm), Some((_, factor)), true) = (norm, &folded, of_batch) {
-            outputs[0] = norm.normalized(&outputs[0], factor)?;
-        }
-        for (v, var) in node.outputs.iter().zip(outputs) {
-            if let Some(v) = v {
-                self.values.insert(*v, var);
-            }
-        }
-        for v in node.inputs.iter().flatten().filter(|v| self.last.get(v) == Some(&id)) {
-            self.values.remove(v);
-            self.codes.remove(v);
-        }
-        Ok(())
-    }
-
-    /// A value as it is.
-    fn value(&self, v: ValueId) -> Result<Var, QatError> {
-        if let Some(var) = self.values.get(&v) {
-            return Ok(var.clone());
-        }
-        let graph = self.model.prepared.graph();
-        match (self.model.parameters.get(&v), graph.constant(v)) {
-            (Some(parameter), _) => Ok(self.tape.parameter(parameter)),
-            (None, Some(tensor)) => Ok(self.tape.constant(tensor.clone())),
-            (None, None) => {
-                let message = format!("value {} is read before it is computed", graph.value(v).name);
-                Err(tq_graph::GraphError::Structure(message).into())
-            }
-        }
-    }
-
-    /// A value as a node reads it; `var` is what it is.
-    fn read(&mut self, v: ValueId, var: Var, form: &InputForm) -> Result<Var, QatError> {
-        match form {
-            InputForm::Codes { group } => {
-                if let Some(codes) = self.codes.get(&v) {
-                    return Ok(codes.clone());
-                }
-                let codes = self.model.activations[*group].forward(&var)?;
-                self.codes.insert(v, codes.clone());
-                Ok(codes)
-            }
-            InputForm::Operand { group, spec } => {
-                let params = match group {
-                    Some(group) => self.model.activations[*group].qparams()?,
-                    None => AffineParams::from_data(var.value().as_slice::<f32>()?, var.shape(), spec)?,
-                };
-                let value = straight_through::forward(var.value(), &params.into(), Rounding::Divide)?;
-                Ok(self.tape.constant(value))
-            }
-            InputForm::Half(dtype) => {
-                let op = |to| Op::Cast { to, saturate: true };
-                let name = var.name().to_owned();
-                let mut half = self.tape.apply(&name, &op(*dtype), &[Some(&var)], 1)?;
-                let mut wide = self.tape.apply(&name, &op(DType::F32), &[Some(&half.swap_remove(0))], 1)?;
-                Ok(wide.swap_remove(0))
-            }
-            _ => Ok(var),
-        }
-    }
-
-    /// A bias as it is after rounding to units of the accumulator.
-    fn rounded_bias(&self, id: NodeId, bias: Var, group: usize, node: &str) -> Result<Var, QatError> {
-        let (input, weights) = (&self.model.activations[group], self.model.weights.get(&id));
-        let Some(weights) = weights.filter(|w| w.is_quantizing() && input.is_quantizing()) else {
-            return Ok(bias);
-        };
-        let Some((input, _)) = input.qparams()?.uniform() else { return Ok(bias) };
-        fake_bias(node, &bias, input, &weights.qparams()?.scale)
+        Ok(Trained { constants, activations, weights })
     }
 }

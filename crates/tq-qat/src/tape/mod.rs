@@ -92,6 +92,11 @@ impl Tape {
         Self(Arc::new(Shared { recording, precise, recomputing, state: Mutex::default() }))
     }
 
+    /// Whether sums are made in f64 and rounded once.
+    pub(crate) fn is_precise(&self) -> bool {
+        self.0.precise
+    }
+
     /// Whether computations are recorded.
     #[must_use]
     pub fn is_recording(&self) -> bool {
@@ -131,9 +136,21 @@ impl Tape {
         inputs: &[Option<&Var>],
         n_outputs: usize,
     ) -> Result<Vec<Var>, QatError> {
+        self.apply_as(node, op, inputs, n_outputs, self.0.precise)
+    }
+
+    /// [`Tape::apply`], with sums in f64 that are rounded once, or in f32.
+    pub(crate) fn apply_as(
+        &self,
+        node: &str,
+        op: &Op,
+        inputs: &[Option<&Var>],
+        n_outputs: usize,
+        precise: bool,
+    ) -> Result<Vec<Var>, QatError> {
         let tensors: Vec<Option<&Tensor>> = inputs.iter().map(|v| v.map(Var::value)).collect();
         let failed = |source| QatError::Forward { node: node.into(), op: op.name(), source };
-        let outputs = match self.0.precise && is_sum(op) {
+        let outputs = match precise && is_sum(op) {
             true => rounded_once(eval_op(op, &tensors, n_outputs, Precision::F64).map_err(failed)?)?,
             false => eval_op(op, &tensors, n_outputs, Precision::F32).map_err(failed)?,
         };

@@ -1,6 +1,7 @@
 //! How samples are cut into steps and passes.
 
 use super::options::TrainOptions;
+use super::samples::Samples;
 use crate::QatError;
 use tq_graph::{Dim, Graph};
 
@@ -16,16 +17,22 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    pub(super) fn of(graph: &Graph, options: &TrainOptions) -> Result<Self, QatError> {
+    pub(super) fn of(graph: &Graph, options: &TrainOptions, samples: &Samples) -> Result<Self, QatError> {
+        let own = Self::of_size(graph, options.pass.unwrap_or(options.batch).min(options.batch), samples)?;
+        let step = if own.whole { (options.batch / own.pass).max(1) * own.pass } else { options.batch };
+        Ok(Self { step, ..own })
+    }
+
+    /// Passes of so many samples, or of as many as the model insists on; of one where they are given one by one.
+    pub(super) fn of_size(graph: &Graph, pass: usize, samples: &Samples) -> Result<Self, QatError> {
+        if samples.is_one_by_one() {
+            return Ok(Self { step: 1, pass: 1, whole: false });
+        }
         let first = |v: &tq_graph::ValueId| graph.value(*v).shape.as_ref().and_then(|s| s.first().cloned());
         let fixed = graph.inputs.iter().find_map(|v| first(v).as_ref().and_then(Dim::known_usize));
-        match fixed {
-            Some(0) => Err(QatError::Training("the model takes batches of no samples".to_owned())),
-            Some(pass) => Ok(Self { step: (options.batch / pass).max(1) * pass, pass, whole: true }),
-            None => {
-                let pass = options.pass.unwrap_or(options.batch).min(options.batch);
-                Ok(Self { step: options.batch, pass, whole: false })
-            }
+        match fixed.unwrap_or(pass) {
+            0 => Err(QatError::Training("the model takes batches of no samples".to_owned())),
+            pass => Ok(Self { step: pass, pass, whole: fixed.is_some() }),
         }
     }
 

@@ -17,14 +17,14 @@ use crate::optim::{Moments, OptimizerState};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::Path;
 use tq_graph::Tensor;
 use tq_graph::save::replace_file;
 
 /// The version of the format that this crate writes and reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The metadata key.
 const KEY: &str = "torsh-quantization.training";
 
@@ -32,6 +32,8 @@ const KEY: &str = "torsh-quantization.training";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
+    /// How it is quantized: the configuration of the plan, and the fake quantizers.
+    quantization: serde_json::Value,
     /// SHA-256 of the model before training, as calibration left it.
     model: String,
     train: String,
@@ -66,6 +68,7 @@ struct Envelope {
 impl Identity {
     pub(super) fn new(
         model: &ModelState,
+        quantization: serde_json::Value,
         options: &TrainOptions,
         train: &Task,
         validation: &Task,
@@ -79,6 +82,7 @@ impl Identity {
             .map_err(|e| QatError::ModelState(format!("fake quantizers have no form in JSON: {e}")))?;
         sha.update(quantizers);
         Ok(Self {
+            quantization,
             model: hex(&sha.finalize()),
             train: train.samples.digest(),
             validation: validation.samples.digest(),
@@ -88,21 +92,21 @@ impl Identity {
 
     /// In what another one differs, in words.
     fn difference(&self, other: &Self) -> Option<String> {
-        if self.options != other.options {
+        let options = |o: &TrainOptions| {
             // By way of a text, in which an f32 is as short as it can be.
-            let fields = |o: &TrainOptions| match serde_json::to_string(o).map(|t| serde_json::from_str(&t)) {
-                Ok(Ok(serde_json::Value::Object(map))) => map,
-                _ => serde_json::Map::new(),
-            };
-            let (ours, theirs) = (fields(&self.options), fields(&other.options));
-            let setting = ours.iter().find(|(name, value)| theirs.get(*name) != Some(value));
-            return Some(match setting {
-                Some((name, value)) => {
-                    let was = theirs.get(name).unwrap_or(&serde_json::Value::Null);
-                    format!("it was trained with other settings: {name} was {was}, and is {value}")
-                }
-                None => "it was trained with other settings".to_owned(),
-            });
+            serde_json::to_string(o).ok().and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default()
+        };
+        let settings = [
+            (self.quantization.clone(), other.quantization.clone()),
+            (options(&self.options), options(&other.options)),
+        ];
+        if let Some(difference) =
+            settings.iter().find_map(|(ours, theirs)| first_difference("", ours, theirs))
+        {
+            return Some(format!("it was trained with other settings: {difference}"));
+        }
+        if self.options != other.options {
+            return Some("it was trained with other settings".to_owned());
         }
         let parts = [
             (&self.model, &other.model, "it is of another model, or of one that was calibrated otherwise"),
@@ -110,6 +114,28 @@ impl Identity {
             (&self.validation, &other.validation, "it was measured on other validation samples"),
         ];
         parts.into_iter().find(|(a, b, _)| a != b).map(|(_, _, what)| what.to_owned())
+    }
+}
+
+/// The first setting that differs, by the names that lead to it, with both values.
+fn first_difference(path: &str, ours: &serde_json::Value, theirs: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (ours, theirs) {
+        _ if ours == theirs => None,
+        (Value::Object(a), Value::Object(b)) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let get = |map: &serde_json::Map<String, Value>, name: &String| map.get(name).cloned();
+            names.into_iter().find_map(|name| {
+                let [ours, theirs] = [a, b].map(|map| get(map, name).unwrap_or_default());
+                first_difference(&below(name), &ours, &theirs)
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let mut both = a.iter().zip(b).enumerate();
+            both.find_map(|(i, (a, b))| first_difference(&below(&i.to_string()), a, b))
+        }
+        _ => Some(format!("{path} was {theirs}, and is {ours}")),
     }
 }
 

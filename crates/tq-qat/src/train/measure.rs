@@ -54,13 +54,13 @@ impl Task {
             }
             (Targets::Teacher, Some(teacher)) if is_classes => {
                 weight = 1.0;
-                Some(decisions(&teacher.scores[0])?)
+                Some(decisions_of_rows(&teacher.scores[0])?)
             }
-            (Targets::Values(_), _) if !is_classes => None,
+            (Targets::Values(_) | Targets::Whole(_), _) if !is_classes => None,
             (targets, _) => {
                 let got = match targets {
                     Targets::Classes(_) => "classes",
-                    Targets::Values(_) => "values",
+                    Targets::Values(_) | Targets::Whole(_) => "values",
                     Targets::Teacher => "no targets, and no distillation",
                 };
                 let message = format!("{:?} takes other targets: the samples have {got}", options.criterion);
@@ -81,25 +81,14 @@ impl Task {
         }
     }
 
-    /// Checks, before anything is trained, that the scores of the first output are what decisions are made of: a row of two
-    /// classes at least for each sample.
-    fn check_scores(&self, model: &QatModel, scores: &Var, samples: usize) -> Result<(), QatError> {
-        let is_taught = matches!(self.samples.targets(), Targets::Teacher);
-        let shape = scores.shape();
-        if self.labels.is_none() && !is_taught {
-            return Ok(());
-        }
-        if !matches!(shape, [n, classes] if *n == samples && *classes > 1) {
-            return Err(QatError::Training(format!(
-                "the first output gives scores of shape {shape:?} for {samples} samples: training for classes takes one row \
-                 of at least two scores a sample"
-            )));
-        }
+    /// Checks, before anything is trained, that a teacher's scores are of classes.
+    fn check_teacher(&self, model: &QatModel) -> Result<(), QatError> {
+        let is_taught = matches!(self.samples.targets(), Targets::Teacher) && self.labels.is_some();
         let sigmoid = model.heads().first().is_some_and(|head| head.activation == Activation::Sigmoid);
         if is_taught && sigmoid {
             return Err(QatError::Training(
-                "the first output goes through a sigmoid, and a teacher is learned from by softmax: give values as targets, \
-                 and the criterion `Bce`"
+                "the first output goes through a sigmoid, and a teacher of classes is learned from by softmax: the \
+                 criterion `Bce` is for such outputs"
                     .to_owned(),
             ));
         }
@@ -155,6 +144,18 @@ impl Task {
             (Criterion::Mse, Targets::Values(values)) => loss::mse(output, &gather(values, rows)?),
             (Criterion::Bce, Targets::Values(values)) => {
                 loss::bce_with_logits(output, &gather(values, rows)?)
+            }
+            (Criterion::Mse | Criterion::Bce, Targets::Whole(values)) => {
+                let own = &values[rows[0]];
+                let own = match fits(own.dims(), output.shape()) {
+                    true => own.clone().reshape(output.shape())?,
+                    // The loss says what is wrong.
+                    false => own.clone(),
+                };
+                match criterion {
+                    Criterion::Mse => loss::mse(output, &own),
+                    _ => loss::bce_with_logits(output, &own),
+                }
             }
             (Criterion::CrossEntropy { label_smoothing }, _) => {
                 let labels = self.labels.as_deref().unwrap_or_default();
@@ -218,18 +219,22 @@ impl Task {
             let filled = batches.filled(rows);
             let scores = self.scores(model, &tape, options.criterion, &filled)?;
             if rows[0] == 0 {
-                self.check_scores(model, &scores[0], filled.len())?;
+                self.check_teacher(model)?;
             }
             if let (Some(labels), [_, classes]) = (&self.labels, scores[0].shape()) {
                 if rows[0] == 0 {
                     self.check_labels(*classes)?;
                 }
                 // Samples that only fill a batch are behind the others.
-                let decisions = decisions(scores[0].value())?;
+                let decisions = decisions_of_rows(scores[0].value())?;
                 right.extend(rows.iter().zip(decisions).map(|(r, d)| labels[*r] == d));
             }
             for (i, row) in rows.iter().enumerate() {
-                let own = |s: &Var| Ok(tape.constant(gather(s.value(), &[i])?));
+                // One sample may have several rows.
+                let own = |s: &Var| match filled.len() {
+                    1 => Ok(s.clone()),
+                    _ => Ok(tape.constant(gather(s.value(), &[i])?)),
+                };
                 let own = scores.iter().map(own).collect::<Result<Vec<_>, QatError>>()?;
                 losses.push(f64::from(self.loss(&own, options, &[*row])?.item()?));
             }
@@ -324,6 +329,11 @@ fn not_a_sample(output: usize, tensor: &Tensor) -> QatError {
     ))
 }
 
+/// Whether two shapes are the same but for axes of length 1.
+pub(super) fn fits(a: &[usize], b: &[usize]) -> bool {
+    a.iter().filter(|d| **d != 1).eq(b.iter().filter(|d| **d != 1))
+}
+
 /// `[rows, classes, 1, …]` as a matrix.
 fn as_matrix(scores: &Var) -> Result<Var, QatError> {
     match scores.shape() {
@@ -334,11 +344,15 @@ fn as_matrix(scores: &Var) -> Result<Var, QatError> {
     }
 }
 
-/// The class of the largest score of each row, the lower one of equal ones.
-fn decisions(scores: &Tensor) -> Result<Vec<i64>, QatError> {
-    let classes = scores.dims().last().copied().unwrap_or(1).max(1);
+/// The class of the largest score of each row of `classes` scores, the lower one of equal ones.
+pub(super) fn decisions(scores: &Tensor, classes: usize) -> Result<Vec<i64>, QatError> {
     let best = |row: &[f32]| (1..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b }) as i64;
-    Ok(scores.as_slice::<f32>()?.chunks_exact(classes).map(best).collect())
+    Ok(scores.as_slice::<f32>()?.chunks_exact(classes.max(1)).map(best).collect())
+}
+
+/// As [`decisions`] of a matrix.
+fn decisions_of_rows(scores: &Tensor) -> Result<Vec<i64>, QatError> {
+    decisions(scores, scores.dims().last().copied().unwrap_or(1))
 }
 
 #[cfg(test)]

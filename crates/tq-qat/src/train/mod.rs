@@ -33,6 +33,7 @@
 
 mod batches;
 mod checkpoint;
+mod imitation;
 mod measure;
 mod options;
 mod order;
@@ -41,7 +42,8 @@ mod report;
 mod samples;
 mod trainer;
 
+pub use imitation::{CodeDistances, Imitation, OutputComparison, same_decisions};
 pub use options::{Criterion, Distillation, OptimizerConfig, TrainOptions};
 pub use report::{Agreement, EpochReport, Event, OutputReport, Score, StepReport};
-pub use samples::{Samples, Targets};
+pub use samples::{SampleInput, Samples, Targets};
 pub use trainer::Trainer;

@@ -70,9 +70,10 @@ pub enum Criterion {
         /// Part of the target that is shared out evenly over all classes, 0 to 1.
         label_smoothing: f32,
     },
-    /// [`crate::loss::mse`] of the first output, for [`super::Targets::Values`].
+    /// [`crate::loss::mse`] of the first output, for [`super::Targets::Values`]. Of [`super::Targets::Teacher`] the values
+    /// are those that the float model gives.
     Mse,
-    /// [`crate::loss::bce_with_logits`] of the scores, for [`super::Targets::Values`].
+    /// [`crate::loss::bce_with_logits`] of the scores, for [`super::Targets::Values`], or for what the float model gives.
     Bce,
 }
 
@@ -166,8 +167,12 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// Checks what no one else does.
-    pub(super) fn validate(&self) -> Result<(), QatError> {
+    /// Checks all settings that need no model and no samples to be seen wrong; [`super::Trainer::new`] does it as well.
+    ///
+    /// # Errors
+    /// [`QatError::Hyperparameter`] and [`QatError::Training`].
+    pub fn validate(&self) -> Result<(), QatError> {
+        self.optimizer.build(Vec::new(), self.lr)?;
         let bad = |message: String| Err(QatError::Training(message));
         if self.batch == 0 || self.pass == Some(0) {
             return bad("a batch has at least one sample".to_owned());

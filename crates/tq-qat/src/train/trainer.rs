@@ -1,17 +1,20 @@
 //! The loop.
 
 use super::batches::Batches;
-use super::measure::{Measured, Task, Teacher};
-use super::options::TrainOptions;
+use super::measure::{Measured, Task, Teacher, fits};
+use super::options::{Criterion, TrainOptions};
 use super::order::permutation;
 use super::outputs::Reference;
 use super::report::{EpochReport, Event, StepReport};
-use super::samples::Samples;
+use super::samples::{Samples, Targets};
 use crate::fake::learned_scales;
 use crate::model::{FixedConstant, ModelState};
 use crate::optim::{Optimizer, Schedule, clip_grad_norm};
 use crate::{QatError, QatModel, Tape};
+use tq_eval::{Evaluator, Precision};
 use tq_graph::Tensor;
+use tq_passes::{Quantized, convert};
+use tq_qtypes::DType;
 
 /// Trains a model on samples, and keeps what was best on validation samples.
 ///
@@ -59,7 +62,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`QatError::Training`] and [`QatError::Hyperparameter`] for options that cannot be, or do not go with the samples;
-    /// [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
+    /// [`QatError::Scores`] and [`QatError::TargetShape`] when the first output is none that the criterion takes;
+    /// [`QatError::NothingToTrain`]; [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
     /// insists on a batch has fewer training samples; [`QatError::Validation`], and what a forward pass says.
     pub fn new(
         model: QatModel,
@@ -68,11 +72,18 @@ impl Trainer {
         options: TrainOptions,
     ) -> Result<Self, QatError> {
         options.validate()?;
-        let batches = Batches::of(model.prepared().graph(), &options)?;
+        let batches = Batches::of(model.prepared().graph(), &options, &train)?;
+        if train.is_one_by_one() != validation.is_one_by_one() {
+            let message = "those for training are given one by one, or these, but not both".to_owned();
+            return Err(QatError::Samples { what: "validation samples", message });
+        }
         if batches.used(train.len()) == 0 {
             let message = format!("{}, but the model takes batches of {}", train.len(), batches.pass);
             return Err(QatError::Samples { what: "training samples", message });
         }
+        check_output(&model, &train, &options, batches)?;
+        let (train, validation) =
+            (taught(&model, train, &options, batches)?, taught(&model, validation, &options, batches)?);
         let task = |samples: Samples| {
             let teacher = match options.distillation {
                 Some(_) => Some(Teacher::of(&model, &samples, batches)?),
@@ -99,6 +110,9 @@ impl Trainer {
         let start = validation.measure(&model, &options, batches).map_err(failed)?;
         let reference = Reference::of(&model, &validation.samples, batches).map_err(failed)?;
         model.train(true);
+        if !model.is_trained(train.heads()) {
+            return Err(QatError::NothingToTrain { constants: model.fixed_constants() });
+        }
         // All scales are there now.
         let mut optimizer = options.optimizer.build(model.parameters(), options.lr)?;
         for (group, lr) in model.group_rates() {
@@ -119,7 +133,13 @@ impl Trainer {
         let schedule = options.schedule.clone().unwrap_or(Schedule::Cosine { steps: total, least: 0.0 });
         let best = EpochReport { epoch: 0, loss: None, validation: start.score, is_best: true };
         let best_state = model.state_dict();
-        let identity = super::checkpoint::Identity::new(&best_state, &options, &train, &validation)?;
+        let identity = super::checkpoint::Identity::new(
+            &best_state,
+            model.quantization()?,
+            &options,
+            &train,
+            &validation,
+        )?;
         let progress = Progress { epoch: 1, step: 0, loss: 0.0, history: vec![best], best, best_state };
         let order = (0, Vec::new());
         Ok(Self {
@@ -269,6 +289,18 @@ impl Trainer {
         fixed
     }
 
+    /// The best epoch so far as a model of codes; training can go on.
+    ///
+    /// # Errors
+    /// As converting says.
+    pub fn converted(&self) -> Result<Quantized, QatError> {
+        let now = self.model.state_dict();
+        self.model.load_state_dict(&self.progress.best_state)?;
+        let quantized = convert(&self.model);
+        self.model.load_state_dict(&now)?;
+        quantized
+    }
+
     /// The model as it was at the end of the best epoch, ready to be converted.
     ///
     /// # Errors
@@ -278,6 +310,89 @@ impl Trainer {
         self.optimizer.zero_grad();
         self.model.train(false);
         Ok(self.model)
+    }
+}
+
+/// The samples; where the criterion takes values and they have none, with those that the float model gives.
+fn taught(
+    model: &QatModel,
+    samples: Samples,
+    options: &TrainOptions,
+    batches: Batches,
+) -> Result<Samples, QatError> {
+    let of_values = !matches!(options.criterion, Criterion::CrossEntropy { .. });
+    if !of_values || !matches!(samples.targets(), Targets::Teacher) {
+        return Ok(samples);
+    }
+    let graph = model.float_graph()?;
+    let float = Evaluator::new(&graph, Precision::F32)?;
+    if samples.is_one_by_one() {
+        let output = |i: usize| Ok(float.run(&samples.inputs(&[i])?)?.swap_remove(0));
+        let outputs = (0..samples.len()).map(output).collect::<Result<_, QatError>>()?;
+        return samples.with_targets(Targets::Whole(outputs));
+    }
+    let mut outputs = samples.outputs(&graph, batches.pass, |x| Ok::<_, QatError>(float.run(x)?))?;
+    samples.with_targets(Targets::Values(outputs.swap_remove(0)))
+}
+
+/// Checks on the float model, before all else, that the first output is what the criterion takes: f32, one row of classes a
+/// sample, or of the shape of the targets.
+fn check_output(
+    model: &QatModel,
+    samples: &Samples,
+    options: &TrainOptions,
+    batches: Batches,
+) -> Result<(), QatError> {
+    let graph = model.prepared().graph();
+    let Some(output) = graph.outputs.first() else {
+        return Err(QatError::Training("the model has no output".to_owned()));
+    };
+    let rows: Vec<usize> = (0..samples.len().min(batches.pass)).collect();
+    let filled = batches.filled(&rows);
+    let float = Evaluator::new(&model.float_graph()?, Precision::F32)?;
+    let outputs = float.run(&samples.inputs(&filled)?)?;
+    let Some(first) = outputs.first() else { return Ok(()) };
+    let fail = |expected: &str| {
+        let (output, dtype, dims) = (graph.value(*output).name.clone(), first.dtype(), first.dims().to_vec());
+        Err(QatError::Scores { output, dtype, dims, samples: filled.len(), expected: expected.to_owned() })
+    };
+    if first.dtype() != DType::F32 {
+        return fail("training takes scores that are f32");
+    }
+    let n = filled.len();
+    match (options.criterion, samples.targets()) {
+        (Criterion::CrossEntropy { .. }, _) => match first.dims() {
+            [rows, classes, ones @ ..] if *rows == n && *classes > 1 && ones.iter().all(|d| *d == 1) => {
+                Ok(())
+            }
+            [rows, ..] if *rows != n && n > 0 && rows % n == 0 => fail(
+                "training for classes takes one row of at least two scores a sample; what gives several rows a sample is \
+                 trained on values",
+            ),
+            _ => fail("training for classes takes one row of at least two scores a sample"),
+        },
+        (_, Targets::Whole(values)) => match values.first() {
+            Some(one) if fits(one.dims(), first.dims()) => Ok(()),
+            Some(one) => Err(QatError::TargetShape {
+                got: one.dims().to_vec(),
+                expected: first.dims().to_vec(),
+                output: graph.value(*output).name.clone(),
+            }),
+            None => Ok(()),
+        },
+        (_, Targets::Values(values)) => {
+            let (got, expected) = (&values.dims()[1..], first.dims().get(1..).unwrap_or_default());
+            match first.dims().first() == Some(&n) {
+                false => fail("training on values takes one part a sample"),
+                true if got == expected => Ok(()),
+                true => Err(QatError::TargetShape {
+                    got: got.to_vec(),
+                    expected: expected.to_vec(),
+                    output: graph.value(*output).name.clone(),
+                }),
+            }
+        }
+        _ => Ok(()),
     }
 }
 

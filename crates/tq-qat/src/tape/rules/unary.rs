@@ -144,6 +144,8 @@ fn slope(op: UnaryOp, v: f32) -> f32 {
         UnaryOp::Relu => f32::from(u8::from(v > 0.0)),
         UnaryOp::Sigmoid => v * (1.0 - v),
         UnaryOp::Exp => v,
+        // There is none at 0. Infinity would make NaN of a norm of zero, of which quantized models have many.
+        UnaryOp::Sqrt if v == 0.0 => 0.0,
         UnaryOp::Sqrt => 0.5 / v,
         UnaryOp::Reciprocal => -v * v,
         UnaryOp::Tanh => 1.0 - v * v,
