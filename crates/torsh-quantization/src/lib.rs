@@ -187,8 +187,9 @@ pub mod qat {
     pub use tq_qat::loss::{bce, bce_with_logits, cross_entropy, cross_entropy_smoothed, distillation, mse};
     pub use tq_qat::optim::{Adam, Optimizer, Schedule, Sgd, clip_grad_norm, clip_grad_value};
     pub use tq_qat::train::{
-        Agreement, Criterion, Distillation, EpochReport, Event, OptimizerConfig, OutputReport, Samples,
-        Score, StepReport, Targets, TrainOptions, Trainer,
+        Agreement, CodeDistances, Criterion, Distillation, EpochReport, Event, Imitation, OptimizerConfig,
+        OutputComparison, OutputReport, SampleInput, Samples, Score, StepReport, Targets, TrainOptions,
+        Trainer, same_decisions,
     };
     pub use tq_qat::{
         Activation, BatchNorm, CustomRule, FakeQuantize, FixedConstant, LearnableFakeQuantize, ModelState,

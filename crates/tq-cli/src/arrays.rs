@@ -90,6 +90,14 @@ impl Given {
 
 /// Reads the files of `--input` or `--calib`, and lists the pictures of `--data`.
 pub(crate) fn load(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
+    if args.sequences && args.batch.is_some() {
+        bail!("--batch is not for --sequences: each run is given to the model whole");
+    }
+    load_steps(graph, specs, args)
+}
+
+/// As [`load`], where `--batch` says how many samples make a step of training.
+pub(crate) fn load_steps(graph: &Graph, specs: &[String], args: &DataArgs) -> Result<Given> {
     load_all(graph, specs, args.sources(specs), args)
 }
 

@@ -49,6 +49,14 @@ pub(crate) fn check_target(path: &Path) -> Result<()> {
     if path.is_dir() {
         bail!("{}: it is a folder", path.display());
     }
+    if path.metadata().is_ok_and(|m| !m.is_file()) {
+        bail!("{}: it is not a regular file", path.display());
+    }
+    // Whether the folder takes a file only the system knows.
+    let probe = Temporary(vec![folder.join(format!(".tq-{}-probe.tmp", std::process::id()))]);
+    for file in &probe.0 {
+        create(file).with_context(|| format!("{}: cannot be written", path.display()))?;
+    }
     Ok(())
 }
 
@@ -162,5 +170,11 @@ mod tests {
         assert!(check_target(folder.path()).is_err());
         assert!(check_target(&folder.path().join("no/m.onnx")).is_err());
         assert!(check_target(Path::new("m.onnx")).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        #[cfg(target_os = "linux")]
+        for (path, words) in [("/proc/m.onnx", "cannot be written"), ("/dev/null", "not a regular file")] {
+            let error = check_target(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains(path), "{error}");
+        }
     }
 }

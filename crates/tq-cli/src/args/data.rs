@@ -18,7 +18,7 @@ pub(crate) struct DataArgs {
     pub(crate) crop: Option<Size>,
     /// Axis 0 of arrays counts runs, each of which is given to the model whole: clips [clips, frames, features] for a
     /// model of frames [frames, features].
-    #[arg(long, conflicts_with_all = ["pictures", "batch"])]
+    #[arg(long, conflicts_with = "pictures")]
     pub(crate) sequences: bool,
     /// Inputs that are zeros of the declared shape, as initial states are, with 1 for what is free in it.
     #[arg(long, value_name = "NAME", num_args = 1..)]

@@ -18,7 +18,7 @@ pub(crate) use data::{DataArgs, Shard};
 pub(crate) use export::{Export, ExportTarget, Io, Lint};
 pub(crate) use metric::MetricName;
 pub(crate) use plan::{BackendName, PlanArgs};
-pub(crate) use qat::{OptimizerName, Qat, ScheduleName};
+pub(crate) use qat::{LossName, OptimizerName, Qat, ScheduleName};
 pub(crate) use report::Report;
 
 /// Quantizes neural networks, runs them in integers, and compares them with the float originals.

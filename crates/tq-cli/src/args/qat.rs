@@ -14,18 +14,25 @@ pub(crate) struct Qat {
     /// Training data, .npy or .npz with one array; NAME is an input's. Given again, it appends samples. It calibrates, too.
     #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", required_unless_present = "pictures")]
     pub(crate) train: Vec<String>,
-    /// A class a sample. Pictures in folders of their classes need none, and with --distill they may be left out: then
-    /// the float model alone teaches.
+    /// What is expected: a class a sample, or with --loss mse and bce values (f32) of the shape of the first output. Pictures
+    /// in folders of their classes need no classes, and with --distill they may be left out: then the float model alone
+    /// teaches.
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Validation data, given as --train is: after every epoch the model is measured on it, and the best epoch is kept.
     #[arg(long, num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) val: Vec<String>,
-    /// A class a sample of --val.
+    /// What is expected of the samples of --val.
     #[arg(long, value_name = "FILE", requires = "val")]
     pub(crate) val_labels: Option<PathBuf>,
     /// Part of the training data that is taken for validation instead of training, where --val gives none.
-    #[arg(long, value_name = "PART", default_value_t = 0.1, conflicts_with = "val")]
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.1,
+        conflicts_with = "val",
+        allow_hyphen_values = true
+    )]
     pub(crate) val_split: f32,
     /// Bits of weights, 2 to 8: symmetric codes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=8), conflicts_with_all = ["config", "recipe", "dynamic"])]
@@ -69,7 +76,7 @@ pub(crate) struct Qat {
 #[command(next_help_heading = "Training")]
 pub(crate) struct TrainingArgs {
     /// Passes over the training data.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..), allow_hyphen_values = true)]
     pub(crate) epochs: u32,
     /// Optimiser: adam, adamw, or sgd (with momentum 0.9).
     #[arg(long, value_enum, default_value_t)]
@@ -80,21 +87,25 @@ pub(crate) struct TrainingArgs {
     /// What becomes of the learning rate: cosine lets it fall to 0 at the end.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) schedule: ScheduleName,
+    /// What is made small: cross-entropy of the classes; kl, the divergence from the scores of the float model alone (as
+    /// --distill=1); mse, the squared error of the first output; bce, binary cross-entropy of each of its numbers.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) loss: LossName,
     /// Factor of weight decay.
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, allow_hyphen_values = true)]
     pub(crate) weight_decay: f32,
     /// Part of each target that is shared out evenly over all classes.
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, allow_hyphen_values = true)]
     pub(crate) label_smoothing: f32,
     /// Learn from the float model, too; WEIGHT says how much: 0 for the labels alone, 1 for the float model alone. Of several
     /// outputs the labels are for the first; the float model teaches all that are numbers.
-    #[arg(long, value_name = "WEIGHT", num_args = 0..=1, require_equals = true, default_missing_value = "0.5")]
+    #[arg(long, value_name = "WEIGHT", num_args = 0..=1, require_equals = true, default_missing_value = "0.5", allow_hyphen_values = true)]
     pub(crate) distill: Option<f32>,
-    /// By which scores are divided for --distill.
-    #[arg(long, value_name = "T", default_value_t = 2.0, requires = "distill")]
-    pub(crate) temperature: f32,
+    /// By which scores are divided for --distill and --loss kl; 2 when not given.
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    pub(crate) temperature: Option<f32>,
     /// Bound of the norm of all gradients together.
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", allow_hyphen_values = true)]
     pub(crate) max_grad_norm: Option<f32>,
     /// Epochs in which ranges of activations still follow the data; they stay as calibration found them when not given.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -110,6 +121,22 @@ pub(crate) enum OptimizerName {
     Adam,
     Adamw,
     Sgd,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LossName {
+    #[default]
+    CrossEntropy,
+    Kl,
+    Mse,
+    Bce,
+}
+
+impl LossName {
+    /// Whether it takes values, instead of classes.
+    pub(crate) fn of_values(self) -> bool {
+        matches!(self, Self::Mse | Self::Bce)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

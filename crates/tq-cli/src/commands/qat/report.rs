@@ -4,9 +4,12 @@ use super::super::quantize::FloatNode;
 use crate::output::{bytes, size_change, table};
 use anyhow::Result;
 use serde::Serialize;
-use torsh_quantization::analysis::{Accuracy, take_rows};
-use torsh_quantization::model::{Graph, Tensor};
-use torsh_quantization::qat::{EpochReport, FixedConstant, OutputReport, Samples, Targets, TrainOptions};
+use torsh_quantization::analysis::Accuracy;
+use torsh_quantization::model::Graph;
+use torsh_quantization::qat::{
+    EpochReport, FixedConstant, Imitation, OutputComparison, OutputReport, QatModel, Samples, Score, Targets,
+    TrainOptions, same_decisions,
+};
 use torsh_quantization::qconfig::Configuration;
 use torsh_quantization::runtime::{Session, SessionOptions};
 
@@ -30,7 +33,7 @@ pub(super) struct Report<'a> {
     /// Epoch 0 is the model as calibration alone quantizes it.
     pub(super) history: &'a [EpochReport],
     pub(super) best: EpochReport,
-    pub(super) integers: Integers,
+    pub(super) measured: Measured,
     /// Of a model of several outputs, each against the float model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) outputs: Vec<OutputReport>,
@@ -47,102 +50,97 @@ pub(super) struct Report<'a> {
     pub(super) compression_ratio: f64,
 }
 
-/// What the model that was written makes of the validation data, in integers.
+/// What the model that was written makes of the validation data.
 #[derive(Serialize)]
-pub(super) struct Integers {
+pub(super) struct Measured {
     /// Percent of right answers; none without labels.
     top1: Option<f64>,
     /// Without labels: percent of samples decided as the float model does.
     agreement: Option<f64>,
-    /// Samples with the same largest score as in training, where rounding is imitated in float.
-    same_decisions: usize,
-    /// Percent of outputs that differ from what training imitated by at most 1/255 of the range of all outputs, which is one
-    /// code of 8 bits. A value on the border of two codes may fall to either side, in float and in integers, and all layers
-    /// after it tell the difference.
-    within_one_code: f64,
-    /// The largest difference, in such codes.
-    largest_difference: f64,
+    /// Every output against what training imitated, where rounding is imitated in float.
+    outputs: Vec<OutputComparison>,
+}
+
+/// A loss, however large or small.
+fn number(loss: f64) -> String {
+    match loss.abs() {
+        0.0 => "0".to_owned(),
+        1e-4..1e5 => format!("{loss:.5}"),
+        _ => format!("{loss:.3e}"),
+    }
 }
 
 fn points(percent: Option<f64>) -> String {
     percent.map_or("-".to_owned(), |v| format!("{v:.3} %"))
 }
 
-/// The first output for the samples, batch after batch.
-pub(super) fn outputs(
-    samples: &Samples,
-    fixed: Option<usize>,
-    mut run: impl FnMut(&[Tensor]) -> Result<Tensor>,
-) -> Result<Vec<Tensor>> {
-    let all: Vec<usize> = (0..samples.len()).collect();
-    let mut out = Vec::new();
-    for rows in all.chunks(fixed.unwrap_or(BATCH)) {
-        // A model that insists on a batch gets the last sample again until it is full.
-        let mut filled = rows.to_vec();
-        filled.resize(fixed.unwrap_or(rows.len()), rows[rows.len() - 1]);
-        out.push(take_rows(&run(&samples.inputs(&filled)?)?, 0, rows.len(), rows.len())?);
-    }
-    Ok(out)
-}
-
-/// The number of samples that a model insists on.
-pub(super) fn fixed_batch(graph: &Graph) -> Option<usize> {
-    graph.inputs.iter().find_map(|v| graph.value(*v).shape.as_ref()?.first()?.known_usize())
-}
-
-impl Integers {
+impl Measured {
     /// Percent of right answers, by labels or by the float model.
     fn right(&self) -> Option<f64> {
         self.top1.or(self.agreement)
     }
 
-    /// `imitated` is what training has made of the samples; without labels `float` says what is right.
-    pub(super) fn measure(
-        graph: &Graph,
-        float: &Graph,
-        samples: &Samples,
-        imitated: &[Tensor],
-    ) -> Result<Self> {
+    /// Runs `graph`, converted from `trained`; without labels `float` says what is right.
+    pub(super) fn of(trained: &QatModel, graph: &Graph, float: &Graph, samples: &Samples) -> Result<Self> {
+        let imitation = Imitation::of(trained, samples, BATCH)?;
         let run = |graph: &Graph| {
             let session = Session::new(graph, SessionOptions::default())?;
-            outputs(samples, fixed_batch(graph), |inputs| Ok(session.run(inputs)?.swap_remove(0)))
+            samples.outputs(graph, BATCH, |inputs| Ok::<_, anyhow::Error>(session.run(inputs)?))
         };
         let got = run(graph)?;
-        let is_taught = matches!(samples.targets(), Targets::Teacher);
-        let teacher = if is_taught { run(float)? } else { Vec::new() };
-        let name = graph.outputs.first().map_or("", |v| &graph.value(*v).name);
-        let (mut accuracy, mut first, mut same, mut agreed) = (Accuracy::default(), 0, 0, 0);
-        let mut differences = Vec::new();
-        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-        for (i, (got, imitated)) in got.iter().zip(imitated).enumerate() {
-            let rows = got.dims().first().copied().unwrap_or(0);
-            if let Targets::Classes(labels) = samples.targets() {
-                accuracy.add(name, got, &labels[first..first + rows])?;
-            }
-            first += rows;
-            let (got, imitated) = (got.as_slice::<f32>()?, imitated.as_slice::<f32>()?);
-            let classes = (got.len() / rows.max(1)).max(1);
-            let best = |row: &[f32]| (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b });
-            let equal = |other: &[f32]| {
-                let both = got.chunks_exact(classes).zip(other.chunks_exact(classes));
-                both.filter(|(a, b)| best(a) == best(b)).count()
-            };
-            same += equal(imitated);
-            if let Some(teacher) = teacher.get(i) {
-                agreed += equal(teacher.as_slice::<f32>()?);
-            }
-            for (a, b) in got.iter().zip(imitated) {
-                (low, high) = (low.min(*b), high.max(*b));
-                differences.push(f64::from((a - b).abs()));
+        let outputs = imitation.compare(&got)?;
+        let (mut top1, mut agreement) = (None, None);
+        // Outputs that are no scores of classes are judged by their loss alone.
+        if let (Some(scores), true) =
+            (got.first(), outputs.first().is_some_and(|o| o.same_decisions.is_some()))
+        {
+            match samples.targets() {
+                Targets::Classes(labels) => {
+                    let mut accuracy = Accuracy::default();
+                    accuracy.add(&outputs[0].name, scores, labels)?;
+                    top1 = Some(accuracy.percent().top1);
+                }
+                Targets::Teacher => {
+                    let teacher = run(float)?.swap_remove(0);
+                    let same = same_decisions(&teacher, scores, samples.len())?;
+                    agreement = same.map(|n| 100.0 * n as f64 / samples.len() as f64);
+                }
+                _ => {}
             }
         }
-        let top1 = matches!(samples.targets(), Targets::Classes(_)).then(|| accuracy.percent().top1);
-        let code = (f64::from(high - low) / 255.0).max(f64::MIN_POSITIVE);
-        let close = differences.iter().filter(|d| **d <= code).count();
-        let within_one_code = 100.0 * close as f64 / differences.len().max(1) as f64;
-        let largest_difference = differences.iter().fold(0.0, |m: f64, d| m.max(d / code));
-        let agreement = is_taught.then(|| 100.0 * agreed as f64 / samples.len() as f64);
-        Ok(Self { top1, agreement, same_decisions: same, within_one_code, largest_difference })
+        Ok(Self { top1, agreement, outputs })
+    }
+
+    /// One line an output.
+    fn text(&self, samples: usize) -> String {
+        let mut out = String::new();
+        for o in &self.outputs {
+            let decisions = o
+                .same_decisions
+                .map_or(String::new(), |n| format!("decides as in training on {n} of {samples}; "));
+            let share = |n: usize| 100.0 * n as f64 / o.elements.max(1) as f64;
+            out += &format!(
+                "as written, output `{}`: {decisions}{:.3} % of numbers are the same, ",
+                o.name,
+                share(o.equal)
+            );
+            out += &match &o.codes {
+                Some(c) => format!(
+                    "{:.3} % within one code (of {:.4e}), the worst is {} away\n",
+                    share(c.within_one),
+                    c.scale,
+                    match c.largest {
+                        1.0 => "1 code".to_owned(),
+                        n => format!("{n} codes"),
+                    }
+                ),
+                None => format!(
+                    "the largest difference is {:.3e}, of numbers from {:.4} to {:.4}; it is computed in float and has no codes\n",
+                    o.largest_difference, o.range.0, o.range.1
+                ),
+            };
+        }
+        out
     }
 }
 
@@ -162,11 +160,21 @@ impl Report<'_> {
             n => format!("epoch {n} is kept\n"),
         };
         out += &format!(
-            "on the validation data: {} {} before training (calibrated only), {} after, {} in integers\n",
-            self.measure(),
-            points(start.right()),
-            points(best.validation.right()),
-            points(self.integers.right())
+            "on the validation data: {}\n",
+            match (start.right(), best.validation.right()) {
+                (Some(before), Some(after)) => format!(
+                    "{} {} before training (calibrated only), {} after, {} as written",
+                    self.measure(),
+                    points(Some(before)),
+                    points(Some(after)),
+                    points(self.measured.right())
+                ),
+                _ => format!(
+                    "loss {} before training (calibrated only), {} after",
+                    number(start.loss),
+                    number(best.validation.loss)
+                ),
+            }
         );
         for output in &self.outputs {
             let trained = if output.is_trained { "" } else { " (not trained)" };
@@ -175,18 +183,14 @@ impl Report<'_> {
                 output.name, output.before, output.after
             );
         }
+        out += &self.measured.text(self.validation_rows);
         out += &format!(
-            "in integers it decides as in training on {} of {}; {:.3} % of outputs are within one code of 8 bits, the worst is {:.2} away\n",
-            self.integers.same_decisions,
-            self.validation_rows,
-            self.integers.within_one_code,
-            self.integers.largest_difference
-        );
-        out += &format!(
-            "{}: {} nodes in integers, {} in float\n{} -> {} ({}){}\n",
+            "{}: {}\n{} -> {} ({}){}\n",
             self.output,
-            self.integer_nodes,
-            self.float_nodes,
+            match self.integer_nodes {
+                0 => format!("no node runs in integers: all {} compute in float", self.float_nodes),
+                n => format!("{n} nodes in integers, {} in float", self.float_nodes),
+            },
             bytes(self.float_bytes),
             bytes(self.quantized_bytes),
             size_change(self.float_bytes, self.quantized_bytes),
@@ -211,9 +215,10 @@ impl Report<'_> {
 
     /// What right answers are counted by.
     fn measure(&self) -> &'static str {
-        match self.best.validation.agreement {
-            Some(_) => "agreement with the float model",
-            None => "top-1",
+        match self.best.validation {
+            Score { agreement: Some(_), .. } => "agreement with the float model",
+            Score { top1: Some(_), .. } => "top-1",
+            Score { .. } => "right answers",
         }
     }
 
@@ -225,9 +230,9 @@ impl Report<'_> {
             let bar = e.loss.map_or(0.0, |loss| (COLUMNS * loss / largest.max(f64::MIN_POSITIVE)).round());
             table.add_row([
                 format!("{}{}", e.epoch, if e.epoch == self.best.epoch { " *" } else { "" }),
-                e.loss.map_or("-".to_owned(), |loss| format!("{loss:.5}")),
+                e.loss.map_or("-".to_owned(), number),
                 "█".repeat(bar as usize),
-                format!("{:.5}", e.validation.loss),
+                number(e.validation.loss),
                 points(e.validation.right()),
             ]);
         }
