@@ -174,10 +174,10 @@ pub mod qtypes {
 #[cfg(feature = "full")]
 pub mod ptq {
     pub use tq_passes::{
-        BiasAdjustment, CalibrationRanges, CalibrationState, ConvertReport, DynamicSpec, FusionEntry,
-        FusionOutcome, FusionReport, IgnoredRange, NodePlan, NodeReport, PassError, Placement, Prepared,
-        Quantized, RangesFormat, RangesReport, convert, explain, fold_constants, fuse, prepare_static,
-        quantize_dynamic, quantize_fx,
+        BiasAdjustment, CalibrationRanges, CalibrationState, ConvertReport, DynamicSpec, EqualizationReport,
+        EqualizedLink, FusionEntry, FusionOutcome, FusionReport, IgnoredRange, NodePlan, NodeReport,
+        PassError, Placement, Prepared, Quantized, RangesFormat, RangesReport, convert, equalize, explain,
+        fold_constants, fuse, prepare_static, quantize_dynamic, quantize_fx,
     };
 }
 
@@ -224,7 +224,7 @@ pub mod backends {
 pub mod analysis {
     pub use tq_analysis::{
         Accuracy, Advice, AdviceOptions, AnalysisError, AucFigures, Batch, Budget, Candidate, CompareOptions,
-        Comparison, Dataset, EstimatedSensitivity, EvalOptions, Evaluation, Evidence, Fidelity,
+        Comparison, Dataset, EXACT_DB, EstimatedSensitivity, EvalOptions, Evaluation, Evidence, Fidelity,
         FidelityFigures, Finding, FindingKind, Latency, LatencyOptions, LayerSensitivity, Metric,
         MetricComparison, MetricError, MixedSearch, ModelFigures, OutputError, PairFigures, PairSimilarity,
         Preprocess, RecommendOptions, Recommendation, RocAuc, RowSource, Runner, SearchOptions, SearchPoint,

@@ -1,6 +1,7 @@
 //! What a float model answers, and how many of its answers another model keeps.
 
 use crate::accuracy::{find_output, nth};
+use crate::finite::require_answers;
 use crate::{Accuracy, AnalysisError, Batch, Dataset, Fidelity, Runner};
 use tq_graph::{Graph, Tensor};
 
@@ -14,7 +15,7 @@ pub(crate) fn labelled<'a>(
     batch: Option<usize>,
 ) -> impl Iterator<Item = Result<Labelled<'a>, AnalysisError>> {
     let mut start = 0;
-    data.batches(batch).map(move |batch| {
+    data.finite_batches(batch).map(move |batch| {
         let batch = batch?;
         let own = labels.and_then(|l| l.get(start..start + batch.rows));
         start += batch.rows;
@@ -42,6 +43,7 @@ impl<'a> Answers<'a> {
         for item in batches {
             let (batch, labels) = item?;
             let answer = batch.trim(nth(&runner.run(&batch.inputs)?, index, name)?.clone())?;
+            require_answers(name, &answer, rows)?;
             rows += batch.rows;
             answered.push((batch, answer, labels));
         }

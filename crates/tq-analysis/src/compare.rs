@@ -2,6 +2,7 @@
 
 use crate::accuracy::{argmax, check_label_count, find_output, nth, score_rows};
 use crate::answers::Changed;
+use crate::finite::require_answers;
 use crate::user_metric::{Gathered, Metric, MetricComparison};
 use crate::{
     Accuracy, AnalysisError, Dataset, Evaluation, Latency, LatencyOptions, OutputError, Runner, measure_pair,
@@ -145,7 +146,7 @@ pub fn compare_with_metrics(
     let mut accuracies = (Accuracy::default(), Accuracy::default());
     let (mut changed, mut gathered) = (Changed::default(), Gathered::default());
     let (mut done, mut agree) = (0, Some(0));
-    for batch in data.batches(options.batch) {
+    for batch in data.finite_batches(options.batch) {
         let batch = batch?;
         let (of_float, of_quantized) = (a.run(&batch.inputs)?, b.run(&batch.inputs)?);
         let (x, y) = (nth(&of_float, index, name)?, nth(&of_quantized, quantized_index, name)?);
@@ -154,6 +155,7 @@ pub fn compare_with_metrics(
             let trimmed = |all: Vec<Tensor>| all.into_iter().map(|t| batch.trim(t)).collect::<Result<_, _>>();
             gathered.add(trimmed(of_float)?, trimmed(of_quantized)?);
         }
+        require_answers(name, &x, done)?;
         error.add(&x, &y)?;
         agree = agree.and_then(|n| Some(n + agreements(name, &x, &y, batch.rows)?));
         if let Some(labels) = labels {

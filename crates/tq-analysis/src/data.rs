@@ -278,6 +278,14 @@ impl Dataset {
         Ok(Batch { inputs, rows: rows.len(), padded_rows })
     }
 
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    pub(crate) fn input_name(&self, input: usize) -> &str {
+        self.inputs.get(input).map_or("?", |i| &i.name)
+    }
+
     /// How many batches [`Dataset::batches`] gives.
     #[must_use]
     pub fn batch_count(&self, size: Option<usize>) -> usize {
@@ -327,6 +335,19 @@ impl Group {
     /// Sources of `rows` rows that go through uncut in one batch.
     pub(crate) fn whole(sources: Vec<Source>, rows: usize) -> Self {
         Self { cut: vec![false; sources.len()], sources, rows, fixed: None, whole: true }
+    }
+
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether an input is cut into the rows of the data.
+    pub(crate) fn is_cut(&self, input: usize) -> bool {
+        self.cut.get(input).copied().unwrap_or(false)
     }
 
     /// Rows a batch.

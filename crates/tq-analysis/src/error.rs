@@ -40,6 +40,25 @@ pub enum AnalysisError {
         /// What their source said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Data that is NaN or infinite.
+    #[error(
+        "input {name}: row {row} holds {value} (element {element} of it), and only finite data tells anything"
+    )]
+    NotFinite {
+        /// Number of the graph input.
+        input: usize,
+        /// Its name.
+        name: String,
+        /// The row in all the data, from 0; of an input that is given whole with every batch, its own.
+        row: usize,
+        /// Number of the element in that row.
+        element: usize,
+        /// It.
+        value: f64,
+    },
+    /// Two models that are not a float model and what was quantized of it.
+    #[error("{0}")]
+    Models(String),
     /// There is no data.
     #[error("the data holds no rows")]
     Empty,
@@ -58,7 +77,10 @@ pub enum AnalysisError {
         message: String,
     },
     /// Two outputs that should be comparable are not.
-    #[error("outputs {float:?} ({float_dtype}) and {quantized:?} ({quantized_dtype}) cannot be compared")]
+    #[error(
+        "outputs {float:?} ({float_dtype}) and {quantized:?} ({quantized_dtype}) cannot be compared{}",
+        positions(*float_dtype)
+    )]
     Incomparable {
         /// Shape from the float model.
         float: Vec<usize>,
@@ -112,4 +134,14 @@ pub enum AnalysisError {
     /// The reference evaluator refused or failed.
     #[error(transparent)]
     Eval(#[from] EvalError),
+}
+
+/// What to do about outputs that are no measures of anything.
+fn positions(dtype: DType) -> &'static str {
+    match dtype.is_integer() {
+        true => {
+            ": integers, as of an ArgMax, have no error; name the scores that they are made of as the output"
+        }
+        false => "",
+    }
 }

@@ -26,15 +26,18 @@ mod answers;
 mod auc;
 mod calibrated;
 mod compare;
+mod constants;
 mod data;
 mod distributions;
 mod error;
 mod evaluate;
 mod fidelity;
+mod finite;
 mod latency;
 mod layers;
 mod metrics;
 mod mixed_search;
+mod origin;
 mod peers;
 mod plot;
 mod preprocess;
@@ -65,7 +68,7 @@ pub use evaluate::{AucFigures, PairFigures, evaluate_against, evaluate_auc, eval
 pub use fidelity::{Fidelity, FidelityFigures};
 pub use latency::{Latency, LatencyOptions, measure, measure_pair};
 pub use layers::{LayerError, LayerErrors, QuantizationDebugger, Unmatched};
-pub use metrics::OutputError;
+pub use metrics::{EXACT_DB, OutputError};
 pub use mixed_search::{Budget, Candidate, MixedSearch, SearchOptions, SearchPoint, mixed_precision_search};
 pub use peers::{
     LayerForecast, OverflowCertificate, PairCounts, Peer, PeerForecast, forecast_peers, overflow_certificates,

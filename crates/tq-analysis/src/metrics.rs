@@ -3,6 +3,9 @@
 use crate::AnalysisError;
 use tq_graph::Tensor;
 
+/// SQNR in dB beyond what the rounding of f32 leaves: so much and more is said to be exact.
+pub const EXACT_DB: f64 = 130.0;
+
 /// Sums over pairs of outputs `x` (float) and `y` (quantized), fed batch by batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct OutputError {

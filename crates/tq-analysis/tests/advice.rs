@@ -83,8 +83,52 @@ fn an_activation_channel_fifty_times_as_large() {
             f.share > 30.0 && f.evidence_of("largest channel over the median one").unwrap() > 25.0,
             "{f:#?}"
         );
-        assert!(f.says.contains("number 3") && f.advice.contains("w8"), "{f}");
+        assert!(f.says.contains("number 3"), "{f}");
+        // Both remedies that are named repair the real thing.
+        assert!(f.advice.contains("--equalize"), "{f}");
+        let about = [format!("conv{layer}"), format!("relu{layer}"), format!("conv{}", layer + 1)];
+        assert!(f.advice.contains(&format!("--exclude {}`", about.join(" "))), "{f}");
+        assert!(f.evidence_of("the same with --equalize").unwrap() > 30.0, "{f:#?}");
+        let before = a.sqnr_db;
+        let mut even = g.clone();
+        tq_passes::equalize(&mut even).unwrap();
+        let q = quantized(&even, int8_qconfig());
+        // The float model that it is held against is the one that it was, channels and all.
+        let a = advice(&g, &q);
+        assert!(a.findings.is_empty() && a.skipped.is_empty(), "{a:#?}");
+        assert!(a.sqnr_db > before + 6.0 && a.sqnr_db > 25.0, "{} {before}", a.sqnr_db);
+        let rows = data(&g);
+        let layers = tq_analysis::QuantizationDebugger::new(&g, &q, &rows).unwrap();
+        for l in layers.calculate_layer_errors().unwrap().layers {
+            assert!(l.total_db > 20.0, "{l:?}");
+        }
+        let dict = about.iter().fold(QConfigDict::from(int8_qconfig()), |d, n| d.set_module_name(n, None));
+        let a = advice(&g, &quantized(&g, dict));
+        assert!(a.findings.iter().all(|f| f.kind != FindingKind::OutlierChannels), "{a:#?}");
+        assert!(a.sqnr_db > before + 6.0 && a.sqnr_db > 25.0, "{} {before}", a.sqnr_db);
     }
+}
+
+#[test]
+fn outlier_channels_that_cannot_be_scaled_are_left_in_float() {
+    let mut g = model();
+    scale_channel(&mut g, "w1", 0, 3, 50.0);
+    scale_channel(&mut g, "w2", 1, 3, 1.0 / 50.0);
+    // A clamp with an end, far from where it matters, minds the size of channels.
+    let end = g.add_constant("end", Tensor::scalar(1e6f32));
+    let zero = g.add_constant("zero", Tensor::scalar(0.0f32));
+    let relu = g.nodes.iter_mut().find(|n| n.name == "relu1").unwrap();
+    relu.op = Op::Clip;
+    relu.inputs.extend([Some(zero), Some(end)]);
+    infer::infer(&mut g).unwrap();
+    let a = advice(&g, &quantized(&g, int8_qconfig()));
+    let f = first(&a, FindingKind::OutlierChannels);
+    assert!(
+        f.advice.contains("--exclude conv1 relu1 conv2") && f.advice.contains("does not help here"),
+        "{f}"
+    );
+    let cost = f.evidence_of("multiplications of the layers to be left in float").unwrap();
+    assert!((45.0..50.0).contains(&cost), "two of four convolutions and a small head: {cost}");
 }
 
 #[test]
@@ -355,6 +399,9 @@ fn what_has_no_counterpart_is_told_and_no_data_is_an_error() {
     for value in other.values.iter_mut().filter(|v| v.name.starts_with("r2") || v.name.starts_with("w2")) {
         value.name.insert_str(0, "else");
     }
+    // The weights have their node still.
+    assert_eq!(advice(&g, &other).skipped.len(), 1);
+    other.nodes.iter_mut().find(|n| n.name == "conv2").unwrap().name = "else".into();
     let a = advice(&g, &other);
     assert_eq!(a.skipped.len(), 2, "{:?}", a.skipped);
     assert!(
@@ -363,4 +410,65 @@ fn what_has_no_counterpart_is_told_and_no_data_is_an_error() {
     );
     let options = AdviceOptions { output: Some("z".into()), ..AdviceOptions::default() };
     assert!(advise(&g, &other, &data(&g), &options).unwrap_err().to_string().contains("z"));
+}
+
+#[test]
+fn data_that_is_not_finite_is_refused_and_a_model_that_makes_such_is_told() {
+    let g = model();
+    let q = quantized(&g, int8_qconfig());
+    let mut values = noise(24 * CHANNELS * 12, 77);
+    values[5 * CHANNELS * 12 + 7] = f32::NAN;
+    let bad = Dataset::new(&g, vec![Tensor::new(&[24, CHANNELS, 12], values).unwrap()]).unwrap();
+    let named = "input x: row 5 holds NaN (element 7 of it)";
+    let refused = |e: tq_analysis::AnalysisError| assert!(e.to_string().starts_with(named), "{e}");
+    let options = AdviceOptions::default();
+    refused(advise(&g, &q, &bad, &options).unwrap_err());
+    let calibration = AdviceOptions { calibration: Some(bad.clone()), ..options.clone() };
+    refused(advise(&g, &q, &data(&g), &calibration).unwrap_err());
+    let errors = tq_analysis::QuantizationDebugger::new(&g, &q, &bad).unwrap();
+    refused(errors.calculate_layer_errors().unwrap_err());
+    let compare = tq_analysis::CompareOptions::default();
+    refused(tq_analysis::compare_models(&g, &q, &bad, None, &compare).unwrap_err());
+    let of = tq_analysis::SensitivityOptions::default();
+    refused(tq_analysis::sensitivity_analysis(&g, &data(&g), &bad, None, &of).unwrap_err());
+    refused(tq_analysis::sensitivity_analysis(&g, &bad, &data(&g), None, &of).unwrap_err());
+    refused(tq_analysis::estimate_sensitivity(&g, &bad, &of).unwrap_err());
+
+    // A square root of what is negative in some rows, half way through.
+    let mut root = model();
+    let r1 = root.find_value("r1").unwrap();
+    let shift = root.add_constant("shift", Tensor::scalar(-0.5f32));
+    let less = root.add_value("less", None, None);
+    let rooted = root.add_value("rooted", None, None);
+    let at = root.nodes.iter().position(|n| n.name == "conv2").unwrap();
+    root.nodes[at].inputs[0] = Some(rooted);
+    let node = |name: &str, op, inputs: &[ValueId], out| tq_graph::Node {
+        name: name.into(),
+        op,
+        inputs: inputs.iter().map(|v| Some(*v)).collect(),
+        outputs: vec![Some(out)],
+    };
+    root.nodes.insert(at, node("root", Op::Unary(UnaryOp::Sqrt), &[less], rooted));
+    root.nodes.insert(at, node("shifted", Op::Binary(tq_graph::op::BinaryOp::Add), &[r1, shift], less));
+    infer::infer(&mut root).unwrap();
+    // Codes of the healthy model: the root's own could not be calibrated.
+    let mut q = root.clone();
+    let scale = q.add_constant("rooted_scale", Tensor::scalar(0.05f32));
+    let zero = q.add_constant("rooted_zero_point", Tensor::scalar(0u8));
+    let quantize = Op::QuantizeLinear { axis: 1, block_size: 0, output_dtype: None, saturate: true };
+    let at = q.nodes.iter().position(|n| n.name == "conv2").unwrap();
+    let codes = q.add_value("rooted_quantized", None, None);
+    let real = q.add_value("rooted_dequantized", None, None);
+    q.nodes[at].inputs[0] = Some(real);
+    let dequantize = Op::DequantizeLinear { axis: 1, block_size: 0 };
+    let rooted = q.find_value("rooted").unwrap();
+    q.nodes.insert(at, node("dq", dequantize, &[codes, scale, zero], real));
+    q.nodes.insert(at, node("q", quantize, &[rooted, scale, zero], codes));
+    infer::infer(&mut q).unwrap();
+    let a = advise(&root, &q, &data(&root), &options).unwrap();
+    let f = first(&a, FindingKind::NotFinite);
+    assert_eq!((f.tensor.as_deref(), f.nodes[0].as_str()), (Some("rooted"), "root"), "{f:#?}");
+    // There is nothing to compare with.
+    let e = tq_analysis::compare_models(&root, &q, &data(&root), None, &compare).unwrap_err();
+    assert!(e.to_string().contains("y") && e.to_string().contains("NaN to row"), "{e}");
 }

@@ -7,7 +7,7 @@ use crate::pictures::{self, Classes, Pictures};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::Path;
 use std::sync::Arc;
-use torsh_quantization::analysis::{Dataset, Source, zeros_of};
+use torsh_quantization::analysis::{AnalysisError, Dataset, Source, zeros_of};
 use torsh_quantization::model::{DType, Graph, Tensor};
 
 /// Rows a batch when neither the model nor the user says: few, since memory grows with them and speed hardly does.
@@ -72,6 +72,23 @@ impl Given {
         match (file, &self.classes) {
             (Some(file), _) => load_labels(file).map(Some),
             (None, classes) => Ok(classes.as_ref().map(|c| c.labels.clone())),
+        }
+    }
+
+    /// Refuses data with NaN or infinities, of which no comparison of models tells anything; names the file.
+    pub(crate) fn finite(self) -> Result<Self> {
+        match self.data.require_finite() {
+            Ok(()) => Ok(self),
+            Err(AnalysisError::NotFinite { input, name, row, element, value }) => {
+                let place = self.place(input, row).map(|(file, row)| (file.to_owned(), row));
+                let row = place.as_ref().map_or(row, |(_, row)| *row);
+                let error = AnalysisError::NotFinite { input, name, row, element, value };
+                Err(match place {
+                    Some((file, _)) => anyhow::Error::new(error).context(file),
+                    None => error.into(),
+                })
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

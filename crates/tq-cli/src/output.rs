@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use std::io::{ErrorKind, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Arc, Mutex, PoisonError};
+use torsh_quantization::analysis::EXACT_DB;
 
 /// Prints to stdout. A reader that has gone away, as `head` does, is no error.
 pub(crate) fn print(text: &str) -> Result<()> {
@@ -99,6 +100,11 @@ pub(crate) fn table(titles: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(titles.iter());
     table
+}
+
+/// Signal to noise, with so many digits; what is beyond the rounding of f32 is exact.
+pub(crate) fn decibels(db: f64, digits: usize) -> String {
+    if db >= EXACT_DB { "exact".to_owned() } else { format!("{db:.digits$} dB") }
 }
 
 #[cfg(test)]

@@ -33,3 +33,52 @@ fn findings_are_told_in_words_and_numbers() {
     }
     b.fails(&format!("advise model.onnx q.onnx --input eval.npz {SCALE} --output nothing"), &["nothing"]);
 }
+
+#[test]
+fn other_data_wrong_pairs_and_data_that_is_not_finite_are_told() {
+    let b = Bench::new().with_digits();
+    b.json(&format!("quantize model.onnx -o q.onnx --calib calib.npz {SCALE} --json"));
+    // The scale of calibration is forgotten.
+    let bytes = b.json("advise model.onnx q.onnx --input eval.npz --json");
+    let first = &bytes["findings"][0];
+    assert_eq!(first["kind"], "input_range", "{bytes}");
+    assert!(first["advice"].as_str().unwrap().contains("--preset"), "{first}");
+    let fractions = b.json("advise model.onnx q.onnx --input eval.npz --scale 0.00002 --json");
+    assert_eq!(fractions["findings"][0]["kind"], "input_range", "{fractions}");
+    // In the wrong order, twice the same.
+    for command in ["advise", "layers"] {
+        let line = |pair: &str| format!("{command} {pair} --input eval.npz {SCALE}");
+        b.fails(&line("q.onnx model.onnx"), &["the float model comes first"]);
+        b.fails(&line("q.onnx q.onnx"), &["the float model"]);
+        b.fails(&line("model.onnx model.onnx"), &["nothing of the second model is quantized"]);
+    }
+    let same = b.tq(&format!("compare model.onnx model.onnx --input eval.npz {SCALE}"));
+    assert!(same.stderr.contains("the same model") && same.stdout.contains("SQNR exact"), "{}", same.stdout);
+    // Of two files that are joined the one is named that has it.
+    let mut data = vec![0.25f32; 3 * 784];
+    b.write("fine.npy", &common::npy_f32(&[3, 1, 28, 28], &data));
+    data[784 + 5] = f32::INFINITY;
+    b.write("inf.npy", &common::npy_f32(&[3, 1, 28, 28], &data));
+    let bad = "--input fine.npy inf.npy";
+    let words = ["inf.npy", "row 1 holds inf (element 5 of it)"];
+    for command in ["advise", "layers", "compare"] {
+        b.fails(&format!("{command} model.onnx q.onnx {bad}"), &words);
+    }
+    b.fails(&format!("report model.onnx q.onnx {bad} -o r.html"), &words);
+    b.fails("sensitivity model.onnx --calib fine.npy inf.npy", &words);
+    b.fails("quantize model.onnx -o m.onnx --calib fine.npy inf.npy --max-drop 1", &words);
+}
+
+#[test]
+fn channels_are_evened_out_on_demand() {
+    let b = Bench::new().with_digits();
+    let q = b.json(&format!("quantize model.onnx -o q.onnx --calib calib.npz {SCALE} --equalize --json"));
+    assert!(q["equalized"]["links"].is_array(), "{q}");
+    let layers = b.json(&format!("layers model.onnx q.onnx --input eval.npz {SCALE} --json"));
+    for l in layers["layers"].as_array().unwrap() {
+        assert!(l["total_db"].as_f64().unwrap() > 20.0, "{l}");
+    }
+    // The ranges of a saved state are those of other channels.
+    let run = b.tq("quantize model.onnx -o p.onnx --calib-state s.json --equalize");
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+}

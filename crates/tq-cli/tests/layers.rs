@@ -27,3 +27,22 @@ fn layers_are_measured_and_drawn() {
     b.fails(&format!("layers model.onnx q.onnx {DATA} --heatmap nowhere/errors.png"), &["nowhere"]);
     assert!(!b.path("errors.jpg").exists());
 }
+
+#[test]
+fn two_pictures_have_two_names() {
+    let b = Bench::new().with_digits();
+    b.json("quantize model.onnx -o q.onnx --calib calib.npz --scale 0.00392156862745098 --json");
+    let line = format!("layers model.onnx q.onnx {DATA} --heatmap a.png --weights a.png");
+    b.fails(&line, &["a.png", "two pictures"]);
+}
+
+#[test]
+fn layers_of_one_type_are_measured_with_one_set_of_data() {
+    let b = Bench::new().with_digits();
+    let s = b.json(&format!("sensitivity model.onnx {DATA} --only Conv --kinds weights activations --json"));
+    let layers = s["layers"].as_array().unwrap();
+    assert!(!layers.is_empty() && layers.iter().all(|l| l[1]["op"] == "Conv"), "{s}");
+    let e = b.json(&format!("sensitivity model.onnx {DATA} --only Conv --estimate --kinds weights --json"));
+    let layers = e["layers"].as_array().unwrap();
+    assert!(!layers.is_empty() && layers.iter().all(|l| l[1]["op"] == "Conv"), "{e}");
+}

@@ -4,6 +4,7 @@
 //! * [`fold_constants`]: computes what depends on constants only.
 //! * [`fuse()`]: batch normalization, constant factors and paddings into convolutions and linear layers; hard-swish
 //!   patterns into one operator; a [`FusionReport`] of what fused, what did not, and why.
+//! * [`equalize()`]: channels of layers in a row brought to the same reach, the function being the same bit for bit.
 //! * [`prepare_static`], [`quantize_fx`]: decide what runs in integers and which tensors are observed; [`Prepared::forward`]
 //!   calibrates; [`CalibrationState`] is what it gathers, to be saved and merged; [`CalibrationRanges`] are those of other
 //!   tools' files, to be used instead.
@@ -17,6 +18,7 @@ pub mod calibration;
 pub mod config;
 pub mod convert;
 pub mod dynamic;
+pub mod equalize;
 pub mod error;
 pub mod explain;
 pub mod fold;
@@ -39,6 +41,7 @@ pub use config::{
 };
 pub use convert::{BiasAdjustment, ConvertReport, Convertible, NodeReport, Quantized, convert};
 pub use dynamic::{DynamicSpec, quantize_dynamic};
+pub use equalize::{EqualizationReport, EqualizedLink, equalize};
 pub use error::PassError;
 pub use explain::{NodePlan, explain};
 pub use fold::fold_constants;

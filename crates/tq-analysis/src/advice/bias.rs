@@ -4,9 +4,9 @@ use super::survey::Survey;
 use super::suspect::{ONE_BIT, Suspect, short};
 use super::trial::Edit;
 use super::{Evidence, Finding, FindingKind};
-use crate::layers::stems;
+use crate::constants::{FloatConstants, Operand};
 use tq_graph::qdq::{FloatReason, QOperator, node_params};
-use tq_graph::{Node, Op, ValueId};
+use tq_graph::{Node, Op};
 
 /// Largest bias of 32 bits.
 const MOST: f64 = i32::MAX as f64;
@@ -72,8 +72,8 @@ fn cut_off(survey: &Survey<'_>, op: &QOperator, bias: &[i32]) -> Option<Suspect>
     let at_end: Vec<usize> =
         (0..bias.len()).filter(|c| bias[*c] == i32::MAX || bias[*c] <= -i32::MAX).collect();
     let (channel, node) = (at_end.first()?, survey.quantized.node(op.node));
-    let (id, scales) = (float_bias(survey, node)?, scales(op, bias.len())?);
-    let real = survey.float.constant(id)?.to_f32_vec().filter(|r| r.len() == bias.len())?;
+    let (at, scales) = (float_bias(survey, node, bias.len())?, scales(op, bias.len())?);
+    let real = survey.float.constant(at.value)?.to_f32_vec().filter(|r| r.len() == bias.len())?;
     let units = |c: usize| (f64::from(real[c]) / scales[c]).abs();
     if !at_end.iter().any(|c| units(*c) > MOST + 1.0) {
         return None;
@@ -83,7 +83,7 @@ fn cut_off(survey: &Survey<'_>, op: &QOperator, bias: &[i32]) -> Option<Suspect>
     Some(Suspect {
         kind: FindingKind::BiasOverflow,
         nodes: vec![node.name.clone()],
-        tensor: Some(survey.float.value(id).name.clone()),
+        tensor: Some(survey.float.value(at.value).name.clone()),
         says: format!(
             "The bias of {} is cut off in {} channels, channel {channel} first: {} units of the accumulator, and 32 bits hold {}.",
             node.name,
@@ -96,7 +96,7 @@ fn cut_off(survey: &Survey<'_>, op: &QOperator, bias: &[i32]) -> Option<Suspect>
             Evidence { what: "channels that are cut off", value: at_end.len() as f64, unit: "" },
         ],
         advice: advice(&node.name),
-        before: vec![Edit::Constant(id, held)],
+        before: vec![Edit::Operand(at, held)],
         after: Vec::new(),
         lessens: ONE_BIT,
     })
@@ -111,7 +111,7 @@ fn advice(node: &str) -> String {
 }
 
 /// The bias in the float model.
-fn float_bias(survey: &Survey<'_>, node: &Node) -> Option<ValueId> {
+fn float_bias(survey: &Survey<'_>, node: &Node, channels: usize) -> Option<Operand> {
     let graph = survey.quantized;
     let v = node.input(2)?;
     let producer = graph.producers()[v.0].map(|id| graph.node(id));
@@ -119,8 +119,7 @@ fn float_bias(survey: &Survey<'_>, node: &Node) -> Option<ValueId> {
         Some(Node { op: Op::DequantizeLinear { .. }, inputs, .. }) => inputs.first().copied().flatten()?,
         _ => v,
     };
-    let names = stems(&graph.value(codes).name);
-    names.iter().find_map(|n| survey.float.find_value(n))
+    FloatConstants::new(survey.float).find(node, 2, &graph.value(codes).name, channels)
 }
 
 /// Scale of the accumulator of each channel.

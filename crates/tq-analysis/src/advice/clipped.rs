@@ -1,6 +1,7 @@
 //! Values that the codes of an activation cut off.
 
 use super::calibration::is_too_narrow;
+use super::input_range::is_other;
 use super::survey::{Activation, Survey};
 use super::suspect::{Suspect, short, some};
 use super::trial::Edit;
@@ -15,7 +16,8 @@ const HALF: f64 = 0.5;
 
 pub(super) fn detect(survey: &Survey<'_>) -> Vec<Suspect> {
     // What suits the calibration data is the fault of that data.
-    survey.activations.iter().filter(|a| is_clipped(a) && !is_too_narrow(a)).filter_map(of).collect()
+    let told = |a: &&Activation| is_clipped(a) && !is_too_narrow(a) && !is_other(survey, a);
+    survey.activations.iter().filter(told).filter_map(of).collect()
 }
 
 /// Whether what is cut off makes most of the error of this activation.

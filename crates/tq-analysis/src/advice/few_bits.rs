@@ -33,7 +33,7 @@ fn of_activation(a: &Activation) -> Option<Suspect> {
 
 fn of_weights(survey: &Survey<'_>, w: &Weights) -> Result<Option<Suspect>, AnalysisError> {
     let bits = used_bits(w);
-    let (Some(tensor), Some(after)) = (survey.float.constant(w.float), eight_bits(&w.params, bits)) else {
+    let (Some(values), Some(after)) = (w.values(survey), eight_bits(&w.params, bits)) else {
         return Ok(None);
     };
     let nodes = vec![w.node.clone()];
@@ -44,8 +44,8 @@ fn of_weights(survey: &Survey<'_>, w: &Weights) -> Result<Option<Suspect>, Analy
         advice: advice(&nodes, "weights"),
         nodes,
         tensor: Some(w.tensor.clone()),
-        before: vec![Edit::quantized_constant(w.float, tensor, &w.params)?],
-        after: vec![Edit::quantized_constant(w.float, tensor, &after)?],
+        before: vec![Edit::quantized_operand(w.float, &values, &w.dims, &w.params)?],
+        after: vec![Edit::quantized_operand(w.float, &values, &w.dims, &after)?],
         lessens: ONE_BIT,
     }))
 }

@@ -28,6 +28,10 @@ pub enum FindingKind {
     AsymmetricData,
     /// Calibration has seen less than what the data holds.
     NarrowCalibration,
+    /// The float model itself computes NaN or infinities.
+    NotFinite,
+    /// The data at an input is of another kind than its codes are for.
+    InputRange,
 }
 
 impl FindingKind {
@@ -45,6 +49,8 @@ impl FindingKind {
             FindingKind::FloatIsland => "float island",
             FindingKind::AsymmetricData => "one-sided data in symmetric codes",
             FindingKind::NarrowCalibration => "calibration saw too little",
+            FindingKind::NotFinite => "values that are not finite",
+            FindingKind::InputRange => "other data than calibrated with",
         }
     }
 }
@@ -62,13 +68,14 @@ pub struct Evidence {
     pub what: &'static str,
     /// The number.
     pub value: f64,
-    /// Its unit: `%`, `dB`, `bits`, `x` (a factor), `ms`, or empty for plain numbers.
+    /// Its unit: `%`, `dB` (of signal over noise, more being better), `bits`, `x` (a factor), `ms`, or empty for plain numbers.
     pub unit: &'static str,
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = match self.value.abs() {
+            v if self.unit == "dB" && v >= crate::EXACT_DB => return write!(f, "{}: exact", self.what),
             v if v == v.trunc() && v < 1e7 => format!("{:.0}", self.value),
             v if (0.01..1e5).contains(&v) => {
                 // Four digits say enough.

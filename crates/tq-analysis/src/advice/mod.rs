@@ -6,8 +6,11 @@ mod calibration;
 mod clipped;
 mod few_bits;
 mod finding;
+mod input_range;
 mod island;
+mod not_finite;
 mod outlier_channels;
+mod remedy;
 mod seen;
 mod survey;
 mod suspect;
@@ -17,6 +20,7 @@ mod wide_range;
 
 pub use finding::{Advice, Evidence, Finding, FindingKind};
 
+use crate::origin::origin;
 use crate::{AnalysisError, Dataset, Runner};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -75,16 +79,18 @@ pub fn advise(
     data: &Dataset,
     options: &AdviceOptions,
 ) -> Result<Advice, AnalysisError> {
-    let (mut float, mut quantized) = (float.clone(), quantized.clone());
-    tq_passes::fuse(&mut float)?;
+    let mut quantized = quantized.clone();
     infer::infer(&mut quantized)?;
+    let float = origin(float, &quantized)?;
     let output = options.output.as_deref();
     let from = (data, options.calibration.as_ref());
     let survey = Survey::new(&float, &quantized, from, output, (options.batch, options.rows.max(1)))?;
-    let error = trial::error(&Runner::session(&quantized)?, &survey.rows)?;
+    let model = Runner::session(&quantized)?;
+    let error = trial::error(&model, &survey.rows)?;
     let total = error.relative_noise();
 
-    let mut suspects = clipped::detect(&survey);
+    let mut suspects = input_range::detect(&survey);
+    suspects.extend(clipped::detect(&survey));
     suspects.extend(calibration::detect(&survey));
     suspects.extend(wide_range::detect(&survey));
     suspects.extend(outlier_channels::detect(&survey));
@@ -97,8 +103,16 @@ pub fn advise(
         judged.collect::<Result<Vec<_>, AnalysisError>>()?.into_iter().flatten().collect();
     // The sort is stable: equal ones stay in the order of the detectors, on any number of threads.
     findings.sort_by(|a, b| b.noise.total_cmp(&a.noise));
+    // Of other data nothing else can be said.
+    findings.sort_by_key(|f| f.kind != FindingKind::InputRange);
+    // Without finite values there is no error to explain, so it comes first.
+    findings.splice(0..0, not_finite::detect(&survey));
     let mut told = HashSet::new();
-    findings.retain(|f| f.tensor.as_ref().is_none_or(|t| told.insert(t.clone())));
+    // Weights that several nodes read are a tensor of each.
+    let shared = |t: &str| float.find_value(t).is_some_and(|v| float.constant(v).is_some());
+    let key = |f: &Finding| f.tensor.clone().map(|t| (f.nodes.first().filter(|_| shared(&t)).cloned(), t));
+    findings.retain(|f| key(f).is_none_or(|k| told.insert(k)));
+    remedy::told(&survey, &mut findings, &model)?;
     let mut costs = bias::in_float(&survey);
     costs.extend(island::detect(&survey)?);
     costs.sort_by(|a, b| b.time_share.unwrap_or(0.0).total_cmp(&a.time_share.unwrap_or(0.0)));

@@ -46,13 +46,8 @@ fn of(a: &Activation) -> Option<Suspect> {
             Evidence { what: "largest channel", value: largest as f64, unit: "" },
             Evidence { what: "channels", value: sizes.len() as f64, unit: "" },
         ],
-        advice: format!(
-            "Let {} compute on float activations and 8-bit weights: rules `[[name]]` with `qconfig = \"w8\"` (or \"w8a16\", 16-bit \
-             codes), `QConfigDict::set_module_name(node, w8_qconfig())`, or `--exclude`; `--recipe auto` tries such nodes by \
-             itself. Where the float model may be changed, divide the channel by its factor where it is made and multiply the \
-             weights that read it, as SmoothQuant and cross-layer equalization do.",
-            some(&a.nodes)
-        ),
+        // What helps is tried once it is known that this is the cause.
+        advice: String::new(),
         before: vec![Edit::Quantize(a.float, a.params.clone())],
         after: vec![Edit::Quantize(a.float, after)],
         lessens: ONE_BIT,

@@ -51,6 +51,8 @@ pub(super) struct Seen {
     /// Smallest and largest value of the data.
     pub(super) data: (f32, f32),
     pub(super) values: u64,
+    /// NaN and infinities beside them.
+    pub(super) not_finite: u64,
     /// Values beyond the range by more than half a step.
     pub(super) beyond: u64,
     /// Energy of the error of values beyond the range.
@@ -70,7 +72,7 @@ impl Seen {
     /// Nothing yet; `None` where codes have more than one scale or too many values.
     pub(super) fn new(params: &AffineParams, axis: Option<usize>) -> Option<Self> {
         let (scale, zero) = params.uniform()?;
-        let (lo, hi) = params.dtype.quant_range()?;
+        let (lo, hi) = (params.quant_min, params.quant_max);
         let count = i64::from(hi) - i64::from(lo) + 1;
         if count > MOST_CODES {
             return None;
@@ -88,6 +90,7 @@ impl Seen {
             range: (real(lo), real(hi)),
             data: (f32::INFINITY, f32::NEG_INFINITY),
             values: 0,
+            not_finite: 0,
             beyond: 0,
             clipped: 0.0,
             rounding: 0.0,
@@ -98,7 +101,7 @@ impl Seen {
         })
     }
 
-    /// Takes values in. Those that are not finite are left out: they are nobody's range.
+    /// Takes values in. Those that are not finite are counted, and else left out: they are nobody's range.
     pub(super) fn add(&mut self, tensor: &Tensor) {
         let Some(values) = tensor.to_f32_vec() else { return };
         let dims = tensor.dims();
@@ -112,7 +115,11 @@ impl Seen {
         let top = f64::from(self.range.0.abs().max(self.range.1.abs()));
         for (i, run) in values.chunks(inner.max(1)).enumerate() {
             let mut own = self.channels[i % count];
-            for x in run.iter().copied().filter(|x| x.is_finite()) {
+            for x in run.iter().copied() {
+                if !x.is_finite() {
+                    self.not_finite += 1;
+                    continue;
+                }
                 own.min = own.min.min(x);
                 own.max = own.max.max(x);
                 own.sum += f64::from(x.abs());
@@ -155,9 +162,10 @@ impl Seen {
         100.0 * self.used.iter().filter(|u| !**u).count() as f64 / self.used.len() as f64
     }
 
-    /// Bits of the codes.
+    /// Bits that tell the codes apart.
     pub(super) fn bits(&self) -> u32 {
-        self.dtype.bits() as u32
+        let (lo, hi) = self.codes;
+        (i64::from(hi) - i64::from(lo)).max(1).ilog2() + 1
     }
 
     /// The data's range with zero in it; none without values.
@@ -187,7 +195,8 @@ impl Seen {
     pub(super) fn params_for(&self, (lo, hi): (f32, f32), scheme: QScheme) -> Option<AffineParams> {
         let spec = self.spec(scheme);
         let (scale, zero) = affine::choose_qparams(lo, hi, &spec, affine::DEFAULT_EPS).ok()?;
-        AffineParams::per_tensor(self.dtype, scale, zero).ok()
+        let (quant_min, quant_max) = self.codes;
+        Some(AffineParams { quant_min, quant_max, ..AffineParams::per_tensor(self.dtype, scale, zero).ok()? })
     }
 
     /// Parameters of the same kind of codes with a scale for each channel, each within the range that all share now.

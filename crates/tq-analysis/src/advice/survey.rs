@@ -2,10 +2,11 @@
 
 use super::seen::Seen;
 use crate::accuracy::{find_output, nth};
+use crate::constants::{FloatConstants, Operand, reader};
 use crate::layers::{Tapped, stems, values};
 use crate::{AnalysisError, Batch, Dataset};
 use std::collections::HashMap;
-use tq_graph::qdq::{QOutput, QdqView, node_params};
+use tq_graph::qdq::{QOutput, QdqView, codes_in_use, node_params};
 use tq_graph::{Graph, Op, Tensor, ValueId};
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
 
@@ -41,7 +42,7 @@ pub(super) struct Activation {
 /// Weights in codes.
 pub(super) struct Weights {
     /// They in the float model.
-    pub(super) float: ValueId,
+    pub(super) float: Operand,
     /// Their name there.
     pub(super) tensor: String,
     pub(super) params: AffineParams,
@@ -52,6 +53,15 @@ pub(super) struct Weights {
     pub(super) depthwise: bool,
     /// The codes.
     pub(super) codes: Vec<i64>,
+    /// Their shape, of as many elements as the float model's.
+    pub(super) dims: Vec<usize>,
+}
+
+impl Weights {
+    /// They in the float model.
+    pub(super) fn values(&self, survey: &Survey<'_>) -> Option<Vec<f32>> {
+        survey.float.constant(self.float.value)?.to_f32_vec()
+    }
 }
 
 /// The two models and what is known of their tensors.
@@ -78,7 +88,7 @@ impl<'g> Survey<'g> {
         let (output, name) = find_output(float, output)?;
         let view = QdqView::new(quantized);
         let mut skipped = Vec::new();
-        let mut activations = activations(float, quantized, &mut skipped);
+        let mut activations = activations(float, quantized, &view, &mut skipped);
         let weights = weights(float, quantized, &view, &mut skipped);
         let read = activations.iter().map(|a| a.float).chain([float.outputs[output]]);
         let tapped = Tapped::new(float, values(read))?;
@@ -100,7 +110,7 @@ impl<'g> Survey<'g> {
                 a.calibration = Seen::new(&a.params, a.seen.axis);
             }
             // All of it: what it has not seen is the question.
-            for batch in calibration.batches(batch) {
+            for batch in calibration.finite_batches(batch) {
                 let found = tapped.run(&batch?)?;
                 for a in &mut activations {
                     if let (Some(tensor), Some(seen)) = (found.get(&a.float), &mut a.calibration) {
@@ -118,7 +128,7 @@ impl<'g> Survey<'g> {
 /// The first batches that have so many rows together.
 fn first(data: &Dataset, batch: Option<usize>, rows: usize) -> Result<Vec<Batch>, AnalysisError> {
     let (mut batches, mut count) = (Vec::new(), 0);
-    for batch in data.batches(batch) {
+    for batch in data.finite_batches(batch) {
         let batch = batch?;
         count += batch.rows;
         batches.push(batch);
@@ -130,7 +140,13 @@ fn first(data: &Dataset, batch: Option<usize>, rows: usize) -> Result<Vec<Batch>
 }
 
 /// Every tensor that a Quantize node with constant parameters makes codes of, once.
-fn activations(float: &Graph, quantized: &Graph, skipped: &mut Vec<(String, String)>) -> Vec<Activation> {
+fn activations(
+    float: &Graph,
+    quantized: &Graph,
+    view: &QdqView,
+    skipped: &mut Vec<(String, String)>,
+) -> Vec<Activation> {
+    let in_use = codes_in_use(quantized, view);
     let computed = |(_, v): &(usize, &tq_graph::Value)| v.constant.is_none();
     let names: HashMap<&str, ValueId> = float
         .values
@@ -147,11 +163,13 @@ fn activations(float: &Graph, quantized: &Graph, skipped: &mut Vec<(String, Stri
             continue;
         };
         let name = quantized.value(codes).name.clone();
-        let Some(params) = node_params(quantized, node) else {
+        let Some(params) = in_use.get(&codes).cloned() else {
             skipped.push((name, "its scale is not constant, or of a form that is not looked at".into()));
             continue;
         };
-        let tried = [stems(&name), stems(&quantized.value(real).name)].concat();
+        let mut tried = stems(&name);
+        tried
+            .extend(stems(&quantized.value(real).name).into_iter().filter(|n| !name.starts_with(n.as_str())));
         let Some(id) = tried.iter().find_map(|n| names.get(n.as_str()).copied()) else {
             skipped.push((name, format!("the float model has no tensor {}", tried.join(" or "))));
             continue;
@@ -221,13 +239,7 @@ fn weights(
     view: &QdqView,
     skipped: &mut Vec<(String, String)>,
 ) -> Vec<Weights> {
-    let names: HashMap<&str, ValueId> = float
-        .values
-        .iter()
-        .enumerate()
-        .filter(|(_, v)| v.constant.as_ref().is_some_and(|t| t.dtype().is_float()))
-        .map(|(i, v)| (v.name.as_str(), ValueId(i)))
-        .collect();
+    let constants = FloatConstants::new(float);
     let consumers = quantized.consumers();
     let mut found: Vec<Weights> = Vec::new();
     for node in &quantized.nodes {
@@ -240,24 +252,22 @@ fn weights(
         else {
             continue;
         };
-        let Some(reader) = consumers[real.0].first().map(|id| (*id, quantized.node(*id))) else { continue };
+        let Some(reader) = reader(quantized, &consumers, real) else { continue };
         let name = quantized.value(codes).name.clone();
-        let tried = stems(&name);
-        let id = tried.iter().find_map(|n| names.get(n.as_str()).copied());
-        let same = id.and_then(|id| float.constant(id)).is_some_and(|t| t.dims() == tensor.dims());
-        let (Some(id), true) = (id, same) else {
-            skipped.push((name, format!("the float model has no constant {} like it", tried.join(" or "))));
+        let Some(at) = constants.find(reader.1, reader.2, &name, tensor.len()) else {
+            let place = format!("neither as input {} of {} nor by a name", reader.2, reader.1.name);
+            skipped.push((name, format!("the float model has no constant like it, {place}")));
             continue;
         };
         let (Some(params), Some(codes)) = (node_params(quantized, node), tensor.to_i64_vec()) else {
             skipped.push((name, "its scale is not constant".into()));
             continue;
         };
-        if found.iter().any(|w| w.float == id) {
+        if found.iter().any(|w| w.float == at) {
             continue;
         }
         let kind = view.operators.iter().find(|o| o.node == reader.0).map(|o| o.kind);
-        let dims = tensor.dims();
+        let dims = tensor.dims().to_vec();
         let depthwise = match &reader.1.op {
             Op::Conv(attrs) => attrs.groups > 1 && dims.get(1) == Some(&1) && dims[0] == attrs.groups,
             _ => kind == Some(OperatorKind::DepthwiseConv),
@@ -266,15 +276,16 @@ fn weights(
             Granularity::PerChannel { axis } => axis,
             _ => channel_axis(&reader.1.op, dims.len()),
         };
-        let tensor = float.value(id).name.clone();
+        let tensor = float.value(at.value).name.clone();
         found.push(Weights {
-            float: id,
+            float: at,
             tensor,
             params,
             node: reader.1.name.clone(),
             channel_axis,
             depthwise,
             codes,
+            dims,
         });
     }
     found

@@ -28,7 +28,7 @@ pub(super) const ONE_BIT: f64 = 0.75;
 /// Less than a twentieth of the error (0.2 dB) is not worth a change of settings.
 const LEAST_SHARE: f64 = 5.0;
 
-/// Nor is an error that 8-bit codes of the output itself would make: 6.02 dB a bit and 1.76 dB, 50 dB in all, for a signal that
+/// Nor is an error that 8-bit codes of the output itself would make: 6.02 dB a bit and 1.76 dB, an SQNR of 50 dB in all, for a signal that
 /// fills its range.
 const LEAST_NOISE: f64 = 1e-5;
 
@@ -69,13 +69,13 @@ impl Suspect {
 }
 
 /// Name of the evidence of what the output errs by these tensors alone.
-pub(super) const NOISE: &str = "error of the output by this alone";
+pub(super) const NOISE: &str = "SQNR of the output with this error alone";
 /// Name of the evidence of what is left of that.
 pub(super) const REPAIRED: &str = "the same with the cause repaired";
 
-/// Noise over signal as dB of noise: negative, and nearer to zero the worse. Bounded, for it goes into files.
-fn decibels(noise: f64) -> f64 {
-    10.0 * libm::log10(noise.clamp(1e-32, 1e32))
+/// Noise over signal as SQNR in dB, as everywhere: less is worse. Bounded, for it goes into files.
+pub(super) fn decibels(noise: f64) -> f64 {
+    -10.0 * libm::log10(noise.clamp(1e-32, 1e32))
 }
 
 /// A number with three digits, for sentences.

@@ -5,6 +5,7 @@
 
 use super::survey::Rows;
 use crate::accuracy::nth;
+use crate::constants::Operand;
 use crate::{AnalysisError, OutputError, Runner};
 use tq_graph::{Graph, Node, Op, Tensor, ValueId, infer};
 use tq_qtypes::{AffineParams, DType, Granularity, Rounding, affine};
@@ -14,18 +15,19 @@ use tq_qtypes::{AffineParams, DType, Granularity, Rounding, affine};
 pub(super) enum Edit {
     /// Computed values become codes and real numbers again.
     Quantize(ValueId, AffineParams),
-    /// A constant has these values.
-    Constant(ValueId, Vec<f32>),
+    /// A node reads a constant of these values; others that read the same one keep it.
+    Operand(Operand, Vec<f32>),
 }
 
 impl Edit {
-    /// A constant that becomes codes and real numbers again.
-    pub(super) fn quantized_constant(
-        id: ValueId,
-        tensor: &Tensor,
+    /// Values of a constant that become codes of this shape and real numbers again.
+    pub(super) fn quantized_operand(
+        at: Operand,
+        values: &[f32],
+        dims: &[usize],
         params: &AffineParams,
     ) -> Result<Self, AnalysisError> {
-        Ok(Edit::Constant(id, rounded(&tensor.to_f32_vec().unwrap_or_default(), tensor.dims(), params)?))
+        Ok(Edit::Operand(at, rounded(values, dims, params)?))
     }
 }
 
@@ -42,7 +44,9 @@ pub(super) fn rounded(
 /// Energy of the error of the output over that of the output itself, with these edits of the float model.
 pub(super) fn noise(float: &Graph, edits: &[Edit], rows: &Rows) -> Result<f64, AnalysisError> {
     let mut graph = float.clone();
-    for edit in edits {
+    // Operands first: they go by the numbers of nodes.
+    let (operands, others): (Vec<_>, Vec<_>) = edits.iter().partition(|e| matches!(e, Edit::Operand(..)));
+    for edit in operands.into_iter().chain(others) {
         apply(&mut graph, edit)?;
     }
     graph.sort()?;
@@ -62,20 +66,23 @@ pub(super) fn error(model: &Runner, rows: &Rows) -> Result<OutputError, Analysis
 
 fn apply(graph: &mut Graph, edit: &Edit) -> Result<(), AnalysisError> {
     match edit {
-        Edit::Constant(id, values) => {
-            let Some(old) = graph.constant(*id) else { return Ok(()) };
+        Edit::Operand(at, values) => {
+            let Some(old) = graph.constant(at.value) else { return Ok(()) };
             let new = Tensor::new(old.dims(), values.clone())?;
-            graph.values[id.0].constant = Some(new);
+            let name = graph.fresh_value_name(&format!("{}_trial", graph.value(at.value).name));
+            let id = graph.add_constant(name, new);
+            graph.nodes[at.node.0].inputs[at.input] = Some(id);
         }
         Edit::Quantize(id, params) => {
-            let (codes, real) = insert(graph, *id, params)?;
-            redirect(graph, *id, real, codes);
+            let (first, real) = insert(graph, *id, params)?;
+            redirect(graph, *id, real, first);
         }
     }
     Ok(())
 }
 
-/// A Quantize and a Dequantize node after a value: the codes, and the real numbers that they stand for.
+/// A Quantize and a Dequantize node after a value, and a Clip before them where codes of their type are left out: the first of
+/// these results, and the real numbers that the codes stand for.
 fn insert(
     graph: &mut Graph,
     value: ValueId,
@@ -93,11 +100,25 @@ fn insert(
     let zero = graph.add_constant(zero, zero_points(&dims, params)?);
     let quantize = Op::QuantizeLinear { axis, block_size: 0, output_dtype: None, saturate: true };
     let (node, out) = (graph.fresh_node_name(&format!("{name}_trial_q")), fresh(graph, "trial_codes"));
-    let codes = graph.add_node(node, quantize, &[value, scale, zero], out);
+    let narrow = params.dtype.quant_range() != Some((params.quant_min, params.quant_max));
+    let clamped = match params.uniform().filter(|_| narrow) {
+        Some((scale, zero)) => {
+            let bound = |code: i32| Tensor::scalar((i64::from(code) - i64::from(zero)) as f32 * scale);
+            let [least, most] = [params.quant_min, params.quant_max].map(|code| {
+                let name = fresh(graph, "trial_bound");
+                graph.add_constant(name, bound(code))
+            });
+            let (node, out) =
+                (graph.fresh_node_name(&format!("{name}_trial_clip")), fresh(graph, "trial_clamped"));
+            graph.add_node(node, Op::Clip, &[value, least, most], out)
+        }
+        None => value,
+    };
+    let codes = graph.add_node(node, quantize, &[clamped, scale, zero], out);
     let dequantize = Op::DequantizeLinear { axis, block_size: 0 };
     let (node, out) = (graph.fresh_node_name(&format!("{name}_trial_dq")), fresh(graph, "trial_real"));
     let real = graph.add_node(node, dequantize, &[codes, scale, zero], out);
-    Ok((codes, real))
+    Ok((if clamped == value { codes } else { clamped }, real))
 }
 
 fn zero_points(dims: &[usize], params: &AffineParams) -> Result<Tensor, AnalysisError> {

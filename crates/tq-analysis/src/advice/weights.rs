@@ -17,8 +17,7 @@ pub(super) fn detect(survey: &Survey<'_>) -> Result<Vec<Suspect>, AnalysisError>
 }
 
 fn of(survey: &Survey<'_>, w: &Weights) -> Result<Option<Suspect>, AnalysisError> {
-    let Some(tensor) = survey.float.constant(w.float) else { return Ok(None) };
-    let (Some(values), dims) = (tensor.to_f32_vec(), tensor.dims()) else { return Ok(None) };
+    let (Some(values), dims) = (w.values(survey), &w.dims[..]) else { return Ok(None) };
     if w.params.granularity != Granularity::PerTensor || dims.get(w.channel_axis).is_none_or(|d| *d < 2) {
         return Ok(None);
     }
@@ -70,8 +69,8 @@ fn of(survey: &Survey<'_>, w: &Weights) -> Result<Option<Suspect>, AnalysisError
              \"symmetric\", granularity = {{ per_channel = {{ axis = {} }} }} }} }}` in files).",
             w.node, w.channel_axis
         ),
-        before: vec![Edit::quantized_constant(w.float, tensor, &w.params)?],
-        after: vec![Edit::quantized_constant(w.float, tensor, &after)?],
+        before: vec![Edit::quantized_operand(w.float, &values, dims, &w.params)?],
+        after: vec![Edit::quantized_operand(w.float, &values, dims, &after)?],
         lessens: ONE_BIT,
     }))
 }

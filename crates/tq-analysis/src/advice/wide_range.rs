@@ -1,5 +1,6 @@
 //! Codes for values that do not come.
 
+use super::input_range::is_other;
 use super::survey::{Activation, Survey};
 use super::suspect::{ONE_BIT, Suspect, short, some};
 use super::trial::Edit;
@@ -12,7 +13,7 @@ const QUARTER: u32 = 2;
 const FEW: f64 = 1e-4;
 
 pub(super) fn detect(survey: &Survey<'_>) -> Vec<Suspect> {
-    survey.activations.iter().filter_map(of).collect()
+    survey.activations.iter().filter(|a| !is_other(survey, a)).filter_map(of).collect()
 }
 
 fn of(a: &Activation) -> Option<Suspect> {

@@ -97,7 +97,7 @@ const MOST_CODES: usize = 1 << 16;
 impl Grid {
     fn new(params: &AffineParams) -> Option<Self> {
         let (scale, zero) = params.uniform()?;
-        let (min, max) = params.dtype.quant_range()?;
+        let (min, max) = (params.quant_min, params.quant_max);
         let count = usize::try_from(i64::from(max) - i64::from(min) + 1).ok().filter(|n| *n <= MOST_CODES)?;
         Some(Self { scale, zero, min, max, used: vec![false; count] })
     }

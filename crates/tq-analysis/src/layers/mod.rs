@@ -11,6 +11,7 @@ use error::Tally;
 pub(crate) use pairs::{Pair, matched, stems};
 pub(crate) use part::part;
 
+use crate::origin::origin;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tq_eval::{Evaluator, Precision};
@@ -47,14 +48,15 @@ pub struct QuantizationDebugger<'d> {
 }
 
 impl<'d> QuantizationDebugger<'d> {
-    /// The two models and data that they take. The float model is fused as conversion fuses it.
+    /// The two models and data that they take. The float model is fused as conversion fuses it, and its channels are equalized
+    /// where the quantized model was made of the equalized one ([`equalize`](tq_passes::equalize())).
     ///
     /// # Errors
     /// [`AnalysisError::Pass`] and [`AnalysisError::Graph`] for a broken model.
     pub fn new(float: &Graph, quantized: &Graph, data: &'d Dataset) -> Result<Self, AnalysisError> {
-        let (mut float, mut quantized) = (float.clone(), quantized.clone());
-        tq_passes::fuse(&mut float)?;
+        let mut quantized = quantized.clone();
         infer::infer(&mut quantized)?;
+        let float = origin(float, &quantized)?;
         Ok(Self { float, quantized, data, batch: BATCH, rows: None })
     }
 
@@ -142,7 +144,7 @@ impl<'d> QuantizationDebugger<'d> {
         let tally = |p: &Pair| Tally::new(p.params.as_ref(), histograms);
         let mut tallies: Vec<Tally> = pairs.iter().map(tally).collect();
         let mut rows = 0;
-        for batch in self.data.batches(Some(self.batch)) {
+        for batch in self.data.finite_batches(Some(self.batch)) {
             if self.rows.is_some_and(|most| rows >= most) {
                 break;
             }

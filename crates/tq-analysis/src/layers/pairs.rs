@@ -4,7 +4,7 @@ use super::error::Unmatched;
 use super::part::{constants, part};
 use crate::AnalysisError;
 use std::collections::{HashMap, HashSet};
-use tq_graph::qdq::{QOutput, QdqView};
+use tq_graph::qdq::{QOutput, QdqView, codes_in_use};
 use tq_graph::{Graph, NodeId, Op, ValueId};
 use tq_qtypes::AffineParams;
 
@@ -113,13 +113,21 @@ impl<'g> Names<'g> {
 }
 
 /// The name in the float model of what conversion named so, and the name itself.
+///
+/// Where there was such a name already, conversion has put a number behind its own.
 pub(crate) fn stems(name: &str) -> Vec<String> {
-    let stem = ["_quantized", "_dequantized", "_float"].iter().find_map(|s| name.strip_suffix(s));
-    stem.into_iter().chain([name]).map(str::to_owned).collect()
+    let of = |name: &str| {
+        let stem = ["_quantized", "_dequantized", "_float"].iter().find_map(|s| name.strip_suffix(s));
+        stem.map(str::to_owned)
+    };
+    let unnumbered =
+        name.rsplit_once('_').filter(|(_, n)| n.parse::<u32>().is_ok()).map(|(before, _)| before);
+    [of(name), Some(name.to_owned()), unnumbered.and_then(of)].into_iter().flatten().collect()
 }
 
 fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
     let view = QdqView::new(quantized);
+    let in_use = codes_in_use(quantized, &view);
     let mut layers = Vec::new();
     for op in &view.operators {
         for output in &op.outputs {
@@ -130,7 +138,7 @@ fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
                     let result = match names.dequantized(quantized, c.value) {
                         Some((id, real)) => {
                             nodes.push(id);
-                            Ok((real, Some(c.params.clone())))
+                            Ok((real, Some(in_use.get(&c.value).unwrap_or(&c.params).clone())))
                         }
                         None => Err("its result leaves the model as codes".to_owned()),
                     };

@@ -1,6 +1,7 @@
 //! The errors of layers as a table of colours.
 
 use super::{Area, GREY, png, shortened, write};
+use crate::EXACT_DB;
 use crate::{AnalysisError, LayerError, LayerErrors};
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -38,9 +39,6 @@ const COLUMNS: [Column; 6] = [
 /// At this many dB and above an error is of no concern, at those and below it is the whole signal.
 pub(crate) const GOOD_DB: f64 = 45.0;
 pub(crate) const BAD_DB: f64 = 5.0;
-
-/// Beyond this an error is that of the rounding of f32, and its size means nothing.
-const EXACT_DB: f64 = 130.0;
 
 /// How an error is written, and how bad it is, from 0 to 1.
 pub(crate) fn decibels(db: f64) -> (String, f64) {

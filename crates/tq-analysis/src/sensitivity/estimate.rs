@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use tq_graph::Graph;
 use tq_graph::qdq::QdqView;
 use tq_observers::PlaceholderObserver;
-use tq_passes::{Configuration, convert, fuse};
+use tq_passes::{Configuration, QConfig, Rule, convert, fuse};
 use tq_qtypes::OperatorKind;
 
 /// Rows that the estimate looks at.
@@ -72,7 +72,7 @@ pub fn estimate_sensitivity(
 ) -> Result<SensitivityEstimate, AnalysisError> {
     let mut float = model.clone();
     fuse(&mut float)?;
-    let calibration = calibration.batches(options.batch).collect::<Result<Vec<_>, _>>()?;
+    let calibration = calibration.finite_batches(options.batch).collect::<Result<Vec<_>, _>>()?;
     let sample = few_rows(&calibration)?;
     let mut estimate = SensitivityEstimate { rows: 0, layers: Vec::new(), skipped: Vec::new() };
     for kind in &options.kinds {
@@ -124,10 +124,21 @@ fn quantized(
     calibration: &[Batch],
 ) -> Result<Graph, AnalysisError> {
     let mut configuration = configuration.clone();
-    if kind == TensorKind::Weights
-        && let Some(global) = configuration.dict.global().cloned()
-    {
-        configuration.dict = configuration.dict.set_global(global.activation(PlaceholderObserver::default()));
+    if kind == TensorKind::Weights {
+        let rules: Vec<(Rule, Option<QConfig>)> =
+            configuration.dict.rules().map(|(rule, qconfig)| (rule, qconfig.cloned())).collect();
+        for (rule, qconfig) in rules {
+            let Some(qconfig) = qconfig.map(|q| q.activation(PlaceholderObserver::default())) else {
+                continue;
+            };
+            let dict = configuration.dict.clone();
+            configuration.dict = match rule {
+                Rule::Global => dict.set_global(qconfig),
+                Rule::ModuleType { name } => dict.set_module_type_name(name, qconfig),
+                // Rules for single nodes say what these are to be.
+                _ => dict,
+            };
+        }
     }
     Ok(convert(calibrated(model, &configuration, calibration)?)?.graph)
 }

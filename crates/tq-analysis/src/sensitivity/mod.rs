@@ -24,7 +24,8 @@ pub(crate) use single::alone;
 /// What is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SensitivityOptions {
-    /// What each layer is quantized with; its global rule counts.
+    /// What each layer is quantized with; its global rule counts, or where there is
+    /// none that for the layer's type.
     pub configuration: Configuration,
     /// Which tensors of a layer are quantized. Each is a measurement of its own.
     pub kinds: Vec<TensorKind>,
@@ -190,7 +191,7 @@ impl<'a> Bench<'a> {
         options: &SensitivityOptions,
     ) -> Result<Self, AnalysisError> {
         let answers = Answers::new(model, options.output.as_deref(), labelled(test, labels, options.batch))?;
-        let calibration = calibration.batches(options.batch).collect::<Result<Vec<_>, _>>()?;
+        let calibration = calibration.finite_batches(options.batch).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { model, calibration, answers, threshold: options.threshold })
     }
 

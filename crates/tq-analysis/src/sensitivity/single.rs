@@ -1,12 +1,13 @@
 //! A model of which one layer is quantized.
 
 use crate::calibrated::calibrated;
+use crate::constants::{FloatConstants, reader};
 use crate::{AnalysisError, Batch};
 use serde::Serialize;
 use std::collections::HashMap;
-use tq_graph::{Graph, Op, ValueId};
+use tq_graph::{Graph, Op};
 use tq_observers::PlaceholderObserver;
-use tq_passes::{Configuration, NodeReport, Placement, QConfig, QConfigDict, convert};
+use tq_passes::{Configuration, NodeReport, Placement, QConfig, QConfigDict, Rule, convert};
 
 /// Which tensors of a layer are quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -28,14 +29,14 @@ pub(super) struct Single<'p> {
 }
 
 impl<'p> Single<'p> {
-    /// `None` where the configuration has no global rule.
+    /// `None` where the configuration has neither a global rule nor one for this type of layer.
     pub(super) fn new(
         placements: &[NodeReport],
         layer: &'p NodeReport,
         kind: TensorKind,
         base: &Configuration,
     ) -> Option<Self> {
-        let qconfig = base.dict.global()?.clone();
+        let qconfig = base.dict.global().or_else(|| of_type(&base.dict, &layer.op))?.clone();
         let qconfig = match kind {
             TensorKind::Weights => qconfig.activation(PlaceholderObserver::default()),
             TensorKind::Both | TensorKind::Activations => qconfig,
@@ -54,6 +55,18 @@ impl<'p> Single<'p> {
             None => graph,
         })
     }
+}
+
+/// The rule for a type of layers: that of its name, else the one that all types have which are quantized.
+fn of_type<'d>(dict: &'d QConfigDict, op: &str) -> Option<&'d QConfig> {
+    let by_type = |(rule, qconfig): (Rule, Option<&'d QConfig>)| match rule {
+        Rule::ModuleType { name } => Some((name, qconfig?)),
+        _ => None,
+    };
+    let rules: Vec<(String, &QConfig)> = dict.rules().filter_map(by_type).collect();
+    let own = rules.iter().find(|(name, _)| name == op).map(|(_, qconfig)| *qconfig);
+    let (_, first) = rules.first()?;
+    own.or_else(|| rules.iter().all(|(_, qconfig)| qconfig == first).then_some(*first))
 }
 
 /// The configuration that quantizes `node`, with the clamp in its epilogue, and nothing else: codes before that clamp would be
@@ -76,24 +89,21 @@ pub(crate) fn alone(
 
 /// The graph with the float model's weights in place of what their codes stand for.
 pub(super) fn with_float_weights(mut graph: Graph, float: &Graph) -> Graph {
-    let constants: HashMap<&str, ValueId> = float
-        .values
-        .iter()
-        .enumerate()
-        .filter(|(_, v)| v.constant.is_some())
-        .map(|(i, v)| (v.name.as_str(), ValueId(i)))
-        .collect();
+    let constants = FloatConstants::new(float);
+    let consumers = graph.consumers();
     let mut replaced = HashMap::new();
     for node in &graph.nodes {
         let (Op::DequantizeLinear { .. }, Some(codes), Some(out)) = (&node.op, node.input(0), node.output(0))
         else {
             continue;
         };
-        let name = graph.value(codes).name.strip_suffix("_quantized");
-        if graph.constant(codes).is_some()
-            && let Some(tensor) = name.and_then(|n| constants.get(n)).and_then(|v| float.constant(*v))
+        // Codes that a Reshape gives the shape of the weights are of that shape only behind it.
+        if let (Some(tensor), Some((_, reader, input))) =
+            (graph.constant(codes), reader(&graph, &consumers, out))
+            && let Some(at) = constants.find(reader, input, &graph.value(codes).name, tensor.len())
+            && let Some(real) = float.constant(at.value).and_then(|t| t.clone().reshape(tensor.dims()).ok())
         {
-            replaced.insert(out, tensor.clone());
+            replaced.insert(out, real);
         }
     }
     graph.nodes.retain(|n| n.output(0).is_none_or(|v| !replaced.contains_key(&v)));

@@ -126,6 +126,10 @@ pub(crate) struct Quantize {
     pub(crate) min_sqnr: f64,
     #[command(flatten)]
     pub(crate) budget: BudgetArgs,
+    /// Even out the channels between layers first: the float model answers the same, and no channel takes the codes of the
+    /// others for the sole reason that what reads it has small weights.
+    #[arg(long, conflicts_with_all = ["calib_state", "ranges"])]
+    pub(crate) equalize: bool,
     /// Lowest ONNX operator set to write; a higher one is taken where the model needs it.
     #[arg(long, default_value_t = torsh_quantization::export::MIN_OPSET, value_parser = opset)]
     pub(crate) opset: i64,
@@ -311,8 +315,9 @@ pub(crate) struct Advise {
 pub(crate) struct Sensitivity {
     /// Float model, .onnx or .tq.
     pub(crate) model: PathBuf,
-    /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches.
-    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", required_unless_present = "pictures")]
+    /// Calibration data, .npy or .npz with one array; NAME is an input's. Given again, it appends batches. The data to
+    /// measure on when not given.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", required_unless_present_any = ["pictures", "input"])]
     pub(crate) calib: Vec<String>,
     /// Data to measure on, given as --calib is; the calibration data when not given.
     #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", conflicts_with = "pictures")]

@@ -24,14 +24,18 @@ pub(crate) struct Report {
     #[arg(long, value_name = "NAME")]
     pub(crate) model_output: Option<String>,
     /// Rows on which errors and histograms of layers are measured.
-    #[arg(long, value_name = "N", default_value_t = ReportOptions::default().layer_rows)]
-    pub(crate) layer_rows: usize,
+    #[arg(long, value_name = "N", default_value_t = rows(ReportOptions::default().layer_rows), value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) layer_rows: u32,
     /// Rows on which kernels that saturate or round otherwise are simulated.
-    #[arg(long, value_name = "N", default_value_t = ReportOptions::default().forecast_rows)]
-    pub(crate) forecast_rows: usize,
+    #[arg(long, value_name = "N", default_value_t = rows(ReportOptions::default().forecast_rows), value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) forecast_rows: u32,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Print all facts as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn rows(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -3,16 +3,16 @@
 use super::load;
 use crate::args::Advise;
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::{emit, table};
+use crate::output::{decibels, emit, table};
 use anyhow::Result;
 use torsh_quantization::analysis::{self, Advice, AdviceOptions, Finding};
 
 pub(crate) fn advise(args: &Advise) -> Result<()> {
     let (float, quantized) = (load(&args.float)?, load(&args.quantized)?);
-    let data = arrays::load(&float, &args.input, &args.data)?.data;
+    let data = arrays::load(&float, &args.input, &args.data)?.finite()?.data;
     let calibration = match args.calib.is_empty() {
         true => None,
-        false => Some(arrays::load_files(&float, &args.calib, &args.data)?.data),
+        false => Some(arrays::load_files(&float, &args.calib, &args.data)?.finite()?.data),
     };
     let options = AdviceOptions {
         rows: usize::try_from(args.rows).unwrap_or(usize::MAX),
@@ -46,7 +46,8 @@ fn text(advice: &Advice) -> String {
         1 => "one finding".to_owned(),
         n => format!("{n} findings"),
     };
-    out += &format!("\n{verdict}, from {} samples; output: SQNR {:.2} dB", advice.rows, advice.sqnr_db);
+    out +=
+        &format!("\n{verdict}, from {} samples; output: SQNR {}", advice.rows, decibels(advice.sqnr_db, 2));
     for (tensor, reason) in &advice.skipped {
         out += &format!("\nnot looked at: {tensor}: {reason}");
     }

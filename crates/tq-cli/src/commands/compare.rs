@@ -1,16 +1,16 @@
 //! `tq compare`.
 
-use super::{file_bytes, load};
+use super::{file_bytes, is_same_file, load};
 use crate::args::Compare;
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::{bytes, emit, size_change, table};
+use crate::output::{bytes, decibels, emit, say, size_change, table};
 use crate::progress::Progress;
 use anyhow::Result;
 use torsh_quantization::analysis::{CompareOptions, Comparison, ModelFigures, compare_with_progress};
 
 pub(crate) fn compare(args: &Compare) -> Result<()> {
     let (float, quantized) = (load(&args.float)?, load(&args.quantized)?);
-    let given = arrays::load(&float, &args.input, &args.data)?;
+    let given = arrays::load(&float, &args.input, &args.data)?.finite()?;
     let labels = given.labels(args.labels.as_deref())?;
     let data = given.data;
     let options = CompareOptions {
@@ -19,6 +19,9 @@ pub(crate) fn compare(args: &Compare) -> Result<()> {
         file_bytes: Some((file_bytes(&args.float)?, file_bytes(&args.quantized)?)),
         ..CompareOptions::default()
     };
+    if is_same_file(&args.float, &args.quantized) || float == quantized {
+        say("both are the same model: there is nothing to compare");
+    }
     let mut progress = Progress::new("comparing", data.rows());
     let result =
         compare_with_progress(&float, &quantized, &data, labels.as_deref(), &options, |n| progress.set(n));
@@ -60,7 +63,10 @@ pub(super) fn text(c: &Comparison) -> String {
         format!("\ntop-1 changes by {:+.2} to {:+.2} points on such data (95 %)", -high, -low)
     });
     format!(
-        "{table}\n{} samples{agreement}{interval}\noutput: SQNR {:.2} dB, cosine {:.6}, largest error {:.4}",
-        c.n, c.sqnr_db, c.cosine, c.max_error
+        "{table}\n{} samples{agreement}{interval}\noutput: SQNR {}, cosine {:.6}, largest error {:.4}",
+        c.n,
+        decibels(c.sqnr_db, 2),
+        c.cosine,
+        c.max_error
     )
 }

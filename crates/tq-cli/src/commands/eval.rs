@@ -3,7 +3,7 @@
 use super::load;
 use crate::args::{Eval, MetricName};
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::emit;
+use crate::output::{decibels, emit};
 use crate::progress::Progress;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -118,8 +118,13 @@ fn text(report: &Report) -> String {
             format!("{n} scores: area under the ROC curve {auc:.5}, {accuracy:.3} % on the right side")
         }
         Figures::Fidelity(f) => format!(
-            "{} samples: same decision {:.3} %, mean cosine {:.6}, SQNR {:.2} dB, mean error {:.5}, largest {:.4}",
-            f.n, f.agreement, f.cosine, f.sqnr_db, f.mean_error, f.max_error
+            "{} samples: same decision {:.3} %, mean cosine {:.6}, SQNR {}, mean error {:.5}, largest {:.4}",
+            f.n,
+            f.agreement,
+            f.cosine,
+            decibels(f.sqnr_db, 2),
+            f.mean_error,
+            f.max_error
         ),
         Figures::Pairs(PairFigures { n, spearman }) => {
             format!("{n} pairs: Spearman's rank correlation {spearman:.5}")

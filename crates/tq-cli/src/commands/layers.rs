@@ -1,11 +1,11 @@
 //! `tq layers`.
 
 use super::inspect::sums;
-use super::load;
+use super::{is_same_file, load};
 use crate::args::Layers;
 use crate::arrays;
 use crate::files::{check_target, has_extension};
-use crate::output::{emit, say, table};
+use crate::output::{decibels, emit, say, table};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
 use torsh_quantization::analysis::overflow_certificates;
@@ -14,14 +14,18 @@ use torsh_quantization::debug::{
 };
 
 pub(crate) fn layers(args: &Layers) -> Result<()> {
-    for path in [&args.heatmap, &args.histograms, &args.weights].into_iter().flatten() {
+    let pictures: Vec<_> = [&args.heatmap, &args.histograms, &args.weights].into_iter().flatten().collect();
+    for (i, path) in pictures.iter().enumerate() {
         if !has_extension(path, "png") {
             bail!("{}: a picture is a .png file", path.display());
         }
         check_target(path)?;
+        if pictures[..i].iter().any(|other| other == path || is_same_file(other, path)) {
+            bail!("{}: named for two pictures, of which one would replace the other", path.display());
+        }
     }
     let (float, quantized) = (load(&args.float)?, load(&args.quantized)?);
-    let data = arrays::load(&float, &args.input, &args.data)?.data;
+    let data = arrays::load(&float, &args.input, &args.data)?.finite()?.data;
     let mut debugger = QuantizationDebugger::new(&float, &quantized, &data)?;
     if let Some(rows) = args.data.batch() {
         debugger = debugger.batch(rows);
@@ -56,8 +60,7 @@ fn text(errors: &LayerErrors, top: usize) -> String {
     let mut table = table(&titles);
     let worst = errors.worst_first();
     for l in worst.iter().take(top) {
-        let [own, inherited, total] =
-            [l.introduced_db, l.inherited_db, l.total_db].map(|s| format!("{s:.1} dB"));
+        let [own, inherited, total] = [l.introduced_db, l.inherited_db, l.total_db].map(|s| decibels(s, 1));
         let [saturated, underflow, dead] = percents(l);
         table.add_row([&l.node, &l.op, &own, &inherited, &total, &saturated, &underflow, &dead]);
     }

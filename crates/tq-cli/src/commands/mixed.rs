@@ -2,7 +2,7 @@
 
 use crate::args::DataArgs;
 use crate::arrays::DEFAULT_BATCH;
-use crate::output::{bytes, say, table};
+use crate::output::{bytes, decibels, say, table};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use torsh_quantization::analysis::{
@@ -42,7 +42,7 @@ pub(super) fn text(s: &MixedSearch) -> String {
             p.name.clone(),
             bytes(p.bytes),
             format!("{:+.2} ± {:.2} points", p.drop, p.drop_error),
-            format!("{:.1} dB", p.sqnr_db),
+            decibels(p.sqnr_db, 1),
             format!("{:.2} %", p.agreement),
         ];
         row.extend(p.latency_ms.map(|ms| format!("{ms:.3} ms")));

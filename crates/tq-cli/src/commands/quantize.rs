@@ -15,8 +15,8 @@ use std::path::Path;
 use torsh_quantization::analysis::{MixedSearch, RecommendOptions, Recommendation};
 use torsh_quantization::export::Provenance;
 use torsh_quantization::ptq::{
-    CalibrationRanges, ConvertReport, FusionEntry, FusionOutcome, FusionReport, Prepared, RangesReport,
-    convert,
+    CalibrationRanges, ConvertReport, EqualizationReport, FusionEntry, FusionOutcome, FusionReport, Prepared,
+    RangesReport, convert, equalize,
 };
 use torsh_quantization::qconfig::Configuration;
 
@@ -40,6 +40,9 @@ struct Report<'a> {
     /// What became of the ranges of another tool's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     ranges: Option<&'a RangesReport>,
+    /// Layers whose channels were evened out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equalized: Option<&'a EqualizationReport>,
     integer_nodes: usize,
     float_nodes: usize,
     float: Vec<FloatNode<'a>>,
@@ -80,7 +83,11 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     if budget.is_some() && args.dry_run {
         bail!("--dry-run reads no data: it does not go with a budget, which is kept on calibration data");
     }
-    let graph = load(&args.model)?;
+    let mut graph = load(&args.model)?;
+    let equalized = match args.equalize {
+        true => Some(equalize(&mut graph).with_context(|| args.model.display().to_string())?),
+        false => None,
+    };
     let Some(output) = args.output.as_ref().filter(|_| !args.dry_run) else {
         let prepared = prepared(graph, &args.plan, &args.model)?;
         let report = explain::Report::new(args.model.display().to_string(), &prepared);
@@ -90,6 +97,10 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
     let given = match sources.is_empty() {
         true => None,
         false => Some(arrays::load(&graph, &args.calib, &args.data)?),
+    };
+    let given = match budget {
+        None => given,
+        Some(_) => given.map(arrays::Given::finite).transpose()?,
     };
     let mixed = match (budget, &given) {
         (None, _) => None,
@@ -171,6 +182,7 @@ pub(crate) fn quantize(args: &Quantize) -> Result<()> {
         calibration_rows: rows,
         calibration_batches: batches,
         ranges: ranges.as_ref(),
+        equalized: equalized.as_ref(),
         integer_nodes: conversion.integer_nodes().count(),
         float_nodes: conversion.float_nodes().count(),
         float: float_nodes(conversion),
@@ -228,6 +240,17 @@ fn ranges_text(report: &RangesReport) -> String {
     out
 }
 
+fn equalized_text(report: &EqualizationReport) -> String {
+    let channels: usize = report.links.iter().map(|l| l.channels).sum();
+    let largest = report.links.iter().map(|l| l.largest).fold(1.0f32, f32::max);
+    match report.links.len() {
+        0 => "no channels to even out\n".to_owned(),
+        n => format!(
+            "{channels} channels evened out between {n} pairs of layers, by a factor of up to {largest}\n"
+        ),
+    }
+}
+
 fn text(r: &Report<'_>) -> String {
     let calibrated = match (r.calibration_rows, r.calibration_batches) {
         (_, 0) => "no calibration".to_owned(),
@@ -237,6 +260,7 @@ fn text(r: &Report<'_>) -> String {
     let mut out = r.recommendation.map_or(String::new(), recommend::text);
     out += &r.mixed.map_or(String::new(), mixed::text);
     out += &r.ranges.map_or(String::new(), ranges_text);
+    out += &r.equalized.map_or(String::new(), equalized_text);
     out += &format!(
         "{}: {} nodes in integers, {} in float; {} nodes fused away; {calibrated}\n\
          {} -> {} ({}){}\n",

@@ -2,7 +2,7 @@
 
 use crate::args::DataArgs;
 use crate::arrays::DEFAULT_BATCH;
-use crate::output::{bytes, say, table};
+use crate::output::{bytes, decibels, say, table};
 use anyhow::Result;
 use torsh_quantization::analysis::{Dataset, RecommendOptions, Recommendation, recommend};
 use torsh_quantization::model::Graph;
@@ -36,7 +36,7 @@ pub(super) fn text(r: &Recommendation) -> String {
         match &t.figures {
             Some(f) => table.add_row([
                 t.name.as_str(),
-                &format!("{:.2} dB", f.fidelity.sqnr_db),
+                &decibels(f.fidelity.sqnr_db, 2),
                 &format!("{:.2} %", f.decisions.unwrap_or(f.fidelity.agreement)),
                 &format!("{:.1} %", 100.0 * f.integer_share),
                 &bytes(f.parameter_bytes),

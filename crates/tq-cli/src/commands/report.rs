@@ -18,7 +18,7 @@ pub(crate) fn report(args: &Args) -> Result<()> {
         check_target(path)?;
     }
     let (float, quantized) = (load(&args.float)?, load(&args.quantized)?);
-    let given = arrays::load(&float, &args.input, &args.data)?;
+    let given = arrays::load(&float, &args.input, &args.data)?.finite()?;
     let labels = given.labels(args.labels.as_deref())?;
     let data = given.data;
     let options = ReportOptions {
@@ -29,8 +29,8 @@ pub(crate) fn report(args: &Args) -> Result<()> {
             file_bytes: Some((file_bytes(&args.float)?, file_bytes(&args.quantized)?)),
             ..CompareOptions::default()
         },
-        layer_rows: args.layer_rows,
-        forecast_rows: args.forecast_rows,
+        layer_rows: whole(args.layer_rows),
+        forecast_rows: whole(args.forecast_rows),
         ..ReportOptions::default()
     };
     let mut shown: Option<(ReportStage, Progress)> = None;
@@ -50,6 +50,10 @@ pub(crate) fn report(args: &Args) -> Result<()> {
         let written = args.output.as_ref().map_or(String::new(), |p| format!("\nwritten: {}", p.display()));
         format!("{}{written}", compare::text(&report.comparison))
     })
+}
+
+fn whole(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 fn label(stage: ReportStage) -> &'static str {

@@ -3,25 +3,34 @@
 use super::load;
 use crate::args::{Sensitivity as Args, TensorKindName};
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::{emit, table};
+use crate::output::{decibels, emit, table};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
 use torsh_quantization::analysis::{
     Sensitivity, SensitivityEstimate, SensitivityOptions, TensorKind, estimate_sensitivity,
     sensitivity_with_progress,
 };
+use torsh_quantization::qconfig::{QConfig, Rule};
 
 pub(crate) fn sensitivity(args: &Args) -> Result<()> {
     let graph = load(&args.model)?;
-    let given = arrays::load(&graph, &args.calib, &args.data)?;
-    let test = match args.input.is_empty() {
+    // What calibrates and what measures are one set of data where one alone is given.
+    let (calib, input) = match args.calib.is_empty() && args.data.pictures.is_none() {
+        true => (&args.input, &args.calib),
+        false => (&args.calib, &args.input),
+    };
+    let given = arrays::load(&graph, calib, &args.data)?.finite()?;
+    let test = match input.is_empty() {
         true => None,
-        false => Some(arrays::load(&graph, &args.input, &args.data)?),
+        false => Some(arrays::load(&graph, input, &args.data)?.finite()?),
     };
     let configuration = args.plan.configuration()?;
-    if configuration.dict.global().is_none() {
+    let for_type = |(rule, qconfig): (Rule, Option<&QConfig>)| {
+        qconfig.is_some() && matches!(rule, Rule::Global | Rule::ModuleType { .. })
+    };
+    if !configuration.dict.rules().any(for_type) {
         bail!(
-            "the configuration has no rule for everything, which is what each layer would be quantized with"
+            "the configuration has no rule for everything or for a type of layers, which is what each layer would be quantized with"
         );
     }
     let options = SensitivityOptions {
@@ -33,7 +42,7 @@ pub(crate) fn sensitivity(args: &Args) -> Result<()> {
     if args.estimate {
         if args.labels.is_some() || test.is_some() {
             bail!(
-                "--estimate looks at the noise of calibration data alone: it does not go with --labels or --input"
+                "--estimate looks at the noise of one set of data: it does not go with --labels, or --input beside --calib"
             );
         }
         let estimate = estimate_sensitivity(&graph, &given.data, &options)?;
@@ -73,7 +82,7 @@ fn measured_text(s: &Sensitivity, top: usize) -> String {
     let mut table = table(&["layer", "operator", "quantized", "answers lost", "output", "same decision"]);
     for (name, l) in s.layers.iter().take(top) {
         let lost = format!("{:+.2} ± {:.2} points", l.accuracy_drop * 100.0, l.drop_error * 100.0);
-        let [noise, same] = [format!("{:.1} dB", l.sqnr_db), format!("{:.2} %", l.agreement)];
+        let [noise, same] = [decibels(l.sqnr_db, 1), format!("{:.2} %", l.agreement)];
         table.add_row([name, &l.op, shown(l.kind), &lost, &noise, &same]);
     }
     format!("{table}\n{} measurements on {} samples", s.layers.len(), s.rows)
@@ -83,7 +92,7 @@ fn measured_text(s: &Sensitivity, top: usize) -> String {
 fn estimated_text(s: &SensitivityEstimate, top: usize) -> String {
     let mut table = table(&["layer", "operator", "quantized", "its own error", "output"]);
     for (name, l) in s.layers.iter().take(top) {
-        let [own, output] = [l.introduced_db, l.sqnr_db].map(|d| format!("{d:.1} dB"));
+        let [own, output] = [l.introduced_db, l.sqnr_db].map(|d| decibels(d, 1));
         table.add_row([name, &l.op, shown(l.kind), &own, &output]);
     }
     format!("{table}\n{} estimates from {} samples", s.layers.len(), s.rows)

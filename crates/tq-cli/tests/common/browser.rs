@@ -20,7 +20,7 @@ pub(crate) struct Browser(PathBuf);
 /// Hosts that Chromium asks by itself, whatever page is open.
 const OWN_HOSTS: [&str; 3] = ["google.com", "googleapis.com", "gvt1.com"];
 
-/// Finds text that does not fit where it stands, resources, and the colours in use; leaves it all in the title.
+/// Finds text that does not fit where it stands, tables that have to be scrolled to the side, resources, and the colours in use; leaves it all in the title.
 const CHECK: &str = r#"<script>addEventListener('load', () => {
   const clipped = [], name = e => e.tagName + ' ' + e.textContent.trim().slice(0, 60);
   if (document.documentElement.scrollWidth > innerWidth) clipped.push('the page: ' + document.documentElement.scrollWidth);
@@ -44,7 +44,9 @@ const CHECK: &str = r#"<script>addEventListener('load', () => {
   }
   const style = getComputedStyle(document.body);
   document.title = JSON.stringify({
-    clipped, sorted, resources: performance.getEntriesByType('resource').map(e => e.name),
+    clipped, sorted,
+    cut: [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.scrollWidth),
+    resources: performance.getEntriesByType('resource').map(e => e.name),
     images: [...document.images].map(i => i.naturalWidth), ground: style.backgroundColor, ink: style.color,
   });
 });</script>"#;

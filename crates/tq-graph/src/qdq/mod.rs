@@ -5,11 +5,13 @@
 //! codes alone, and says of every other node why it cannot. The runtime, the exporters and the analysis all read
 //! this view, so that they agree on what is an integer operator.
 
+mod in_use;
 mod matching;
 mod params;
 mod product;
 mod run_time;
 
+pub use in_use::codes_in_use;
 pub use matching::is_along_channels;
 
 use crate::{Graph, Node, NodeId, ValueId};

@@ -1,0 +1,75 @@
+//! What constants of a quantized model were in the float one.
+
+use crate::layers::stems;
+use std::collections::HashMap;
+use tq_graph::{Graph, Node, NodeId, Op, ValueId};
+
+/// A constant of the float model, and where it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Operand {
+    /// The node that reads it.
+    pub(crate) node: NodeId,
+    /// As which of its inputs.
+    pub(crate) input: usize,
+    pub(crate) value: ValueId,
+}
+
+/// The constants of a float model, to be found by the nodes that read them.
+///
+/// A node keeps its name in the quantized model, and its operands their places. Names of constants are the second choice: weights
+/// that several nodes read become codes for each of them, of which one alone can be called as they were.
+pub(crate) struct FloatConstants<'g> {
+    float: &'g Graph,
+    nodes: HashMap<&'g str, NodeId>,
+    /// By the name of the constant, where it is read first.
+    named: HashMap<&'g str, Operand>,
+}
+
+impl<'g> FloatConstants<'g> {
+    pub(crate) fn new(float: &'g Graph) -> Self {
+        let mut named = HashMap::new();
+        for (node, n) in float.iter_nodes() {
+            for (input, value) in n.inputs.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))) {
+                if float.constant(value).is_some() {
+                    let name = float.value(value).name.as_str();
+                    named.entry(name).or_insert(Operand { node, input, value });
+                }
+            }
+        }
+        Self { float, nodes: float.iter_nodes().map(|(id, n)| (n.name.as_str(), id)).collect(), named }
+    }
+
+    /// What the node `reader` of the quantized model, which has it as its input numbered `input` under the name `name`, reads in
+    /// the float model; of so many elements.
+    pub(crate) fn find(&self, reader: &Node, input: usize, name: &str, elements: usize) -> Option<Operand> {
+        let fits = |o: &Operand| {
+            self.float.constant(o.value).is_some_and(|t| t.dtype().is_float() && t.len() == elements)
+        };
+        let by_node = self.nodes.get(reader.name.as_str()).and_then(|node| {
+            let value = self.float.node(*node).input(input)?;
+            Some(Operand { node: *node, input, value })
+        });
+        by_node
+            .filter(fits)
+            .or_else(|| stems(name).iter().find_map(|n| self.named.get(n.as_str()).copied()).filter(fits))
+    }
+}
+
+/// The node of the quantized model that computes with these real numbers, and as which input. A change of shape is passed over.
+pub(crate) fn reader<'g>(
+    quantized: &'g Graph,
+    consumers: &[Vec<NodeId>],
+    real: ValueId,
+) -> Option<(NodeId, &'g Node, usize)> {
+    let mut real = real;
+    loop {
+        let id = *consumers[real.0].first()?;
+        let node = quantized.node(id);
+        if matches!(node.op, Op::Reshape { .. }) {
+            real = node.output(0)?;
+            continue;
+        }
+        let input = node.inputs.iter().position(|v| *v == Some(real))?;
+        return Some((id, node, input));
+    }
+}
