@@ -128,7 +128,9 @@ fn equalized(
     about: &[NodeId],
     (even, report): (&Graph, &EqualizationReport),
 ) -> Result<Option<[f64; 2]>, AnalysisError> {
-    let Some(link) = report.links.iter().find(|l| l.between.contains(&a.tensor)) else { return Ok(None) };
+    if !report.links.iter().any(|l| l.between.contains(&a.tensor)) {
+        return Ok(None);
+    }
     let mut seen = Seen::new(&a.params, a.seen.axis);
     let tapped = Tapped::new(even, values([a.float].into_iter()))?;
     for batch in &survey.rows.batches {

@@ -168,8 +168,11 @@ fn activations(
             continue;
         };
         let mut tried = stems(&name);
-        tried
-            .extend(stems(&quantized.value(real).name).into_iter().filter(|n| !name.starts_with(n.as_str())));
+        for stem in stems(&quantized.value(real).name) {
+            if !tried.contains(&stem) {
+                tried.push(stem);
+            }
+        }
         let Some(id) = tried.iter().find_map(|n| names.get(n.as_str()).copied()) else {
             skipped.push((name, format!("the float model has no tensor {}", tried.join(" or "))));
             continue;

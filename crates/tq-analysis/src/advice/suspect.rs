@@ -35,9 +35,11 @@ const LEAST_NOISE: f64 = 1e-5;
 impl Suspect {
     /// The finding, if the repair takes away enough of the noise of these tensors and of the model's (`total`).
     pub(super) fn judge(self, survey: &Survey<'_>, total: f64) -> Result<Option<Finding>, AnalysisError> {
+        // Data of another kind makes whatever else is measured with it void, however little it errs itself.
+        let always = self.kind == FindingKind::InputRange;
         let before = noise(survey.float, &self.before, &survey.rows)?;
         // A model without error has no cause of it.
-        if before < LEAST_NOISE || total == 0.0 {
+        if !always && (before < LEAST_NOISE || total == 0.0) {
             return Ok(None);
         }
         let after = noise(survey.float, &self.after, &survey.rows)?;
@@ -47,9 +49,15 @@ impl Suspect {
         let enough = all || explained >= self.lessens * before;
         let share =
             if total.is_infinite() { if all { 100.0 } else { 0.0 } } else { 100.0 * explained / total };
-        if !enough || share.is_nan() || share < LEAST_SHARE || explained < LEAST_NOISE {
+        let little = !enough || share.is_nan() || share < LEAST_SHARE || explained < LEAST_NOISE;
+        if little && !always {
             return Ok(None);
         }
+        // A repair that is none, and an error of nothing, explain nothing.
+        let (explained, share) = match little {
+            true => (0.0, 0.0),
+            false => (explained, share),
+        };
         let mut evidence = self.evidence;
         evidence.push(Evidence { what: NOISE, value: decibels(before), unit: "dB" });
         evidence.push(Evidence { what: REPAIRED, value: decibels(after), unit: "dB" });

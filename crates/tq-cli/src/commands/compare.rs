@@ -19,14 +19,14 @@ pub(crate) fn compare(args: &Compare) -> Result<()> {
         file_bytes: Some((file_bytes(&args.float)?, file_bytes(&args.quantized)?)),
         ..CompareOptions::default()
     };
-    if is_same_file(&args.float, &args.quantized) || float == quantized {
-        say("both are the same model: there is nothing to compare");
-    }
     let mut progress = Progress::new("comparing", data.rows());
     let result =
         compare_with_progress(&float, &quantized, &data, labels.as_deref(), &options, |n| progress.set(n));
     drop(progress);
     let comparison = result?;
+    if is_same_file(&args.float, &args.quantized) || float == quantized {
+        say("both are the same model: there is nothing to compare");
+    }
     emit(args.json, &comparison, || text(&comparison))
 }
 
