@@ -1,5 +1,13 @@
-//! What the benches share: shapes, data, and the models of one layer that they run.
+//! What the benches share: shapes, data, calls of kernels that are ready to be repeated, and the models that they run.
 #![forbid(unsafe_code)]
+
+mod case;
+pub mod models;
+pub mod product;
+pub mod rows;
+
+pub use case::{Case, Out, Spec, Work};
+pub use product::{Mode, Product, Shape, Stage, Weights};
 
 use tq_graph::op::{ConvAttrs, Padding};
 use tq_graph::{Dim, Graph, Op, Tensor};
@@ -13,6 +21,15 @@ pub const GEMM_SHAPES: [(usize, usize, usize); 6] = [
     (784, 1152, 128),
     (196, 2304, 256),
 ];
+
+/// A weight that, all of them being the same, can be added two deep in 16 bits whatever the codes.
+pub const TWO_DEEP: i8 = 32;
+
+/// A weight that can be added one deep and no deeper when codes are up to 255.
+pub const ONE_DEEP: i8 = 64;
+
+/// A weight that has to be widened when codes are up to 255.
+pub const WIDENED: i8 = 65;
 
 /// A convolution of ResNet: channels in and out, height and width, kernel, stride.
 #[derive(Debug, Clone, Copy)]

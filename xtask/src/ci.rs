@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: what every change must pass besides the tests.
 
-use crate::{tidy, workspace};
+use crate::{bench_counts, tidy, workspace};
 use anyhow::Result;
 
 pub(crate) fn run() -> Result<()> {
@@ -14,5 +14,6 @@ pub(crate) fn run() -> Result<()> {
     )?;
     tidy::run()?;
     eprintln!("ci: formatting, clippy, documentation and tidy are clean");
+    bench_counts::run_if_there()?;
     Ok(())
 }

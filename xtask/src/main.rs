@@ -1,6 +1,7 @@
 //! Development tasks. `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod bench_counts;
 mod ci;
 mod gen_onnx;
 mod model_table;
@@ -13,8 +14,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
-  ci              formatting, clippy with warnings denied, documentation, tidy
+  ci              formatting, clippy with warnings denied, documentation, tidy, bench-counts where valgrind is installed
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
+  bench-counts    counts the instructions of kernels and small sessions by valgrind and compares them with
+                  benches/record/counts.json; with --update records them
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
   train-demo      trains the model that `tq demo` embeds and writes it to crates/tq-cli/demo; with --check compares
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
         Some("ci") => ci::run(),
+        Some("bench-counts") => bench_counts::run(args.iter().any(|a| a == "--update")),
         Some("tidy") => tidy::run(),
         Some("gen-onnx") => gen_onnx::run(),
         Some("model-table") => model_table::run(),

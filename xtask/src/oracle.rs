@@ -42,7 +42,7 @@ impl Oracle {
         let words = ["test", "--release", "--quiet", "-p", "tq-runtime", "--test", "exported_forms"];
         workspace::run(workspace::cargo().args(words).env("TQ_FORMS_DIR", home.join("forms")))?;
         workspace::run(workspace::cargo().args(["build", "--release", "--quiet", "-p", "tq-cli"]))?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+        let target = workspace::target();
         let models =
             std::env::var_os("TQ_MODELS_DIR").map_or_else(|| root.join("crates/tq-cli/demo"), Into::into);
         Ok(Self { tq: target.join("release/tq"), root, home, python, models })

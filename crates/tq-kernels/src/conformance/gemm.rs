@@ -131,6 +131,7 @@ fn largest_sums(gemm: &dyn QGemm, check: &mut Check, max: u8) -> Result<(), Fail
             rhs.extend((0..data.below(40)).map(|_| data.int(-size, size.min(127)) as i8));
         }
         rhs.truncate(n * k);
+        rhs.shrink_to_fit();
         let channels = [0, 7, 8, 15, 16, n - 1];
         let mut lhs = Vec::with_capacity(2 * channels.len() * k);
         for channel in channels {
@@ -184,11 +185,11 @@ fn wide(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
 fn every_stage(gemm: &dyn QGemm, check: &mut Check, problem: &Problem) -> Result<(), Failure> {
     let Problem { rows, k, .. } = *problem;
     let stride = k + check.data.below(4);
-    let noise = check.data.lhs(Pattern::Random, rows * stride);
-    let data = reference::spread(&problem.lhs, k, stride, &noise);
-    // The last row ends where its codes end: nothing may be read behind it.
+    // The last row ends where its codes end, and so does the memory: nothing may be read behind it.
     let end = if rows == 0 { 0 } else { (rows - 1) * stride + k };
-    let lhs = Lhs::Dense { data: &data[..end], rows, row_stride: stride };
+    let noise = check.data.lhs(Pattern::Random, end);
+    let data = reference::spread(&problem.lhs, k, stride, &noise);
+    let lhs = Lhs::Dense { data: &data, rows, row_stride: stride };
     stages(gemm, check, problem, lhs)
 }
 
@@ -267,6 +268,7 @@ fn indirect(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
             _ => data.below(image.len() - run + 1),
         });
     }
+    offsets.shrink_to_fit();
     let mut problem = Problem::random(check, rows, n, taps * run);
     let pad = problem.lhs_zero_point as u8;
     let mut gathered = Vec::new();

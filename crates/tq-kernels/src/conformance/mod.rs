@@ -3,7 +3,8 @@
 //! Every family is compared bit for bit with a naive reference of its own, written as plain loops over `i64` that
 //! share nothing with the drivers. Inputs cover the full range of codes (0 and 255 against -128 and 127, whole
 //! matrices of them), all tails, odd strides, padding, zero points on both sides, channels that need 64 bits,
-//! every output stage, and several numbers of threads. Elements between rows must stay untouched.
+//! every output stage, and several numbers of threads. Elements between rows must stay untouched. Operands and outputs
+//! fill the memory that they were given: an allocator that puts it beside inaccessible pages shows reads and writes outside.
 //!
 //! ```
 //! use tq_kernels::{ScalarLibrary, conformance::Suite};

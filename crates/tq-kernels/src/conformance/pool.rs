@@ -117,6 +117,7 @@ fn lists(pool: &dyn QPool, check: &mut Check, channels: usize) -> Result<(), Fai
             offsets.push(if none { PAD } else { place * channels });
         }
     }
+    offsets.shrink_to_fit();
     let image = places * channels;
     let w = GatheredWindows { images, image, channels, rows, taps, offsets: &offsets };
     let divisors: Vec<usize> = (0..rows).map(|r| 1 + r).collect();

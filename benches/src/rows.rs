@@ -1,0 +1,181 @@
+//! The families besides matrix products: depthwise convolutions, pools, binary operators, conversions, tables.
+
+use crate::product::{codes, requantize};
+use crate::{Case, Out, Spec, Weights, Work, reals};
+use tq_kernels::{
+    AffineU8, AverageParams, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, KernelError,
+    MaxParams, Window2d,
+};
+
+/// Scale and zero point of codes that stand for about -1.5 to 1.5.
+const SIDE: AffineU8 = AffineU8 { scale: 0.012, zero_point: 120 };
+
+/// A window over an image of one size, with a border that keeps the size at stride 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Windows {
+    /// Height and width of the image.
+    pub side: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Height and width of the window.
+    pub kernel: usize,
+    /// Step.
+    pub stride: usize,
+}
+
+impl Windows {
+    fn window(self) -> Result<Window2d, KernelError> {
+        let Self { side, channels, kernel, stride } = self;
+        let pads = [kernel / 2; 4];
+        Window2d::new(1, (side, side), channels, (kernel, kernel), (stride, stride), (1, 1), pads)
+    }
+
+    fn shape(self) -> String {
+        let Self { side, channels, kernel, stride } = self;
+        format!("{kernel}x{kernel}s{stride}/{side}x{side}x{channels}")
+    }
+
+    fn outputs(self) -> usize {
+        self.side.div_ceil(self.stride).pow(2) * self.channels
+    }
+
+    fn taps(self) -> u64 {
+        (self.outputs() * self.kernel * self.kernel) as u64
+    }
+
+    /// The depthwise convolution.
+    #[must_use]
+    pub fn depthwise(self) -> Spec {
+        Spec::new(format!("depthwise/{}", self.shape()), Work::Macs(self.taps()), move |kernels| {
+            let (window, channels, kernel) = (self.window()?, self.channels, self.kernel);
+            let image = codes(5, window.input_len()?, 255);
+            let weights = Weights::Normal.make(channels, kernel * kernel);
+            let rhs = DepthwiseRhs {
+                data: &weights,
+                channels,
+                kernel: (kernel, kernel),
+                zero_point: &[0],
+                bias: None,
+            };
+            let packed = kernels.depthwise().pack(&rhs)?;
+            let multiplier = vec![1.0 / (16.0 * (kernel * kernel) as f32); channels];
+            let out = Out::U8(vec![0; window.out_rows()? * channels]);
+            let kernels = kernels.clone();
+            Ok(Case::new(kernels.depthwise().name(), out, move |out| {
+                let Out::U8(data) = out else { return Ok(()) };
+                let epilogue = Epilogue { lhs_zero_point: 3, stage: requantize(&multiplier) };
+                let out = GemmOut::U8 { data, row_stride: channels };
+                kernels.depthwise().run(&window, &image, &packed, &epilogue, out)
+            }))
+        })
+    }
+
+    /// The largest code of each window.
+    #[must_use]
+    pub fn max(self) -> Spec {
+        Spec::new(format!("max-pool/{}", self.shape()), Work::Elements(self.taps()), move |kernels| {
+            let window = self.window()?;
+            let image = codes(5, window.input_len()?, 255);
+            let out = Out::U8(vec![0; window.out_rows()? * self.channels]);
+            let kernels = kernels.clone();
+            Ok(Case::new(kernels.pool().name(), out, move |out| {
+                let Out::U8(out) = out else { return Ok(()) };
+                kernels.pool().max(&window, &MaxParams::default(), &image, out)
+            }))
+        })
+    }
+
+    /// The average of each window.
+    #[must_use]
+    pub fn average(self) -> Spec {
+        Spec::new(format!("average-pool/{}", self.shape()), Work::Elements(self.taps()), move |kernels| {
+            let window = self.window()?;
+            let image = codes(5, window.input_len()?, 255);
+            let out = Out::U8(vec![0; window.out_rows()? * self.channels]);
+            let kernels = kernels.clone();
+            let params = AverageParams { input: SIDE, out: SIDE, count_include_pad: false, clamp: (0, 255) };
+            Ok(Case::new(kernels.pool().name(), out, move |out| {
+                let Out::U8(out) = out else { return Ok(()) };
+                kernels.pool().average(&window, &params, &image, out)
+            }))
+        })
+    }
+}
+
+/// The average of a whole image for each channel.
+#[must_use]
+pub fn global_average(side: usize, channels: usize) -> Spec {
+    let len = side * side * channels;
+    Spec::new(
+        format!("average-pool/all/{side}x{side}x{channels}"),
+        Work::Elements(len as u64),
+        move |kernels| {
+            let window = Window2d::new(1, (side, side), channels, (side, side), (1, 1), (1, 1), [0; 4])?;
+            let image = codes(5, len, 255);
+            let kernels = kernels.clone();
+            let params = AverageParams { input: SIDE, out: SIDE, count_include_pad: false, clamp: (0, 255) };
+            Ok(Case::new(kernels.pool().name(), Out::U8(vec![0; channels]), move |out| {
+                let Out::U8(out) = out else { return Ok(()) };
+                kernels.pool().average(&window, &params, &image, out)
+            }))
+        },
+    )
+}
+
+/// A binary operator on `len` codes: with as many others, or with one a channel for `channels` of them.
+#[must_use]
+pub fn binary(op: BinaryOp, len: usize, channels: Option<usize>) -> Spec {
+    let way = channels.map_or_else(|| "same".to_owned(), |c| format!("by-channel-{c}"));
+    let name = format!("{}/{way}/{len}", format!("{op:?}").to_lowercase());
+    Spec::new(name, Work::Elements(len as u64), move |kernels| {
+        let broadcast = channels.map_or(Broadcast::Same, |channels| Broadcast::PerChannel { channels });
+        let (lhs, rhs) = (codes(5, len, 255), codes(7, channels.unwrap_or(len), 255));
+        let out = AffineU8 { scale: 0.02, zero_point: 130 };
+        let params = BinaryParams { op, lhs: SIDE, rhs: SIDE, out, clamp: (0, 255) };
+        let kernels = kernels.clone();
+        Ok(Case::new(kernels.binary().name(), Out::U8(vec![0; len]), move |out| {
+            let Out::U8(out) = out else { return Ok(()) };
+            kernels.binary().run(&params, &lhs, &rhs, broadcast, out)
+        }))
+    })
+}
+
+/// Codes of `len` real values.
+#[must_use]
+pub fn quantize(len: usize) -> Spec {
+    Spec::new(format!("quantize/{len}"), Work::Elements(len as u64), move |kernels| {
+        let src = reals(9, len);
+        let kernels = kernels.clone();
+        Ok(Case::new(kernels.convert().name(), Out::U8(vec![0; len]), move |out| {
+            let Out::U8(out) = out else { return Ok(()) };
+            kernels.convert().quantize(&src, SIDE, (0, 255), out)
+        }))
+    })
+}
+
+/// Real values of `len` codes.
+#[must_use]
+pub fn dequantize(len: usize) -> Spec {
+    Spec::new(format!("dequantize/{len}"), Work::Elements(len as u64), move |kernels| {
+        let src = codes(9, len, 255);
+        let kernels = kernels.clone();
+        Ok(Case::new(kernels.convert().name(), Out::F32(vec![0.0; len]), move |out| {
+            let Out::F32(out) = out else { return Ok(()) };
+            kernels.convert().dequantize(&src, SIDE, out)
+        }))
+    })
+}
+
+/// A function of one code, for `len` of them.
+#[must_use]
+pub fn lookup(len: usize) -> Spec {
+    Spec::new(format!("lookup/{len}"), Work::Elements(len as u64), move |kernels| {
+        let src = codes(9, len, 255);
+        let table: [u8; 256] = std::array::from_fn(|i| (i as u8).wrapping_mul(7));
+        let kernels = kernels.clone();
+        Ok(Case::new(kernels.lookup().name(), Out::U8(vec![0; len]), move |out| {
+            let Out::U8(out) = out else { return Ok(()) };
+            kernels.lookup().lookup(&table, &src, out)
+        }))
+    })
+}

@@ -1,0 +1,140 @@
+//! The innermost loops, called with slices that are as short as their contracts allow, against the portable ones.
+
+use tq_kernels::row::{binary_row, depthwise_channels, quantize_row, requantize_row};
+use tq_kernels::scalar::ScalarRows;
+use tq_kernels::{
+    AffineU8, BinaryOp, BinaryParams, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel, Tap,
+};
+
+/// Numbers of 31 bits that look random.
+fn noise(seed: u32, len: usize) -> impl Iterator<Item = u32> {
+    let mut x = seed.wrapping_mul(2_654_435_761) | 1;
+    (0..len).map(move |_| {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        x >> 1
+    })
+}
+
+fn codes(seed: u32, len: usize) -> Vec<u8> {
+    noise(seed, len).map(|v| (v >> 9) as u8).collect()
+}
+
+/// Every number of rows and columns of a tile; rows that follow each other and rows that lie apart.
+pub(crate) fn check_tiles<K: Microkernel>(kernel: K) {
+    for k in [1, 3, 4, 5, 8, 16, 31, 64, 100, 257, 1024, 1100] {
+        let padded = usize::next_multiple_of(k, K::KU);
+        for columns in [1, 7, 8, 16, 17, K::NR].into_iter().filter(|&c| c <= K::NR) {
+            // Small weights run deep, large ones are widened.
+            for size in [20, 64, 128] {
+                let weight = |v: u32| ((v >> 5) as i32 % (2 * size + 1) - size).min(127) as i8;
+                let weights: Vec<i8> = noise(3, columns * k).map(weight).collect();
+                let mut panel = vec![0i8; K::panel_bytes(padded).unwrap()];
+                let plain_max = kernel.pack_panel(RhsColumns { data: &weights, k }, &mut panel);
+                for rows in 1..=K::MR {
+                    tile(kernel, (rows, columns, k, padded), &weights, &panel, plain_max);
+                }
+            }
+        }
+    }
+}
+
+fn tile<K: Microkernel>(
+    kernel: K,
+    (rows, columns, k, padded): (usize, usize, usize, usize),
+    weights: &[i8],
+    panel: &[i8],
+    plain_max: u8,
+) {
+    let stride = padded + rows % 3;
+    let mut lhs = codes(5, (rows - 1) * stride + padded);
+    for r in 0..rows {
+        lhs[r * stride..][k..padded].fill(0);
+    }
+    let max = kernel.largest(&lhs);
+    let mut widened = vec![0i16; if max > plain_max { lhs.len() } else { 0 }];
+    if !widened.is_empty() {
+        kernel.widen(&lhs, &mut widened);
+    }
+    let tile = LhsTile { rows, codes: &lhs, stride, widened: &widened, widened_stride: stride, max };
+    let mut out = vec![0x5A5A_5A5Ai32; rows * K::NR];
+    kernel.tile(&tile, 0..padded, RhsPanel { data: panel, columns }, &mut out);
+    for r in 0..rows {
+        for c in 0..columns {
+            let products = lhs[r * stride..][..k].iter().zip(&weights[c * k..][..k]);
+            let sum: i32 = products.map(|(&a, &w)| i32::from(a) * i32::from(w)).sum();
+            assert_eq!(out[r * K::NR + c], sum, "{} rows {rows} columns {columns} K {k}", kernel.name());
+        }
+    }
+}
+
+const LENGTHS: [usize; 17] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257];
+
+/// The loops over rows.
+pub(crate) fn check_rows(kernel: impl RowKernel) {
+    for len in LENGTHS {
+        requantize(kernel, len);
+        depthwise(kernel, len);
+        let (a, b) = (codes(1, len), codes(2, len));
+        let mut max = a.clone();
+        kernel.max_row(&mut max, &b);
+        assert!(max.iter().zip(a.iter().zip(&b)).all(|(m, (a, b))| m == a.max(b)), "max of {len}");
+        let mut sums: Vec<i32> = noise(3, len).map(|v| v as i32 >> 3).collect();
+        let before = sums.clone();
+        kernel.sum_row(&mut sums, &b);
+        let right = sums.iter().zip(before.iter().zip(&b)).all(|(s, (acc, &b))| *s == acc + i32::from(b));
+        assert!(right, "sum of {len}");
+
+        let (lhs, rhs) = (AffineU8 { scale: 0.1, zero_point: 3 }, AffineU8 { scale: 0.2, zero_point: 99 });
+        let (mut out, mut expected) = (vec![0u8; len], vec![0u8; len]);
+        for op in [BinaryOp::Add, BinaryOp::Sub, BinaryOp::ReverseSub, BinaryOp::Mul] {
+            let params = BinaryParams { op, lhs, rhs, out: lhs, clamp: (2, 250) };
+            kernel.binary(&params, &a, &b, &mut out);
+            binary_row(&params, &a, &b, &mut expected);
+            assert_eq!(out, expected, "{op:?} of {len}");
+        }
+        let reals: Vec<f32> = noise(7, len).map(|v| v as f32 / 1e8 - 10.0).collect();
+        kernel.quantize(&reals, lhs, (1, 254), &mut out);
+        quantize_row(&reals, lhs, (1, 254), &mut expected);
+        assert_eq!(out, expected, "quantize {len}");
+        let (mut reals, mut expected) = (vec![0f32; len], vec![0f32; len]);
+        kernel.dequantize(&a, rhs, &mut reals);
+        ScalarRows.dequantize(&a, rhs, &mut expected);
+        assert_eq!(reals, expected, "dequantize {len}");
+    }
+}
+
+fn requantize(kernel: impl RowKernel, columns: usize) {
+    for rows in [1, 2, 5] {
+        let (acc_stride, out_stride) = (columns + 3, columns + 2);
+        let len = |stride: usize| (rows - 1) * stride + columns;
+        let acc: Vec<i32> = noise(1, len(acc_stride)).map(|v| (v % 40_000) as i32 - 20_000).collect();
+        let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
+        let multiplier: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
+        let params = Requantize { zero_point: 100, clamp: (4, 251) };
+        let (mut out, mut expected) = (vec![0xA5u8; len(out_stride)], vec![0xA5u8; len(out_stride)]);
+        kernel.requantize_tile(rows, &acc, acc_stride, &offset, &multiplier, params, &mut out, out_stride);
+        for r in 0..rows {
+            let (acc, out) = (&acc[r * acc_stride..][..columns], &mut expected[r * out_stride..][..columns]);
+            requantize_row(acc, &offset, &multiplier, params, out);
+        }
+        assert_eq!(out, expected, "requantize {rows} x {columns}");
+    }
+}
+
+fn depthwise(kernel: impl RowKernel, channels: usize) {
+    for positions in [1, 2, 3, 8] {
+        let (steps, weight_stride) = ([channels, 2 * channels, 0], channels + 1);
+        let data: Vec<Vec<u8>> =
+            steps.iter().map(|step| codes(4, (positions - 1) * step + channels)).collect();
+        let taps: Vec<Tap> = data.iter().zip(steps).map(|(codes, step)| Tap { codes, step }).collect();
+        let weights: Vec<i16> =
+            noise(5, 2 * weight_stride + channels).map(|v| (v % 511) as i16 - 255).collect();
+        let mut acc: Vec<i32> = noise(6, positions * channels).map(|v| v as i32 >> 4).collect();
+        let mut expected = acc.clone();
+        kernel.depthwise(positions, channels, &taps, &weights, weight_stride, &mut acc);
+        depthwise_channels(0, positions, channels, &taps, &weights, weight_stride, &mut expected);
+        assert_eq!(acc, expected, "depthwise {positions} x {channels}");
+    }
+}
