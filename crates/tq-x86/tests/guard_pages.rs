@@ -78,7 +78,7 @@ fn buffers_lie_against_the_pages() {
         }
         let sums = vec![7i32; 1001];
         let range = sums.as_ptr_range();
-        assert!(range.start.addr() % PAGE == 0 || range.end.addr() % PAGE == 0);
+        assert!(range.start.addr().is_multiple_of(PAGE) || range.end.addr().is_multiple_of(PAGE));
     });
 }
 
@@ -91,7 +91,7 @@ fn a_byte_outside_ends_the_program() {
         Err(_) => {}
         Ok(side) => {
             against(if side == "before" { End::First } else { End::Last });
-            let bytes = vec![7u8; 100];
+            let bytes = vec![7u8; std::hint::black_box(100)];
             let outside =
                 if side == "before" { bytes.as_ptr().wrapping_sub(1) } else { bytes.as_ptr_range().end };
             // SAFETY: none: this is the mistake that the pages are there to show, and it must end the program.
