@@ -50,7 +50,7 @@ pub mod window;
 
 pub use binary::{BinaryDriver, BinaryOp, BinaryParams, Broadcast, QBinary};
 pub use convert::{ConvertDriver, QConvert};
-pub use depthwise::{DepthwiseDriver, DepthwiseRhs, PackedDepthwise, QDepthwise};
+pub use depthwise::{DepthwiseDriver, DepthwiseRhs, DepthwiseRun, PackedDepthwise, QDepthwise};
 pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{

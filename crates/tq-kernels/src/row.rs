@@ -4,6 +4,8 @@
 //! without changing one bit.
 
 use crate::binary::{BinaryOp, BinaryParams};
+use crate::buffer::AlignedBuffer;
+use crate::depthwise::DepthwiseRun;
 use std::fmt::Debug;
 use tq_qtypes::Rounding;
 use tq_qtypes::affine::{dequantize_f32, quantize_f32};
@@ -93,6 +95,21 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
         acc: &mut [i32],
     ) {
         depthwise_channels(0, positions, channels, taps, weights, weight_stride, acc);
+    }
+
+    /// Depthwise weights `[taps][channels]`, each in -255..=255, for [`RowKernel::depthwise_codes`]; empty where that has no
+    /// loop for them.
+    fn pack_depthwise(&self, channels: usize, weights: &[i16]) -> AlignedBuffer {
+        let _ = (channels, weights);
+        AlignedBuffer::default()
+    }
+
+    /// Codes of a run of depthwise windows in one go; asked only with what [`RowKernel::pack_depthwise`] packed.
+    ///
+    /// For each position `p < positions` and channel `c < channels`, with the weights `w` that were packed:
+    /// `out[p * out_stride + c] = requantize(Σ_t taps[t].codes[p * taps[t].step + c] * w[t][c] + offset[c], multiplier[c])`.
+    fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+        let _ = (run, out, out_stride);
     }
 
     /// `acc[c] = max(acc[c], row[c])`.

@@ -14,6 +14,8 @@ mod avx2;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod windows;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::{Avx2, Avx2Library};

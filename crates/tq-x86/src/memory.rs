@@ -3,6 +3,18 @@
 
 use std::arch::x86_64::*;
 
+/// The first `N` elements. Panics when there are fewer.
+#[inline]
+pub(crate) fn first<T, const N: usize>(slice: &[T]) -> &[T; N] {
+    &slice.as_chunks().0[0]
+}
+
+/// The first `N` elements, to write. Panics when there are fewer.
+#[inline]
+pub(crate) fn first_mut<T, const N: usize>(slice: &mut [T]) -> &mut [T; N] {
+    &mut slice.as_chunks_mut().0[0]
+}
+
 /// 8 bytes in the low half.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -46,6 +58,22 @@ pub(crate) fn load_16_i16(src: &[i16; 16]) -> __m256i {
     unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
 }
 
+/// 4 accumulators.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_4_i32(src: &[i32; 4]) -> __m128i {
+    // SAFETY: `src` is valid for reads of 16 bytes, and `movdqu` needs no alignment.
+    unsafe { _mm_loadu_si128(src.as_ptr().cast()) }
+}
+
+/// 4 reals.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_4_f32(src: &[f32; 4]) -> __m128 {
+    // SAFETY: `src` is valid for reads of 16 bytes, and `movups` needs no alignment.
+    unsafe { _mm_loadu_ps(src.as_ptr()) }
+}
+
 /// 8 accumulators.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -76,6 +104,14 @@ pub(crate) fn store_8(dst: &mut [u8; 8], value: __m128i) {
 pub(crate) fn store_16(dst: &mut [u8; 16], value: __m128i) {
     // SAFETY: `dst` is valid for writes of 16 bytes, and `movdqu` needs no alignment.
     unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), value) }
+}
+
+/// 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_32(dst: &mut [u8; 32], value: __m256i) {
+    // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
+    unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
 }
 
 /// 16 sums of 16 bits.

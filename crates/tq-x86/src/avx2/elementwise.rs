@@ -6,12 +6,11 @@
 
 use crate::memory::*;
 use std::arch::x86_64::*;
-use tq_kernels::row::requantize_row;
-use tq_kernels::{AffineU8, BinaryOp, BinaryParams, Requantize};
+use tq_kernels::{AffineU8, BinaryOp, BinaryParams};
 
 /// The last step of every quantizer: clamp, round, add the zero point.
 #[derive(Clone, Copy)]
-struct Rounder {
+pub(super) struct Rounder {
     low: __m256,
     high: __m256,
     zero_point: __m256i,
@@ -20,7 +19,7 @@ struct Rounder {
 impl Rounder {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(zero_point: i32, (min, max): (i32, i32)) -> Self {
+    pub(super) fn new(zero_point: i32, (min, max): (i32, i32)) -> Self {
         Self {
             low: _mm256_set1_ps((min - zero_point) as f32),
             high: _mm256_set1_ps((max - zero_point) as f32),
@@ -31,7 +30,7 @@ impl Rounder {
     /// 8 codes as 32-bit integers.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn round(&self, x: __m256) -> __m256i {
+    pub(super) fn round(&self, x: __m256) -> __m256i {
         let clamped = _mm256_min_ps(_mm256_max_ps(x, self.low), self.high);
         _mm256_add_epi32(_mm256_cvtps_epi32(clamped), self.zero_point)
     }
@@ -40,7 +39,7 @@ impl Rounder {
 /// 16 codes of 32 bits, each 0..=255, as bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn pack_16(first: __m256i, second: __m256i) -> __m128i {
+pub(super) fn pack_16(first: __m256i, second: __m256i) -> __m128i {
     // `vpackssdw` works by 128-bit lanes: the quarters come out as 0, 2, 1, 3.
     let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
     _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
@@ -49,78 +48,9 @@ fn pack_16(first: __m256i, second: __m256i) -> __m128i {
 /// 8 codes of 32 bits, each 0..=255, as bytes in the low half.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn pack_8(codes: __m256i) -> __m128i {
+pub(super) fn pack_8(codes: __m256i) -> __m128i {
     let words = _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
     _mm_packus_epi16(words, words)
-}
-
-/// See [`tq_kernels::RowKernel::requantize_tile`].
-#[target_feature(enable = "avx2")]
-#[allow(clippy::too_many_arguments, reason = "the signature of the contract")]
-pub(super) fn requantize_tile(
-    rows: usize,
-    acc: &[i32],
-    acc_stride: usize,
-    offset: &[i32],
-    multiplier: &[f32],
-    params: Requantize,
-    out: &mut [u8],
-    out_stride: usize,
-) {
-    let rounder = Rounder::new(params.zero_point, params.clamp);
-    let columns = offset.len().min(multiplier.len());
-    let mut c = 0;
-    while c + 16 <= columns {
-        let first = Columns::new(&offset[c..], &multiplier[c..]);
-        let second = Columns::new(&offset[c + 8..], &multiplier[c + 8..]);
-        for r in 0..rows {
-            let halves = acc[r * acc_stride + c..].as_chunks::<8>().0;
-            let (first, second) =
-                (first.requantize(&rounder, &halves[0]), second.requantize(&rounder, &halves[1]));
-            store_16(&mut out[r * out_stride + c..].as_chunks_mut().0[0], pack_16(first, second));
-        }
-        c += 16;
-    }
-    if c + 8 <= columns {
-        let eight = Columns::new(&offset[c..], &multiplier[c..]);
-        for r in 0..rows {
-            let codes = eight.requantize(&rounder, &acc[r * acc_stride + c..].as_chunks().0[0]);
-            store_8(&mut out[r * out_stride + c..].as_chunks_mut().0[0], pack_8(codes));
-        }
-        c += 8;
-    }
-    if c < columns {
-        for r in 0..rows {
-            let (acc, out) = (&acc[r * acc_stride..][c..columns], &mut out[r * out_stride..][c..columns]);
-            requantize_row(acc, &offset[c..], &multiplier[c..], params, out);
-        }
-    }
-}
-
-/// What 8 columns of accumulators are requantized by.
-struct Columns {
-    offset: __m256i,
-    multiplier: __m256,
-}
-
-impl Columns {
-    /// The first 8 columns.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn new(offset: &[i32], multiplier: &[f32]) -> Self {
-        Self {
-            offset: load_8_i32(&offset.as_chunks().0[0]),
-            multiplier: load_8_f32(&multiplier.as_chunks().0[0]),
-        }
-    }
-
-    /// 8 codes as 32-bit integers.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn requantize(&self, rounder: &Rounder, acc: &[i32; 8]) -> __m256i {
-        let sum = _mm256_add_epi32(load_8_i32(acc), self.offset);
-        rounder.round(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), self.multiplier))
-    }
 }
 
 /// See [`tq_kernels::RowKernel::quantize`].

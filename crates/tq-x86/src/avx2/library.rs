@@ -1,14 +1,15 @@
 //! The AVX2 loops as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
-use super::{Avx2, depthwise, elementwise, gemm};
+use super::{Avx2, depthwise, elementwise, gemm, requantize};
 use std::ops::Range;
+use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, Isa, KernelLibrary,
-    LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize, RhsColumns,
-    RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Isa,
+    KernelLibrary, LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize,
+    RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -35,7 +36,7 @@ impl RowKernel for Avx2 {
     ) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
-            elementwise::requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+            requantize::requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
         }
     }
 
@@ -51,6 +52,15 @@ impl RowKernel for Avx2 {
         // SAFETY: `self` exists, so the processor has AVX2.
         let done = unsafe { depthwise::depthwise(positions, channels, taps, weights, weight_stride, acc) };
         depthwise_channels(done, positions, channels, taps, weights, weight_stride, acc);
+    }
+
+    fn pack_depthwise(&self, channels: usize, weights: &[i16]) -> AlignedBuffer {
+        depthwise::pack(channels, weights)
+    }
+
+    fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { depthwise::codes(run, out, out_stride) }
     }
 
     fn max_row(&self, acc: &mut [u8], row: &[u8]) {

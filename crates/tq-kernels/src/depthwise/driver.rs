@@ -1,17 +1,18 @@
-//! Depthwise convolution of channels-last images, one output channel per input channel.
+//! The driver: everything around the inner loops.
 
-use crate::error::{check_len, check_zero_point, product};
+use super::codes::CodesJob;
+use super::{DepthwiseRhs, PackedDepthwise, QDepthwise};
+use crate::error::check_len;
 use crate::gemm::{
-    AccumulatorStage, ChannelSums, DequantizeStage, Epilogue, GemmOut, MAX_NR, OutputStage, Panel,
-    RequantizeStage, Stage, check_epilogue, is_wide,
+    AccumulatorStage, DequantizeStage, Epilogue, GemmOut, MAX_NR, OutputStage, Panel, RequantizeStage, Stage,
+    check_epilogue,
 };
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{Requantize, RowKernel, Tap};
 use crate::{KernelError, Result, Window2d};
-use std::fmt::Debug;
 
 /// Multiplications below which a task is not worth a thread.
-const GRAIN: usize = 256 * 1024;
+pub(super) const GRAIN: usize = 256 * 1024;
 
 /// Channels done at a time: their accumulators and parameters live on the stack.
 const BLOCK: usize = MAX_NR;
@@ -21,121 +22,6 @@ const TILE: usize = 1024;
 
 /// Taps handed to the inner loop at a time.
 const TAPS: usize = 32;
-
-/// Weights of a depthwise convolution.
-#[derive(Debug, Clone, Copy)]
-pub struct DepthwiseRhs<'a> {
-    /// `[channels][kernel height * kernel width]`, as in ONNX.
-    pub data: &'a [i8],
-    /// Channels, in and out.
-    pub channels: usize,
-    /// Height and width of the kernel.
-    pub kernel: (usize, usize),
-    /// One zero point for all channels, or one each; -128..=127, normally 0.
-    pub zero_point: &'a [i32],
-    /// One accumulator-scaled bias a channel.
-    pub bias: Option<&'a [i32]>,
-}
-
-/// Weights as `[taps][channels]`, less their zero points.
-#[derive(Debug, Clone)]
-pub struct PackedDepthwise {
-    kernel_name: &'static str,
-    kernel: (usize, usize),
-    channels: usize,
-    weights: Vec<i16>,
-    sums: Vec<i64>,
-    bias: Vec<i32>,
-    wide: Vec<usize>,
-}
-
-impl PackedDepthwise {
-    /// Checks and packs; `kernel_name` is the kernel that may run them.
-    ///
-    /// # Errors
-    /// Lengths that disagree; zero points outside -128..=127.
-    pub fn new(kernel_name: &'static str, rhs: &DepthwiseRhs) -> Result<Self> {
-        let (channels, taps) = (rhs.channels, product("depthwise kernel", &[rhs.kernel.0, rhs.kernel.1])?);
-        check_len("depthwise weights", product("depthwise weights", &[channels, taps])?, rhs.data.len())?;
-        if rhs.zero_point.len() != 1 {
-            check_len("rhs zero points", channels, rhs.zero_point.len())?;
-        }
-        for &zero_point in rhs.zero_point {
-            check_zero_point("rhs", zero_point, -128, 127)?;
-        }
-        if let Some(bias) = rhs.bias {
-            check_len("bias", channels, bias.len())?;
-        }
-        let bias = rhs.bias.map_or_else(|| vec![0; channels], <[i32]>::to_vec);
-        let mut weights = vec![0i16; rhs.data.len()];
-        let (mut all_sums, mut wide) = (Vec::with_capacity(channels), Vec::new());
-        for c in 0..channels {
-            let zero_point = if rhs.zero_point.len() == 1 { rhs.zero_point[0] } else { rhs.zero_point[c] };
-            let row = &rhs.data[c * taps..][..taps];
-            for (t, &w) in row.iter().enumerate() {
-                weights[t * channels + c] = i16::from(w) - zero_point as i16;
-            }
-            let sums = ChannelSums::of(row.iter().map(|&w| i64::from(w) - i64::from(zero_point)));
-            all_sums.push(sums.total());
-            if is_wide(sums, taps, 0, bias[c]) {
-                wide.push(c);
-            }
-        }
-        Ok(Self { kernel_name, kernel: rhs.kernel, channels, weights, sums: all_sums, bias, wide })
-    }
-
-    /// Name of the kernel that packed.
-    #[must_use]
-    pub fn kernel_name(&self) -> &'static str {
-        self.kernel_name
-    }
-
-    /// Channels, in and out.
-    #[must_use]
-    pub fn channels(&self) -> usize {
-        self.channels
-    }
-
-    /// `[taps][channels]`, each less its zero point: -255..=255.
-    #[must_use]
-    pub fn weights(&self) -> &[i16] {
-        &self.weights
-    }
-
-    /// Channels that need 64-bit accumulators.
-    #[must_use]
-    pub fn wide_channels(&self) -> &[usize] {
-        &self.wide
-    }
-}
-
-/// Depthwise convolution: pack once, run many times.
-///
-/// `acc[y][x][c] = Σ (input - lhs_zero_point) * (w - rhs_zero_point[c]) + bias[c]` over the taps inside the image
-/// (padding is real zero), then one [`OutputStage`].
-pub trait QDepthwise: Send + Sync + Debug {
-    /// Name of the kernel.
-    fn name(&self) -> &'static str;
-
-    /// Brings weights into this kernel's layout.
-    ///
-    /// # Errors
-    /// Lengths that disagree; zero points outside -128..=127.
-    fn pack(&self, rhs: &DepthwiseRhs) -> Result<PackedDepthwise>;
-
-    /// Convolves. The output has one row of `channels` per output position.
-    ///
-    /// # Errors
-    /// As [`crate::QGemm::run`], and [`KernelError::Length`] when the window and the weights disagree.
-    fn run(
-        &self,
-        window: &Window2d,
-        input: &[u8],
-        rhs: &PackedDepthwise,
-        epilogue: &Epilogue,
-        out: GemmOut,
-    ) -> Result<()>;
-}
 
 /// [`QDepthwise`] over the inner loops of `R`.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +43,7 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
     }
 
     fn pack(&self, rhs: &DepthwiseRhs) -> Result<PackedDepthwise> {
-        PackedDepthwise::new(self.name(), rhs)
+        PackedDepthwise::new(&self.0, rhs)
     }
 
     fn run(
@@ -181,6 +67,12 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
         let (row_kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
         match (epilogue.stage, out) {
             (OutputStage::Requantize { multiplier, zero_point, clamp }, GemmOut::U8 { data, row_stride }) => {
+                if !rhs.own.is_empty() && multiplier.iter().all(|m| m.abs() < 1.0) {
+                    let params = Requantize { zero_point, clamp };
+                    let job = CodesJob { row_kernel, window, input, rhs, lhs_zero_point, multiplier, params };
+                    job.run(rows, data, row_stride);
+                    return Ok(());
+                }
                 let stage = RequantizeStage { multiplier, params: Requantize { zero_point, clamp } };
                 Job { row_kernel, window, input, rhs, lhs_zero_point, stage, out_stride: row_stride }
                     .run(rows, data);

@@ -1,6 +1,6 @@
-//! Depthwise sums: taps in pairs through `vpmaddwd`, 16 channels of a run of positions at a time.
+//! Sums for any weights and any use: taps in pairs through `vpmaddwd`, 16 channels of a run of positions at a time.
 
-use crate::memory::{load_8, load_8_i16, load_8_i32, load_16, load_16_i16, store_8_i32};
+use crate::memory::{first, load_8, load_8_i16, load_8_i32, load_16, load_16_i16, store_8_i32};
 use std::arch::x86_64::*;
 use tq_kernels::Tap;
 
@@ -9,7 +9,7 @@ const PAIRS: usize = 16;
 
 /// See [`tq_kernels::RowKernel::depthwise`]; gives the number of channels done, all but the last few.
 #[target_feature(enable = "avx2")]
-pub(super) fn depthwise(
+pub(in super::super) fn depthwise(
     positions: usize,
     channels: usize,
     taps: &[Tap],
@@ -100,12 +100,6 @@ fn eight(
         }
         store_8_i32(sums, sum);
     }
-}
-
-/// The first `N` elements. Panics when there are fewer.
-#[inline]
-fn first<T, const N: usize>(slice: &[T]) -> &[T; N] {
-    &slice.as_chunks().0[0]
 }
 
 /// 16 codes of a tap at position `p` as 16-bit integers.

@@ -1,0 +1,141 @@
+//! From codes to codes in one go: what runs where no channel needs more than 32 bits, and the multipliers are below 1.
+
+use super::PackedDepthwise;
+use super::driver::GRAIN;
+use crate::Window2d;
+use crate::buffer::with_scratch;
+use crate::parallel::{for_each_run, task_count};
+use crate::row::{Requantize, RowKernel, Tap};
+
+/// The most taps of a window: their places live on the stack.
+pub(super) const MAX_TAPS: usize = 64;
+
+/// Windows beside each other, for [`RowKernel::depthwise_codes`].
+#[derive(Debug, Clone, Copy)]
+pub struct DepthwiseRun<'a> {
+    /// Windows.
+    pub positions: usize,
+    /// Channels, in and out.
+    pub channels: usize,
+    /// The taps of a window, as many as were packed; at least one, at most 64.
+    pub taps: &'a [Tap<'a>],
+    /// What [`RowKernel::pack_depthwise`] made.
+    pub weights: &'a [u8],
+    /// Added to each sum, one a channel. The result fits 32 bits: the caller has proved it.
+    pub offset: &'a [i32],
+    /// One a channel, between -1 and 1.
+    pub multiplier: &'a [f32],
+    /// The rest of the requantization.
+    pub params: Requantize,
+}
+
+/// One run of a layer.
+pub(super) struct CodesJob<'a, R> {
+    pub(super) row_kernel: R,
+    pub(super) window: &'a Window2d,
+    pub(super) input: &'a [u8],
+    pub(super) rhs: &'a PackedDepthwise,
+    pub(super) lhs_zero_point: i32,
+    pub(super) multiplier: &'a [f32],
+    pub(super) params: Requantize,
+}
+
+/// What all windows of a task share.
+struct Shared<'a> {
+    offset: &'a [i32],
+    multiplier: &'a [f32],
+    /// Codes of zero, one a channel: what taps outside the image read.
+    padding: &'a [u8],
+}
+
+impl<R: RowKernel> CodesJob<'_, R> {
+    pub(super) fn run(&self, rows: usize, out: &mut [u8], out_stride: usize) {
+        let channels = self.rhs.channels;
+        if rows == 0 || channels == 0 {
+            return;
+        }
+        // A single row may have any stride: nothing follows it.
+        let stride = if rows == 1 { channels } else { out_stride };
+        let cost = rows.saturating_mul(channels).saturating_mul(self.window.taps());
+        let out = &mut out[..(rows - 1) * stride + channels];
+        for_each_run(out, stride, 1, task_count(cost, GRAIN), |first, out| {
+            with_scratch(3 * channels * size_of::<i32>(), |scratch: &mut [i32]| {
+                let (offset, rest) = scratch.split_at_mut(channels);
+                let (multiplier, rest) = rest.split_at_mut(channels);
+                let multiplier: &mut [f32] = bytemuck::cast_slice_mut(multiplier);
+                let padding = &mut bytemuck::cast_slice_mut::<i32, u8>(rest)[..channels];
+                self.channels(offset, multiplier);
+                padding.fill(self.lhs_zero_point as u8);
+                self.positions(first, &Shared { offset, multiplier, padding }, out, stride);
+            });
+        });
+    }
+
+    /// Offsets and multipliers of all channels.
+    fn channels(&self, offset: &mut [i32], multiplier: &mut [f32]) {
+        let zero_point = i64::from(self.lhs_zero_point);
+        for ((offset, &bias), &sum) in offset.iter_mut().zip(&self.rhs.bias).zip(&self.rhs.sums) {
+            // No channel is wide, so this fits.
+            *offset = (i64::from(bias) - zero_point * sum) as i32;
+        }
+        match self.multiplier {
+            [one] => multiplier.fill(*one),
+            all => multiplier.copy_from_slice(all),
+        }
+    }
+
+    /// All positions of `out`, which starts at position `first`.
+    fn positions(&self, first: usize, shared: &Shared, out: &mut [u8], stride: usize) {
+        let w = self.window;
+        let interior = w.interior_columns();
+        let positions = out.len().div_ceil(stride);
+        let mut done = 0;
+        while done < positions {
+            let position = first + done;
+            let (x, y) = (position % w.out_w, position / w.out_w % w.out_h);
+            let image = position / (w.out_w * w.out_h) * w.in_h;
+            // Neighbours whose taps all lie in the image move through it in step; others go one by one.
+            let count = if interior.contains(&x) { (interior.end - x).min(positions - done) } else { 1 };
+            self.run_of(image, y, x, count, shared, &mut out[done * stride..], stride);
+            done += count;
+        }
+    }
+
+    /// `positions` positions of a row, from column `x` on.
+    ///
+    /// Taps outside the image hold the code of zero. They add `za * w`, which the offset takes away again.
+    #[allow(clippy::too_many_arguments, reason = "one run: where it is, what it shares and where it goes")]
+    fn run_of(
+        &self,
+        image: usize,
+        y: usize,
+        x: usize,
+        positions: usize,
+        shared: &Shared,
+        out: &mut [u8],
+        stride: usize,
+    ) {
+        let (w, channels) = (self.window, self.rhs.channels);
+        let step = w.stride.1 * channels;
+        let (rows, columns) = (w.rows(y), w.columns(x));
+        let mut taps = [Tap { codes: shared.padding, step: 0 }; MAX_TAPS];
+        for ky in rows {
+            let row = (image + w.in_row(y, ky)) * w.in_w;
+            for kx in columns.clone() {
+                let from = (row + w.in_column(x, kx)) * channels;
+                let codes = &self.input[from..][..(positions - 1) * step + channels];
+                taps[ky * w.kernel.1 + kx] = Tap { codes, step };
+            }
+        }
+        let run = DepthwiseRun {
+            positions,
+            channels,
+            taps: &taps[..w.taps()],
+            weights: self.rhs.own.as_slice(),
+            offset: shared.offset,
+            multiplier: shared.multiplier,
+            params: self.params,
+        };
+        self.row_kernel.depthwise_codes(&run, out, stride);
+    }
+}
