@@ -1,14 +1,10 @@
 //! Runs of depthwise windows as the vector loops read them: channels in blocks, taps by address.
 #![allow(unsafe_code, reason = "one bound for a whole run in place of one for each load")]
 
-use std::marker::PhantomData;
 use tq_kernels::{DepthwiseRun, Tap};
 
 /// Channels of the smallest block.
 pub(crate) const SMALLEST: usize = 16;
-
-/// The most taps of a window.
-const MAX_TAPS: usize = 64;
 
 /// Cuts `channels`, 16 at least, into blocks of 16, 32, … up to `widest`, a power of two: first channel and width of each.
 ///
@@ -30,48 +26,33 @@ pub(crate) fn blocks(channels: usize, widest: usize) -> impl Iterator<Item = (us
     })
 }
 
-/// Where a tap reads.
-#[derive(Clone, Copy)]
-struct Place {
-    codes: *const u8,
-    step: usize,
-}
-
-/// The taps of a run's windows in slots of `T`, in any order.
-pub(crate) struct Windows<'a, const T: usize> {
-    slots: [[Place; T]; MAX_TAPS],
-    last: usize,
+/// The taps of a run, whose codes are known to be there.
+pub(crate) struct Windows<'a> {
+    taps: &'a [Tap<'a>],
+    last_position: usize,
     channels: usize,
-    _codes: PhantomData<&'a [u8]>,
 }
 
-/// A checked place in a run: position and first channel of `N`.
+/// A place in a run: position and first of `N` channels.
 #[derive(Clone, Copy)]
 pub(crate) struct At<const N: usize> {
     position: usize,
     channel: usize,
 }
 
-impl<'a, const T: usize> Windows<'a, T> {
-    /// The taps of `run` that `order` names, slot by slot; the last one where there are not so many.
+impl<'a> Windows<'a> {
+    /// The taps of `run`.
     ///
     /// Panics where there is no tap or position, or a tap has not the codes that it promises.
     #[inline]
-    pub(crate) fn new(run: &DepthwiseRun<'a>, order: impl Iterator<Item = [u8; T]>) -> Self {
-        let (last, channels) = (run.positions - 1, run.channels);
+    pub(crate) fn new(run: &DepthwiseRun<'a>) -> Self {
+        assert!(run.positions > 0 && !run.taps.is_empty(), "a run has no windows");
+        let (last_position, channels) = (run.positions - 1, run.channels);
         for Tap { codes, step } in run.taps {
-            let end = last.checked_mul(*step).and_then(|start| start.checked_add(channels));
+            let end = last_position.checked_mul(*step).and_then(|start| start.checked_add(channels));
             assert!(end.is_some_and(|end| end <= codes.len()), "codes of a tap are too short");
         }
-        let nowhere = Place { codes: run.taps[0].codes.as_ptr(), step: run.taps[0].step };
-        let mut slots = [[nowhere; T]; MAX_TAPS];
-        for (slot, order) in slots.iter_mut().zip(order) {
-            *slot = order.map(|tap| {
-                let Tap { codes, step } = run.taps[usize::from(tap).min(run.taps.len() - 1)];
-                Place { codes: codes.as_ptr(), step }
-            });
-        }
-        Self { slots, last, channels, _codes: PhantomData }
+        Self { taps: run.taps, last_position, channels }
     }
 
     /// `N` channels from channel `channel` on at position `position`; the last ones where there are none. Panics where there are
@@ -79,19 +60,21 @@ impl<'a, const T: usize> Windows<'a, T> {
     #[inline]
     pub(crate) fn at<const N: usize>(&self, position: usize, channel: usize) -> At<N> {
         assert!(N <= self.channels, "a block is wider than the channels");
-        At { position: position.min(self.last), channel: channel.min(self.channels - N) }
+        At { position: position.min(self.last_position), channel: channel.min(self.channels - N) }
     }
 
-    /// The codes of slots `slots` at a place that [`Windows::at`] of the same windows gave.
+    /// The codes of tap `tap`, or of the last one where there is none.
     ///
     /// # Safety
-    /// `at` is of these windows.
+    /// [`Windows::at`] of these windows gave `at`.
     #[inline(always)]
-    pub(crate) unsafe fn codes<const N: usize>(&self, slot: usize, tap: usize, at: At<N>) -> &[u8; N] {
-        let place = &self.slots[slot % MAX_TAPS][tap];
-        // SAFETY: `new` proved that `last * step + channels` elements from `codes` on lie in one slice, which lives for `'a`;
-        // `at` is at most `last` and at most `channels - N`.
-        unsafe { &*place.codes.add(at.position * place.step + at.channel).cast::<[u8; N]>() }
+    pub(crate) unsafe fn codes<const N: usize>(&self, tap: u8, at: At<N>) -> &'a [u8; N] {
+        let last = self.taps.len() - 1;
+        // SAFETY: `new` proved that there is a tap; this one is no further than the last.
+        let Tap { codes, step } = unsafe { self.taps.get_unchecked(usize::from(tap).min(last)) };
+        // SAFETY: `new` proved that `last_position * step + channels` elements lie in `codes`; `at` is at most
+        // `last_position` and at most `channels - N`.
+        unsafe { &*codes.as_ptr().add(at.position * step + at.channel).cast::<[u8; N]>() }
     }
 }
 

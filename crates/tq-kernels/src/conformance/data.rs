@@ -16,10 +16,13 @@ pub(super) enum Pattern {
     High,
     /// The lower end everywhere.
     Low,
+    /// Away from the lower end.
+    Band,
 }
 
 impl Pattern {
-    pub(super) const ALL: [Pattern; 4] = [Pattern::Random, Pattern::Ends, Pattern::High, Pattern::Low];
+    pub(super) const ALL: [Pattern; 5] =
+        [Pattern::Random, Pattern::Ends, Pattern::High, Pattern::Low, Pattern::Band];
 }
 
 impl Data {
@@ -61,6 +64,7 @@ impl Data {
             Pattern::Ends => self.pick(&[0, 255]),
             Pattern::High => 255,
             Pattern::Low => 0,
+            Pattern::Band => 90 + self.below(90) as u8,
         };
         (0..len).map(|_| code()).collect()
     }
@@ -71,6 +75,7 @@ impl Data {
             Pattern::Ends => self.pick(&[-128, 127]),
             Pattern::High => 127,
             Pattern::Low => -128,
+            Pattern::Band => 40 + self.below(50) as i8,
         };
         (0..len).map(|_| code()).collect()
     }
@@ -87,8 +92,11 @@ impl Data {
     /// Multipliers around `1 / size`: random ones, powers of two (whose products often tie), a few extremes.
     pub(super) fn multipliers(&mut self, n: usize, size: f32) -> Vec<f32> {
         let count = if self.below(2) == 0 { 1 } else { n };
+        // Kernels may take another way where one of them is not below 1.
+        let kinds = self.pick(&[6, 8]);
         (0..count)
-            .map(|_| match self.below(8) {
+            .map(|_| match self.below(kinds) {
+                4..=5 if kinds == 6 => (2.0f32).powi(-1 - self.below(24) as i32),
                 0..=3 => (0.1 + self.unit()) / size,
                 4..=5 => (2.0f32).powi(-(self.below(24) as i32)),
                 6 => self.pick(&[0.0, 1e-30, 1e30, f32::INFINITY, f32::MIN_POSITIVE / 2.0]),

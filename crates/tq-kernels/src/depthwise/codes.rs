@@ -89,6 +89,8 @@ impl<R: RowKernel> CodesJob<'_, R> {
         let w = self.window;
         let interior = w.interior_columns();
         let positions = out.len().div_ceil(stride);
+        let mut taps = [Tap { codes: shared.padding, step: 0 }; MAX_TAPS];
+        let taps = &mut taps[..w.taps()];
         let mut done = 0;
         while done < positions {
             let position = first + done;
@@ -96,30 +98,38 @@ impl<R: RowKernel> CodesJob<'_, R> {
             let image = position / (w.out_w * w.out_h) * w.in_h;
             // Neighbours whose taps all lie in the image move through it in step; others go one by one.
             let count = if interior.contains(&x) { (interior.end - x).min(positions - done) } else { 1 };
-            self.run_of(image, y, x, count, shared, &mut out[done * stride..], stride);
+            self.place(image, y, x, count, shared.padding, taps);
+            let run = DepthwiseRun {
+                positions: count,
+                channels: self.rhs.channels,
+                taps,
+                weights: self.rhs.own.as_slice(),
+                offset: shared.offset,
+                multiplier: shared.multiplier,
+                params: self.params,
+            };
+            self.row_kernel.depthwise_codes(&run, &mut out[done * stride..], stride);
             done += count;
         }
     }
 
-    /// `positions` positions of a row, from column `x` on.
+    /// The taps of `positions` windows of a row, from column `x` on.
     ///
     /// Taps outside the image hold the code of zero. They add `za * w`, which the offset takes away again.
-    #[allow(clippy::too_many_arguments, reason = "one run: where it is, what it shares and where it goes")]
-    fn run_of(
-        &self,
+    fn place<'a>(
+        &'a self,
         image: usize,
         y: usize,
         x: usize,
         positions: usize,
-        shared: &Shared,
-        out: &mut [u8],
-        stride: usize,
+        padding: &'a [u8],
+        taps: &mut [Tap<'a>],
     ) {
         let (w, channels) = (self.window, self.rhs.channels);
         let step = w.stride.1 * channels;
-        let (rows, columns) = (w.rows(y), w.columns(x));
-        let mut taps = [Tap { codes: shared.padding, step: 0 }; MAX_TAPS];
-        for ky in rows {
+        let columns = w.columns(x);
+        taps.fill(Tap { codes: padding, step: 0 });
+        for ky in w.rows(y) {
             let row = (image + w.in_row(y, ky)) * w.in_w;
             for kx in columns.clone() {
                 let from = (row + w.in_column(x, kx)) * channels;
@@ -127,15 +137,5 @@ impl<R: RowKernel> CodesJob<'_, R> {
                 taps[ky * w.kernel.1 + kx] = Tap { codes, step };
             }
         }
-        let run = DepthwiseRun {
-            positions,
-            channels,
-            taps: &taps[..w.taps()],
-            weights: self.rhs.own.as_slice(),
-            offset: shared.offset,
-            multiplier: shared.multiplier,
-            params: self.params,
-        };
-        self.row_kernel.depthwise_codes(&run, out, stride);
     }
 }

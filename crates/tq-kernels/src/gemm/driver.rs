@@ -4,7 +4,7 @@ use super::{
     AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE,
     Microkernel, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
     Stage, check_run,
-    rows::{MAX_ROWS, PackedRows},
+    rows::{MAX_ROWS, PackedRows, Ranges},
 };
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
@@ -17,6 +17,9 @@ const GRAIN: usize = 1024 * 1024;
 
 /// Elements of K that any kernel can sum in 32 bits: 255 · 128 · this is below 2³¹.
 const WIDE_BLOCK: usize = 32 * 1024;
+
+/// The longest rows that are moved: of longer ones too few would fit the scratch beside their widened copies.
+const MOVED_K: usize = 1024;
 
 /// Bytes of a panel of columns of `k` weights.
 fn panel_bytes<K: Microkernel>(k: usize) -> Result<usize> {
@@ -128,38 +131,75 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     /// Computes rows `first..first + rows` of columns `column..column + columns`, where `column` starts a panel
     /// and `out` starts at the first row and column.
     fn block(&self, first: usize, rows: usize, column: usize, columns: usize, out: &mut [S::Out]) {
-        let k_padded = self.k_padded();
+        let (k, k_padded) = (self.rhs.k(), self.k_padded());
         let in_place = match self.lhs {
-            Lhs::Dense { data, row_stride, .. } if k_padded == self.rhs.k() => Some((data, row_stride)),
+            Lhs::Dense { data, row_stride, .. } if k_padded == k => Some((data, row_stride)),
             _ => None,
         };
         // An odd number of cache lines from row to row: powers of two would crowd into few cache sets.
         let lines = |bytes: usize| (bytes.div_ceil(64) | 1) * 64;
-        let stride = if in_place.is_some() { 0 } else { lines(k_padded) };
+        // Rows that could stay where they are may have to be moved to smaller codes, which pays with several panels.
+        let may_move = k <= MOVED_K && columns > K::NR && self.rhs.plain_max() < u8::MAX;
+        let stride = if in_place.is_some() && !may_move { 0 } else { lines(k_padded) };
         let widened_stride = if self.rhs.plain_max() == u8::MAX { 0 } else { lines(2 * k_padded) / 2 };
         let row_bytes = stride + 2 * widened_stride;
         let fit = SCRATCH_BYTES.checked_div(row_bytes).unwrap_or(MAX_ROWS);
         let block_rows = ((fit.min(MAX_ROWS) / K::MR).max(1) * K::MR).min(rows.next_multiple_of(K::MR));
         with_scratch(block_rows * row_bytes, |scratch: &mut [i16]| {
             let (widened, codes) = scratch.split_at_mut(block_rows * widened_stride);
-            let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
+            let packed: &mut [u8] = bytemuck::cast_slice_mut(codes);
             for r in (0..rows).step_by(block_rows) {
                 let count = block_rows.min(rows - r);
-                let codes = match in_place {
+                if in_place.is_none() {
+                    for (i, dst) in packed.chunks_exact_mut(stride).take(count).enumerate() {
+                        self.pack_row(first + r + i, &mut dst[..k_padded]);
+                    }
+                }
+                let (codes, codes_stride) = match in_place {
                     Some((data, row_stride)) => (&data[(first + r) * row_stride..], row_stride),
-                    None => {
-                        for (i, dst) in codes.chunks_exact_mut(stride).take(count).enumerate() {
-                            self.pack_row(first + r + i, &mut dst[..k_padded]);
-                        }
-                        (&*codes, stride)
+                    None => (&*packed, stride),
+                };
+                let row = |i: usize| &codes[i * codes_stride..][..k];
+                let ranges = Ranges::of(&self.kernel, (0..count).map(row));
+                let base = if may_move { ranges.base() } else { 0 };
+                let codes = match in_place {
+                    Some((data, row_stride)) if base == 0 => (&data[(first + r) * row_stride..], row_stride),
+                    _ => {
+                        self.move_rows(in_place, first + r, count, base, (packed, stride));
+                        (&*packed, stride)
                     }
                 };
-                let widened = (&mut *widened, widened_stride);
-                let rows =
-                    PackedRows::new(&self.kernel, codes, count, k_padded, self.rhs.plain_max(), widened);
-                self.packed_block(&rows, column, columns, &mut out[r * self.out_stride..]);
+                let (ranges, widened) = (ranges.less(base), (&mut *widened, widened_stride));
+                let plain_max = self.rhs.plain_max();
+                let rows = PackedRows::new(&self.kernel, codes, count, k_padded, &ranges, plain_max, widened);
+                self.packed_block(&rows, base, column, columns, &mut out[r * self.out_stride..]);
             }
         });
+    }
+
+    /// Subtracts `base` from the codes of `count` rows: from those in `packed`, or from those of the lhs from row `first` on on
+    /// their way there.
+    fn move_rows(
+        &self,
+        in_place: Option<(&[u8], usize)>,
+        first: usize,
+        count: usize,
+        base: u8,
+        (packed, stride): (&mut [u8], usize),
+    ) {
+        if base == 0 {
+            return;
+        }
+        for (i, dst) in packed.chunks_exact_mut(stride).take(count).enumerate() {
+            let dst = &mut dst[..self.rhs.k()];
+            match in_place {
+                Some((data, row_stride)) => {
+                    let src = &data[(first + i) * row_stride..][..dst.len()];
+                    dst.iter_mut().zip(src).for_each(|(d, s)| *d = s - base);
+                }
+                None => dst.iter_mut().for_each(|d| *d -= base),
+            }
+        }
     }
 
     /// K, padded with zeros to what the kernel takes at a time.
@@ -200,11 +240,13 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         }
     }
 
-    /// Multiplies packed rows with the panels of the given columns.
-    fn packed_block(&self, lhs: &PackedRows, column: usize, columns: usize, out: &mut [S::Out]) {
+    /// Multiplies packed rows, whose codes are less by `base` than those of the lhs, with the panels of the given columns.
+    fn packed_block(&self, lhs: &PackedRows, base: u8, column: usize, columns: usize, out: &mut [S::Out]) {
         let rhs = self.rhs;
         let k = self.k_padded();
         let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
+        // `Σ (a − za)(w − zw)` is the same with `a` and `za` less by `base`.
+        let lhs_zero_point = self.lhs_zero_point - i32::from(base);
         let mut row_sums = [0i64; MAX_ROWS];
         if !rhs.zero_points().is_empty() {
             for (r, sum) in row_sums.iter_mut().enumerate().take(lhs.rows) {
@@ -217,7 +259,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
             let weights = RhsPanel { data: weights, columns: count };
             let factors = self.stage.factors();
-            let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), self.lhs_zero_point, factors);
+            let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
             for r in (0..lhs.rows).step_by(K::MR) {
                 let tile_rows = K::MR.min(lhs.rows - r);

@@ -22,7 +22,7 @@ pub struct LhsTile<'a> {
     pub widened: &'a [i16],
     /// Elements from one row of `widened` to the next.
     pub widened_stride: usize,
-    /// No code of these rows is larger, by [`Microkernel::largest`]: what proofs that nothing saturates may build on.
+    /// No code of these rows is larger, by [`Microkernel::range`]: what proofs that nothing saturates may build on.
     pub max: u8,
 }
 
@@ -99,10 +99,12 @@ pub trait Microkernel: RowKernel {
         u8::MAX
     }
 
-    /// The largest of `codes`, or 255 where the kernel does not ask how large they are.
-    fn largest(&self, codes: &[u8]) -> u8 {
+    /// The smallest and the largest of `codes`, or 0 and 255 where the kernel does not ask how large they are.
+    ///
+    /// Where the smallest is well above 0, the driver subtracts it from all codes, and from their zero point.
+    fn range(&self, codes: &[u8]) -> (u8, u8) {
         let _ = codes;
-        u8::MAX
+        (0, u8::MAX)
     }
 
     /// Widens codes; the slices are equally long.

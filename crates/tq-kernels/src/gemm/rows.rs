@@ -5,6 +5,43 @@ use super::{LhsTile, Microkernel};
 /// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
 pub(super) const MAX_ROWS: usize = 96;
 
+/// The smallest code that is worth being subtracted from all: the next class of codes that proofs tell apart is no further.
+const WORTH_MOVING: u8 = 16;
+
+/// The codes of up to [`MAX_ROWS`] rows: how small and how large.
+pub(super) struct Ranges {
+    least: u8,
+    /// The largest code of each row.
+    max: [u8; MAX_ROWS],
+}
+
+impl Ranges {
+    /// Of `rows` rows.
+    pub(super) fn of<'a, K: Microkernel>(kernel: &K, rows: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut ranges = Self { least: u8::MAX, max: [0; MAX_ROWS] };
+        for (row, max) in rows.zip(&mut ranges.max) {
+            let (least, most) = kernel.range(row);
+            ranges.least = ranges.least.min(least);
+            *max = most;
+        }
+        ranges
+    }
+
+    /// What to subtract from all codes, so that they become small: 0 where that is not worth it.
+    pub(super) fn base(&self) -> u8 {
+        if self.least >= WORTH_MOVING { self.least } else { 0 }
+    }
+
+    /// The ranges of codes less `base`.
+    pub(super) fn less(mut self, base: u8) -> Self {
+        self.least -= base;
+        for max in &mut self.max {
+            *max = max.saturating_sub(base);
+        }
+        self
+    }
+}
+
 /// Up to [`MAX_ROWS`] rows of codes, with what tiles have to know about them.
 pub(super) struct PackedRows<'a> {
     pub(super) codes: &'a [u8],
@@ -12,31 +49,27 @@ pub(super) struct PackedRows<'a> {
     pub(super) rows: usize,
     widened: &'a [i16],
     widened_stride: usize,
-    /// The largest code of each row.
     max: [u8; MAX_ROWS],
 }
 
 impl<'a> PackedRows<'a> {
-    /// `rows` rows of `k` codes, `stride` apart. Where one is above `plain_max`, all are copied in 16 bits to
+    /// `rows` rows of `k` codes, `stride` apart, with these ranges. Where one is above `plain_max`, all are copied in 16 bits to
     /// `scratch.0`, `scratch.1` apart.
     pub(super) fn new<K: Microkernel>(
         kernel: &K,
         (codes, stride): (&'a [u8], usize),
         rows: usize,
         k: usize,
+        ranges: &Ranges,
         plain_max: u8,
         (scratch, widened_stride): (&'a mut [i16], usize),
     ) -> Self {
-        let row = |r: usize| &codes[r * stride..][..k];
-        let mut max = [0; MAX_ROWS];
-        for (r, max) in max.iter_mut().enumerate().take(rows) {
-            *max = kernel.largest(row(r));
-        }
+        let max = ranges.max;
         if max.iter().all(|max| *max <= plain_max) {
             return Self { codes, stride, rows, widened: &[], widened_stride: 0, max };
         }
         for (r, dst) in scratch.chunks_exact_mut(widened_stride.max(1)).take(rows).enumerate() {
-            kernel.widen(row(r), &mut dst[..k]);
+            kernel.widen(&codes[r * stride..][..k], &mut dst[..k]);
         }
         Self { codes, stride, rows, widened: scratch, widened_stride, max }
     }

@@ -1,6 +1,6 @@
 //! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and widened elsewhere.
 
-mod depthwise;
+pub(crate) mod depthwise;
 mod elementwise;
 mod gemm;
 mod library;

@@ -56,11 +56,15 @@ fn step<const R: usize, const V: usize>(
     acc: &mut [[__m512i; V]; R],
 ) {
     let weights = weights.as_chunks::<{ LANES * KU }>().0;
-    let weights: [__m512i; V] = from_fn(|v| load(&weights[v]));
+    // A loop: closures are not always compiled into the function that has the instructions.
+    let mut columns = [_mm512_setzero_si512(); V];
+    for (columns, weights) in columns.iter_mut().zip(weights) {
+        *columns = load(weights);
+    }
     for r in 0..R {
         let codes = _mm512_set1_epi32(bytemuck::cast(rows[r][g]));
         for v in 0..V {
-            acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], codes, weights[v]);
+            acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], codes, columns[v]);
         }
     }
 }

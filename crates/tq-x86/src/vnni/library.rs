@@ -1,22 +1,24 @@
 //! The tiles as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
 
-use super::{Avx512Vnni, AvxVnni, avx, avx512};
+use super::{Avx512Vnni, AvxVnni, avx, avx512, depthwise};
 use crate::{Avx2, Avx2Library};
 use std::fmt::Debug;
 use std::ops::Range;
+use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::{
-    Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize,
-    RhsPanel, RowKernel, RowNames, TiledGemm,
+    DepthwiseDriver, DepthwiseRun, Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise,
+    QGemm, QPool, Requantize, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
-/// The epilogue of a tile is that of AVX2; other loops over rows are not asked of these tokens.
-macro_rules! rows_of_avx2 {
-    ($token:ty) => {
+/// Products by dot products; the epilogue of a tile and the sums of odd depthwise windows are those of AVX2. Other loops over
+/// rows are not asked of these tokens.
+macro_rules! rows {
+    ($token:ty, $depthwise:ident, $name:literal) => {
         impl RowKernel for $token {
             fn row_names(&self) -> RowNames {
-                self.avx2.row_names()
+                RowNames { depthwise: $name, ..self.avx2.row_names() }
             }
 
             fn requantize_tile(
@@ -32,12 +34,33 @@ macro_rules! rows_of_avx2 {
             ) {
                 self.avx2.requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
             }
+
+            fn depthwise(
+                &self,
+                positions: usize,
+                channels: usize,
+                taps: &[Tap],
+                weights: &[i16],
+                weight_stride: usize,
+                acc: &mut [i32],
+            ) {
+                self.avx2.depthwise(positions, channels, taps, weights, weight_stride, acc);
+            }
+
+            fn pack_depthwise(&self, channels: usize, weights: &[i16]) -> AlignedBuffer {
+                depthwise::pack(channels, weights)
+            }
+
+            fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+                // SAFETY: `self` exists, so the processor has the features of its level.
+                unsafe { depthwise::$depthwise::codes(run, out, out_stride) }
+            }
         }
     };
 }
 
-rows_of_avx2!(AvxVnni);
-rows_of_avx2!(Avx512Vnni);
+rows!(AvxVnni, avx, "x86_64-u8i8i32-depthwise-avxvnni");
+rows!(Avx512Vnni, avx512, "x86_64-u8i8i32-depthwise-avx512vnni");
 
 impl Microkernel for AvxVnni {
     const MR: usize = avx::MR;
@@ -98,10 +121,11 @@ impl Microkernel for Avx512Vnni {
     }
 }
 
-/// The matrix products of a VNNI level, and the rest of AVX2.
+/// The products of a VNNI level, and the rest of AVX2.
 #[derive(Debug)]
 pub struct VnniLibrary<K> {
     gemm: TiledGemm<K>,
+    depthwise: DepthwiseDriver<K>,
     rest: Avx2Library,
     name: &'static str,
     isa: Isa,
@@ -123,9 +147,10 @@ impl VnniLibrary<Avx512Vnni> {
     }
 }
 
-impl<K> VnniLibrary<K> {
+impl<K: Copy> VnniLibrary<K> {
     fn of(token: K, avx2: Avx2, name: &'static str, isa: Isa) -> Self {
-        Self { gemm: TiledGemm(token), rest: Avx2Library::new(avx2), name, isa }
+        let depthwise = DepthwiseDriver(token);
+        Self { gemm: TiledGemm(token), depthwise, rest: Avx2Library::new(avx2), name, isa }
     }
 }
 
@@ -147,7 +172,7 @@ impl<K: Microkernel + Debug> KernelLibrary for VnniLibrary<K> {
     }
 
     fn depthwise(&self) -> Option<&dyn QDepthwise> {
-        self.rest.depthwise()
+        Some(&self.depthwise)
     }
 
     fn binary(&self) -> Option<&dyn QBinary> {

@@ -1,8 +1,9 @@
 //! `vpdpbusd`: four products of unsigned codes with signed weights, added to a 32-bit sum in one instruction. Nothing can
-//! saturate, so packed weights need no proof. Everything but the matrix products runs on the loops of AVX2.
+//! saturate, so packed weights need no proof. Everything but products runs on the loops of AVX2.
 
 mod avx;
 mod avx512;
+mod depthwise;
 mod library;
 
 use crate::Avx2;
@@ -35,7 +36,9 @@ impl Avx512Vnni {
     #[must_use]
     pub fn detect() -> Option<Self> {
         let avx2 = Avx2::detect()?;
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
         has.then_some(Self { avx2 })
     }
 }

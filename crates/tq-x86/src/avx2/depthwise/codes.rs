@@ -1,23 +1,22 @@
-//! From codes to codes: magnitudes of weights as the unsigned factors of `vpmaddubsw`, which cannot saturate; see the parent's
-//! `packed`. Interleaving bytes moves channels about between lanes; the packing of 32-bit codes into bytes moves them back.
-#![allow(unsafe_code, reason = "reads of runs whose bounds are proved once")]
+//! From codes to codes: magnitudes of weights as the unsigned factors of `vpmaddubsw`, which cannot saturate; see `packed`.
 
+use super::columns::{Columns, interleaved};
 use super::packed::{Block, WIDEST, Weights};
-use crate::avx2::requantize::Narrow;
 use crate::memory::*;
-use crate::windows::{At, Windows, blocks};
+use crate::windows::{Windows, blocks};
 use std::arch::x86_64::*;
 use tq_kernels::DepthwiseRun;
 
 /// See [`tq_kernels::RowKernel::depthwise_codes`]. Panics where a slice is too short.
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn codes(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+    let windows = Windows::new(run);
     let mut weights = run.weights;
     for (start, width) in blocks(run.channels, WIDEST) {
         let out = &mut out[start..];
         weights = match width {
-            WIDEST => block::<2>(run, weights, start, out, out_stride),
-            _ => block::<1>(run, weights, start, out, out_stride),
+            WIDEST => block::<2>(run, &windows, weights, start, out, out_stride),
+            _ => block::<1>(run, &windows, weights, start, out, out_stride),
         };
     }
 }
@@ -26,75 +25,46 @@ pub(in super::super) fn codes(run: &DepthwiseRun, out: &mut [u8], out_stride: us
 #[target_feature(enable = "avx2")]
 fn block<'a, const H: usize>(
     run: &DepthwiseRun<'a>,
+    windows: &Windows,
     weights: &'a [u8],
     start: usize,
     out: &mut [u8],
     out_stride: usize,
 ) -> &'a [u8] {
     let (block, behind) = Block::<H>::take(weights, run.taps.len().div_ceil(2));
-    let windows = Windows::new(run, block.order.iter().copied());
-    let columns = Columns::new(run, &block, start);
-    let narrow = Narrow::new(run.params);
+    let mut columns = Columns::new(run, start);
+    columns.add(block.base);
     let mut p = 0;
     while p + 2 <= run.positions {
-        positions::<H, 2>(&windows, &block, &columns, &narrow, start, p, out, out_stride);
+        let sums = sums::<H, 2>(windows, &block, &columns, start, p);
+        columns.store(&sums[0], &mut out[p * out_stride..]);
+        columns.store(&sums[1], &mut out[(p + 1) * out_stride..]);
         p += 2;
     }
     if p < run.positions {
-        positions::<H, 1>(&windows, &block, &columns, &narrow, start, p, out, out_stride);
+        let sums = sums::<H, 1>(windows, &block, &columns, start, p);
+        columns.store(&sums[0], &mut out[p * out_stride..]);
     }
     behind
 }
 
-/// What the sums of a block are requantized by, in their order.
-struct Columns<const H: usize> {
-    offset: [[__m256i; 2]; H],
-    multiplier: [[__m256; 2]; H],
-}
-
-impl<const H: usize> Columns<H> {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn new(run: &DepthwiseRun, block: &Block<H>, start: usize) -> Self {
-        let mut columns =
-            Self { offset: [[_mm256_setzero_si256(); 2]; H], multiplier: [[_mm256_setzero_ps(); 2]; H] };
-        for h in 0..H {
-            for i in 0..2 {
-                let c = start + 8 * h + 4 * i;
-                let low = load_4_i32(first(&run.offset[c..]));
-                let high = load_4_i32(first(&run.offset[c + 8 * H..]));
-                let base = load_8_i32(&block.base[h][i]);
-                columns.offset[h][i] = _mm256_add_epi32(_mm256_set_m128i(high, low), base);
-                let low = load_4_f32(first(&run.multiplier[c..]));
-                let high = load_4_f32(first(&run.multiplier[c + 8 * H..]));
-                columns.multiplier[h][i] = _mm256_set_m128(high, low);
-            }
-        }
-        columns
-    }
-}
-
-/// `P` windows from position `p` on.
+/// The sums of `P` windows from position `p` on.
 #[inline]
 #[target_feature(enable = "avx2")]
-#[allow(clippy::too_many_arguments, reason = "one tile: what it reads, what narrows it and where it goes")]
-fn positions<const H: usize, const P: usize>(
-    windows: &Windows<2>,
+fn sums<const H: usize, const P: usize>(
+    windows: &Windows,
     block: &Block<H>,
     columns: &Columns<H>,
-    narrow: &Narrow,
     start: usize,
     p: usize,
-    out: &mut [u8],
-    out_stride: usize,
-) {
+) -> [[[__m256i; 2]; H]; P] {
     let ones = _mm256_set1_epi16(1);
     let mut acc = [columns.offset; P];
     let mut runs = block.runs();
     while let Some(run) = runs.next() {
-        let a = products::<H, P>(windows, block.weights, run, start, p);
+        let a = products::<H, P>(windows, block, run, start, p);
         let b = match runs.next() {
-            Some(run) => products::<H, P>(windows, block.weights, run, start, p),
+            Some(run) => products::<H, P>(windows, block, run, start, p),
             None => [[_mm256_setzero_si256(); H]; P],
         };
         for q in 0..P {
@@ -106,39 +76,24 @@ fn positions<const H: usize, const P: usize>(
             }
         }
     }
-    for (q, acc) in acc.iter().enumerate() {
-        let out = &mut out[(p + q) * out_stride..];
-        let mut words = [_mm256_setzero_si256(); H];
-        for h in 0..H {
-            let [low, high] = columns.multiplier[h];
-            let low = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[h][0]), low);
-            let high = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[h][1]), high);
-            words[h] = narrow.words(low, high);
-        }
-        let bytes = narrow.bytes(words[0], words[H - 1]);
-        if H == 2 {
-            store_32(first_mut(out), bytes);
-        } else {
-            let bytes = _mm256_permute4x64_epi64::<0b10_00>(bytes);
-            store_16(first_mut(out), _mm256_castsi256_si128(bytes));
-        }
-    }
+    acc
 }
 
 /// The sums of pairs `from..to` in 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn products<const H: usize, const P: usize>(
-    windows: &Windows<2>,
-    weights: &[[Weights; H]],
+    windows: &Windows,
+    block: &Block<H>,
     (from, to): (usize, usize),
     start: usize,
     p: usize,
 ) -> [[__m256i; H]; P] {
     let mut sums = [[_mm256_setzero_si256(); H]; P];
-    for (i, weights) in weights[from..to].iter().enumerate() {
+    let weights: &[[Weights; H]] = &block.weights[from..to];
+    for (pair, weights) in block.order[from..to].iter().zip(weights) {
         for (q, sums) in sums.iter_mut().enumerate() {
-            let codes = interleaved::<H>(windows, from + i, start, p + q);
+            let codes = interleaved::<H>(windows, *pair, start, p + q);
             for h in 0..H {
                 let [magnitudes, flips] = &weights[h];
                 let flipped = _mm256_xor_si256(codes[h], load_32(flips));
@@ -147,26 +102,4 @@ fn products<const H: usize, const P: usize>(
         }
     }
     sums
-}
-
-/// The codes of both taps of a pair beside each other.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn interleaved<const H: usize>(windows: &Windows<2>, pair: usize, start: usize, p: usize) -> [__m256i; H] {
-    let mut codes = [_mm256_setzero_si256(); H];
-    if H == 2 {
-        let at: At<32> = windows.at(p, start);
-        // SAFETY: `at` is of these windows.
-        let (a, b) = unsafe { (windows.codes(pair, 0, at), windows.codes(pair, 1, at)) };
-        let (a, b) = (load_32(a), load_32(b));
-        codes[0] = _mm256_unpacklo_epi8(a, b);
-        codes[H - 1] = _mm256_unpackhi_epi8(a, b);
-    } else {
-        let at: At<16> = windows.at(p, start);
-        // SAFETY: `at` is of these windows.
-        let (a, b) = unsafe { (windows.codes(pair, 0, at), windows.codes(pair, 1, at)) };
-        let (a, b) = (load_16(a), load_16(b));
-        codes[0] = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
-    }
-    codes
 }

@@ -1,6 +1,7 @@
 //! Depthwise convolution.
 
 mod codes;
+pub(crate) mod columns;
 mod packed;
 mod words;
 

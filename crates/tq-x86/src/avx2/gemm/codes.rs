@@ -1,9 +1,9 @@
 //! What is asked of the lhs before it is multiplied. Plain loops, which compilers vectorise for AVX2 here.
 
-/// The largest code; 0 for none.
+/// The smallest and the largest code; 255 and 0 for none.
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn largest(codes: &[u8]) -> u8 {
-    codes.iter().copied().fold(0, u8::max)
+pub(in super::super) fn range(codes: &[u8]) -> (u8, u8) {
+    codes.iter().fold((u8::MAX, 0), |(least, most), &a| (least.min(a), most.max(a)))
 }
 
 /// Codes in 16 bits.

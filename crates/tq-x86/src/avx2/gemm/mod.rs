@@ -12,7 +12,7 @@ mod proof;
 mod rows;
 mod tile;
 
-pub(super) use codes::{largest, widen};
+pub(super) use codes::{range, widen};
 pub(super) use panel::{depths, pack_panel, panel_bytes};
 pub(super) use tile::tile;
 

@@ -7,18 +7,41 @@ use super::rows::Rows;
 use super::{KU, NR};
 use crate::memory::{load_8_i32, load_16, load_32, store_8_i32};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::ops::Range;
 use tq_kernels::LhsTile;
 
 /// Sums of a row.
 type Sums = [__m256i; 2];
+/// A tile where it is stored.
+type Tile<const R: usize> = [[[i32; 8]; 2]; R];
+
+/// The sums of a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load<const R: usize>(tile: &Tile<R>) -> [Sums; R] {
+    let mut sums = [[_mm256_setzero_si256(); 2]; R];
+    for (sums, row) in sums.iter_mut().zip(tile) {
+        *sums = [load_8_i32(&row[0]), load_8_i32(&row[1])];
+    }
+    sums
+}
+
+/// Stores the sums of a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store<const R: usize>(sums: &[Sums; R], tile: &mut Tile<R>) {
+    for (sums, row) in sums.iter().zip(tile) {
+        store_8_i32(&mut row[0], sums[0]);
+        store_8_i32(&mut row[1], sums[1]);
+    }
+}
 
 /// A tile of `R` rows; see [`tq_kernels::Microkernel::tile`]. Panics when a slice is too short.
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn tile<const R: usize>(lhs: &LhsTile, k: Range<usize>, panel: &[i8], tile: &mut [i32]) {
     let class = class_of(lhs.max);
-    let mut acc = [[_mm256_setzero_si256(); 2]; R];
+    let sums = &mut tile.as_chunks_mut::<8>().0.as_chunks_mut::<2>().0.as_chunks_mut::<R>().0[0];
+    *sums = [[[0; 8]; 2]; R];
     let mut widen = false;
     let mut rest = blocks_from(panel, k.start);
     for start in k.clone().step_by(BLOCK_K) {
@@ -30,24 +53,20 @@ pub(in super::super) fn tile<const R: usize>(lhs: &LhsTile, k: Range<usize>, pan
             // More than four rows at a time would leave no registers for the products.
             match R {
                 6 => {
-                    two_deep::<3, R>(0, &rows, &block, walk.two, &mut acc);
-                    two_deep::<3, R>(3, &rows, &block, walk.two, &mut acc);
+                    two_deep::<3, R>(0, &rows, &block, walk.two, sums);
+                    two_deep::<3, R>(3, &rows, &block, walk.two, sums);
                 }
                 5 => {
-                    two_deep::<3, R>(0, &rows, &block, walk.two, &mut acc);
-                    two_deep::<2, R>(3, &rows, &block, walk.two, &mut acc);
+                    two_deep::<3, R>(0, &rows, &block, walk.two, sums);
+                    two_deep::<2, R>(3, &rows, &block, walk.two, sums);
                 }
-                _ => two_deep::<R, R>(0, &rows, &block, walk.two, &mut acc),
+                _ => two_deep::<R, R>(0, &rows, &block, walk.two, sums),
             }
         }
         if !walk.one.is_empty() {
-            one_deep(rows, &block, &walk, &mut acc);
+            one_deep(rows, &block, &walk, sums);
         }
         widen |= walk.widened < block.order.len();
-    }
-    let vectors = &mut tile.as_chunks_mut::<8>().0[..2 * R];
-    for (out, sum) in vectors.iter_mut().zip(acc.as_flattened()) {
-        store_8_i32(out, *sum);
     }
     if widen {
         for half in 0..2 {
@@ -64,12 +83,12 @@ fn two_deep<const P: usize, const R: usize>(
     rows: &Rows<u8, R>,
     block: &Block,
     pairs: &[u8],
-    sums: &mut [Sums; R],
+    sums: &mut Tile<R>,
 ) {
     let ones = _mm256_set1_epi16(1);
     let rows = rows.starting_at::<P>(first);
-    let sums = &mut sums[first..][..P];
-    let mut acc: [Sums; P] = from_fn(|r| sums[r]);
+    let sums = &mut sums[first..].as_chunks_mut::<P>().0[0];
+    let mut acc = load(sums);
     for (i, &pair) in pairs.iter().enumerate() {
         if R == 1 {
             block.prefetch_behind(i);
@@ -87,15 +106,15 @@ fn two_deep<const P: usize, const R: usize>(
             }
         }
     }
-    sums.copy_from_slice(&acc);
+    store(&acc, sums);
 }
 
 /// Pairs of groups, each group widened by itself: packing proved that its products fit.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, walk: &Walk, sums: &mut [Sums; R]) {
+fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, walk: &Walk, sums: &mut Tile<R>) {
     let ones = _mm256_set1_epi16(1);
-    let mut acc = *sums;
+    let mut acc = load(sums);
     for (i, &pair) in walk.one.iter().enumerate() {
         if R == 1 {
             block.prefetch_behind(walk.two.len() + i);
@@ -111,7 +130,7 @@ fn one_deep<const R: usize>(rows: Rows<u8, R>, block: &Block, walk: &Walk, sums:
             }
         }
     }
-    *sums = acc;
+    store(&acc, sums);
 }
 
 /// The pairs that no proof covers, by factors of 16 bits, for 8 columns; added to the tile.
