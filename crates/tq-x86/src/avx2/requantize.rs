@@ -62,7 +62,11 @@ pub(super) fn requantize_tile(
     let columns = offset.len().min(multiplier.len());
     let mut c = 0;
     // Without a way out of the loop, which is then a few vector instructions.
-    if multiplier[..columns].iter().fold(true, |below, m| below & (m.abs() < 1.0)) {
+    let mut below_one = true;
+    for m in &multiplier[..columns] {
+        below_one &= m.abs() < 1.0;
+    }
+    if below_one {
         let narrow = Narrow::new(params);
         while c + 32 <= columns {
             narrow_32(
