@@ -107,7 +107,7 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
     /// Codes of a run of depthwise windows in one go; asked only with what [`RowKernel::pack_depthwise`] packed.
     ///
     /// For each position `p < positions` and channel `c < channels`, with the weights `w` that were packed:
-    /// `out[p * out_stride + c] = requantize(Σ_t taps[t].codes[p * taps[t].step + c] * w[t][c] + offset[c], multiplier[c])`.
+    /// `out[p * out_stride + c] = requantize(Σ_t taps[t][p * step + c] * w[t][c] + offset[c], multiplier[c])`.
     fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
         let _ = (run, out, out_stride);
     }

@@ -11,11 +11,11 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod depthwise;
+#[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
-#[cfg(target_arch = "x86_64")]
-mod windows;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::{Avx2, Avx2Library};

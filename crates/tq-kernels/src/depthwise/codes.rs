@@ -5,7 +5,7 @@ use super::driver::GRAIN;
 use crate::Window2d;
 use crate::buffer::with_scratch;
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{Requantize, RowKernel, Tap};
+use crate::row::{Requantize, RowKernel};
 
 /// The most taps of a window: their places live on the stack.
 pub(super) const MAX_TAPS: usize = 64;
@@ -17,8 +17,10 @@ pub struct DepthwiseRun<'a> {
     pub positions: usize,
     /// Channels, in and out.
     pub channels: usize,
-    /// The taps of a window, as many as were packed; at least one, at most 64.
-    pub taps: &'a [Tap<'a>],
+    /// The codes under each tap, from the first position and channel on: as many as were packed, at least one, at most 64.
+    pub taps: &'a [&'a [u8]],
+    /// Codes from one position to the next.
+    pub step: usize,
     /// What [`RowKernel::pack_depthwise`] made.
     pub weights: &'a [u8],
     /// Added to each sum, one a channel. The result fits 32 bits: the caller has proved it.
@@ -44,9 +46,12 @@ pub(super) struct CodesJob<'a, R> {
 struct Shared<'a> {
     offset: &'a [i32],
     multiplier: &'a [f32],
-    /// Codes of zero, one a channel: what taps outside the image read.
+    /// Codes of zero: what taps outside the image read.
     padding: &'a [u8],
 }
+
+/// Bytes of padding, where one position does not need more. Longer runs are cut.
+const PADDING_BYTES: usize = 32 * 1024;
 
 impl<R: RowKernel> CodesJob<'_, R> {
     pub(super) fn run(&self, rows: usize, out: &mut [u8], out_stride: usize) {
@@ -58,17 +63,27 @@ impl<R: RowKernel> CodesJob<'_, R> {
         let stride = if rows == 1 { channels } else { out_stride };
         let cost = rows.saturating_mul(channels).saturating_mul(self.window.taps());
         let out = &mut out[..(rows - 1) * stride + channels];
+        let step = self.step();
+        let longest = self.window.interior_columns().len().max(1);
+        let longest = longest.min(1 + PADDING_BYTES.saturating_sub(channels) / step);
+        let padding_len = (longest - 1) * step + channels;
         for_each_run(out, stride, 1, task_count(cost, GRAIN), |first, out| {
-            with_scratch(3 * channels * size_of::<i32>(), |scratch: &mut [i32]| {
+            let bytes = 2 * channels * size_of::<i32>() + padding_len.next_multiple_of(size_of::<i32>());
+            with_scratch(bytes, |scratch: &mut [i32]| {
                 let (offset, rest) = scratch.split_at_mut(channels);
                 let (multiplier, rest) = rest.split_at_mut(channels);
                 let multiplier: &mut [f32] = bytemuck::cast_slice_mut(multiplier);
-                let padding = &mut bytemuck::cast_slice_mut::<i32, u8>(rest)[..channels];
+                let padding = &mut bytemuck::cast_slice_mut::<i32, u8>(rest)[..padding_len];
                 self.channels(offset, multiplier);
                 padding.fill(self.lhs_zero_point as u8);
-                self.positions(first, &Shared { offset, multiplier, padding }, out, stride);
+                self.positions(first, longest, &Shared { offset, multiplier, padding }, out, stride);
             });
         });
+    }
+
+    /// Codes from one position to the next.
+    fn step(&self) -> usize {
+        self.window.stride.1 * self.rhs.channels
     }
 
     /// Offsets and multipliers of all channels.
@@ -84,12 +99,12 @@ impl<R: RowKernel> CodesJob<'_, R> {
         }
     }
 
-    /// All positions of `out`, which starts at position `first`.
-    fn positions(&self, first: usize, shared: &Shared, out: &mut [u8], stride: usize) {
+    /// All positions of `out`, which starts at position `first`, in runs of up to `longest`.
+    fn positions(&self, first: usize, longest: usize, shared: &Shared, out: &mut [u8], stride: usize) {
         let w = self.window;
         let interior = w.interior_columns();
         let positions = out.len().div_ceil(stride);
-        let mut taps = [Tap { codes: shared.padding, step: 0 }; MAX_TAPS];
+        let mut taps = [shared.padding; MAX_TAPS];
         let taps = &mut taps[..w.taps()];
         let mut done = 0;
         while done < positions {
@@ -97,12 +112,14 @@ impl<R: RowKernel> CodesJob<'_, R> {
             let (x, y) = (position % w.out_w, position / w.out_w % w.out_h);
             let image = position / (w.out_w * w.out_h) * w.in_h;
             // Neighbours whose taps all lie in the image move through it in step; others go one by one.
-            let count = if interior.contains(&x) { (interior.end - x).min(positions - done) } else { 1 };
+            let count =
+                if interior.contains(&x) { (interior.end - x).min(positions - done).min(longest) } else { 1 };
             self.place(image, y, x, count, shared.padding, taps);
             let run = DepthwiseRun {
                 positions: count,
                 channels: self.rhs.channels,
                 taps,
+                step: self.step(),
                 weights: self.rhs.own.as_slice(),
                 offset: shared.offset,
                 multiplier: shared.multiplier,
@@ -123,18 +140,17 @@ impl<R: RowKernel> CodesJob<'_, R> {
         x: usize,
         positions: usize,
         padding: &'a [u8],
-        taps: &mut [Tap<'a>],
+        taps: &mut [&'a [u8]],
     ) {
         let (w, channels) = (self.window, self.rhs.channels);
-        let step = w.stride.1 * channels;
+        let len = (positions - 1) * self.step() + channels;
         let columns = w.columns(x);
-        taps.fill(Tap { codes: padding, step: 0 });
+        taps.fill(&padding[..len]);
         for ky in w.rows(y) {
             let row = (image + w.in_row(y, ky)) * w.in_w;
             for kx in columns.clone() {
                 let from = (row + w.in_column(x, kx)) * channels;
-                let codes = &self.input[from..][..(positions - 1) * step + channels];
-                taps[ky * w.kernel.1 + kx] = Tap { codes, step };
+                taps[ky * w.kernel.1 + kx] = &self.input[from..][..len];
             }
         }
     }

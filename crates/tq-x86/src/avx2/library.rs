@@ -55,12 +55,12 @@ impl RowKernel for Avx2 {
     }
 
     fn pack_depthwise(&self, channels: usize, weights: &[i16]) -> AlignedBuffer {
-        depthwise::pack(channels, weights)
+        crate::depthwise::pack_magnitudes(channels, weights)
     }
 
     fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
         // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe { depthwise::codes(run, out, out_stride) }
+        unsafe { crate::depthwise::avx2::codes(run, out, out_stride) }
     }
 
     fn max_row(&self, acc: &mut [u8], row: &[u8]) {

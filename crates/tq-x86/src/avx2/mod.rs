@@ -1,12 +1,13 @@
 //! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and widened elsewhere.
 
-pub(crate) mod depthwise;
+mod depthwise;
 mod elementwise;
 mod gemm;
 mod library;
 mod requantize;
 
 pub use library::Avx2Library;
+pub(crate) use requantize::Narrow;
 
 /// Proof that this processor has AVX2: [`Avx2::detect`] is the only way to one.
 #[derive(Debug, Clone, Copy)]

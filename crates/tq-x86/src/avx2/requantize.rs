@@ -11,7 +11,7 @@ use tq_kernels::row::requantize_row;
 /// Their products fit 32 bits and need no clamp before they are rounded. What follows only saturates, in 16 and in 8 bits,
 /// and clamps codes: the order of a clamp and a monotone step does not matter.
 #[derive(Clone, Copy)]
-pub(super) struct Narrow {
+pub(crate) struct Narrow {
     zero_point: __m256i,
     low: __m256i,
     high: __m256i,
@@ -20,7 +20,7 @@ pub(super) struct Narrow {
 impl Narrow {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(params: Requantize) -> Self {
+    pub(crate) fn new(params: Requantize) -> Self {
         let (low, high) = params.clamp;
         Self {
             zero_point: _mm256_set1_epi16(params.zero_point as i16),
@@ -32,7 +32,7 @@ impl Narrow {
     /// Two vectors of products as 16-bit codes, not clamped: by lanes, four of the first, four of the second.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn words(&self, first: __m256, second: __m256) -> __m256i {
+    pub(crate) fn words(&self, first: __m256, second: __m256) -> __m256i {
         let steps = _mm256_packs_epi32(_mm256_cvtps_epi32(first), _mm256_cvtps_epi32(second));
         _mm256_adds_epi16(steps, self.zero_point)
     }
@@ -40,7 +40,7 @@ impl Narrow {
     /// Two vectors of 16-bit codes as bytes: by lanes, eight of the first, eight of the second.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn bytes(&self, first: __m256i, second: __m256i) -> __m256i {
+    pub(crate) fn bytes(&self, first: __m256i, second: __m256i) -> __m256i {
         let codes = _mm256_packus_epi16(first, second);
         _mm256_min_epu8(_mm256_max_epu8(codes, self.low), self.high)
     }

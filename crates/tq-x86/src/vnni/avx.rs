@@ -2,7 +2,6 @@
 
 use crate::memory::{load_32, store_8_i32};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::ops::Range;
 use tq_kernels::LhsTile;
 
@@ -23,7 +22,10 @@ pub(super) fn tile<const R: usize, const C: usize>(
     tile: &mut [i32],
 ) {
     let groups = k.len() / KU;
-    let rows: [&[[u8; KU]]; R] = from_fn(|r| &lhs.codes[r * lhs.stride + k.start..].as_chunks().0[..groups]);
+    let mut rows: [&[[u8; KU]]; R] = [&[]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &lhs.codes[r * lhs.stride + k.start..].as_chunks().0[..groups];
+    }
     let panel = &panel[k.start * NR..].as_chunks::<{ NR * KU }>().0[..groups];
     let mut acc = [[[_mm256_setzero_si256(); 2]; R]; C];
     for (g, weights) in panel.iter().enumerate() {
@@ -38,7 +40,10 @@ pub(super) fn tile<const R: usize, const C: usize>(
     }
     for (r, out) in tile.as_chunks_mut::<NR>().0[..R].iter_mut().enumerate() {
         for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let sum = acc[1..].iter().fold(acc[0][r][half], |sum, acc| _mm256_add_epi32(sum, acc[r][half]));
+            let mut sum = acc[0][r][half];
+            for acc in &acc[1..] {
+                sum = _mm256_add_epi32(sum, acc[r][half]);
+            }
             store_8_i32(out, sum);
         }
     }

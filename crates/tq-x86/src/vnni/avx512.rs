@@ -2,7 +2,6 @@
 #![allow(unsafe_code, reason = "vector loads and stores take raw pointers")]
 
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::ops::Range;
 use tq_kernels::LhsTile;
 
@@ -25,7 +24,10 @@ pub(super) fn tile<const R: usize, const V: usize, const C: usize>(
     tile: &mut [i32],
 ) {
     let groups = k.len() / KU;
-    let rows: [&[[u8; KU]]; R] = from_fn(|r| &lhs.codes[r * lhs.stride + k.start..].as_chunks().0[..groups]);
+    let mut rows: [&[[u8; KU]]; R] = [&[]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &lhs.codes[r * lhs.stride + k.start..].as_chunks().0[..groups];
+    }
     let panel = &panel[k.start * NR..].as_chunks::<{ NR * KU }>().0[..groups];
     let mut acc = [[[_mm512_setzero_si512(); V]; R]; C];
     let whole = groups / C * C;
@@ -39,7 +41,10 @@ pub(super) fn tile<const R: usize, const V: usize, const C: usize>(
     }
     for (r, out) in tile.as_chunks_mut::<NR>().0[..R].iter_mut().enumerate() {
         for (v, out) in out.as_chunks_mut::<LANES>().0[..V].iter_mut().enumerate() {
-            let sum = acc[1..].iter().fold(acc[0][r][v], |sum, acc| _mm512_add_epi32(sum, acc[r][v]));
+            let mut sum = acc[0][r][v];
+            for acc in &acc[1..] {
+                sum = _mm512_add_epi32(sum, acc[r][v]);
+            }
             // SAFETY: `out` is valid for writes of 64 bytes, and `vmovdqu32` needs no alignment.
             unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
         }

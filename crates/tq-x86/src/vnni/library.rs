@@ -1,7 +1,8 @@
 //! The tiles as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
 
-use super::{Avx512Vnni, AvxVnni, avx, avx512, depthwise};
+use super::{Avx512Vnni, AvxVnni, avx, avx512};
+use crate::depthwise;
 use crate::{Avx2, Avx2Library};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -59,8 +60,8 @@ macro_rules! rows {
     };
 }
 
-rows!(AvxVnni, avx, "x86_64-u8i8i32-depthwise-avxvnni");
-rows!(Avx512Vnni, avx512, "x86_64-u8i8i32-depthwise-avx512vnni");
+rows!(AvxVnni, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni");
+rows!(Avx512Vnni, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni");
 
 impl Microkernel for AvxVnni {
     const MR: usize = avx::MR;

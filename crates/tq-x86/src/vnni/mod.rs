@@ -3,7 +3,6 @@
 
 mod avx;
 mod avx512;
-mod depthwise;
 mod library;
 
 use crate::Avx2;

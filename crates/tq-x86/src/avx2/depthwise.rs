@@ -9,7 +9,7 @@ const PAIRS: usize = 16;
 
 /// See [`tq_kernels::RowKernel::depthwise`]; gives the number of channels done, all but the last few.
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn depthwise(
+pub(super) fn depthwise(
     positions: usize,
     channels: usize,
     taps: &[Tap],

@@ -1,20 +1,20 @@
-//! The channels of a block on their way through the vectors: interleaving bytes and words by lanes of 128 bits moves them about,
-//! the packing of 32-bit codes into bytes moves them back.
+//! The channels of a block on their way through the vectors.
 #![allow(unsafe_code, reason = "reads of runs whose bounds are proved once")]
 
-use crate::avx2::requantize::Narrow;
+use super::windows::{At, codes};
+use crate::avx2::Narrow;
 use crate::memory::*;
-use crate::windows::{At, Windows};
 use std::arch::x86_64::*;
 use tq_kernels::DepthwiseRun;
 
-/// 32-bit sums of `16 H` channels: of 16, two vectors. Vector `v` of all has channels `4 v ..` and `8 H + 4 v ..`, four of each.
-pub(crate) type Sums<const H: usize> = [[__m256i; 2]; H];
+/// 32-bit sums of `16 H` channels, two vectors for every 16. Vector `v` of all has channels `4 v ..` and `8 H + 4 v ..`, four of
+/// each.
+pub(super) type Sums<const H: usize> = [[__m256i; 2]; H];
 
 /// What the sums of a block are requantized by, in their order.
-pub(crate) struct Columns<const H: usize> {
+pub(super) struct Columns<const H: usize> {
     /// What sums of products begin with.
-    pub(crate) offset: Sums<H>,
+    pub(super) offset: Sums<H>,
     multiplier: [[__m256; 2]; H],
     narrow: Narrow,
 }
@@ -23,7 +23,7 @@ impl<const H: usize> Columns<H> {
     /// The channels from `start` on. Panics where there are too few.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn new(run: &DepthwiseRun, start: usize) -> Self {
+    pub(super) fn new(run: &DepthwiseRun, start: usize) -> Self {
         let mut offset = [[_mm256_setzero_si256(); 2]; H];
         let mut multiplier = [[_mm256_setzero_ps(); 2]; H];
         for h in 0..H {
@@ -38,21 +38,22 @@ impl<const H: usize> Columns<H> {
         Self { offset, multiplier, narrow: Narrow::new(run.params) }
     }
 
-    /// Adds what all sums lack, in their order.
+    /// Adds what all sums lack, which `weights` begin with. Gives what is behind it; panics where there is too little.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn add(&mut self, base: &[[[i32; 8]; 2]]) {
-        for (offset, base) in self.offset.iter_mut().zip(base) {
-            for (offset, base) in offset.iter_mut().zip(base) {
-                *offset = _mm256_add_epi32(*offset, load_8_i32(base));
-            }
+    pub(super) fn add_base<'a>(&mut self, weights: &'a [u8]) -> &'a [u8] {
+        let (base, behind) = weights.split_at(64 * H);
+        for (offset, base) in self.offset.iter_mut().zip(base.as_chunks::<32>().0.as_chunks::<2>().0) {
+            offset[0] = _mm256_add_epi32(offset[0], load_32(&base[0]));
+            offset[1] = _mm256_add_epi32(offset[1], load_32(&base[1]));
         }
+        behind
     }
 
     /// The codes of a window's sums, to the first `16 H` elements of `out`. Panics where there are fewer.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn store(&self, sums: &Sums<H>, out: &mut [u8]) {
+    pub(super) fn store(&self, sums: &Sums<H>, out: &mut [u8]) {
         let mut words = [_mm256_setzero_si256(); H];
         for h in 0..H {
             let [low, high] = self.multiplier[h];
@@ -70,30 +71,36 @@ impl<const H: usize> Columns<H> {
     }
 }
 
-/// The codes of two taps beside each other: of 16 channels a vector, whose lanes hold channels `8 h ..` and `8 H + 8 h ..`.
+/// The codes of four taps beside each other, in the order of [`Sums`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) fn interleaved<const H: usize>(
-    windows: &Windows,
-    pair: [u8; 2],
-    start: usize,
-    p: usize,
-) -> [__m256i; H] {
-    const { assert!(H == 1 || H == 2, "a block has 16 or 32 channels") };
-    let mut codes = [_mm256_setzero_si256(); H];
-    if H == 2 {
-        let at: At<32> = windows.at(p, start);
-        // SAFETY: `at` is of these windows.
-        let (a, b) = unsafe { (windows.codes(pair[0], at), windows.codes(pair[1], at)) };
-        let (a, b) = (load_32(a), load_32(b));
-        codes[0] = _mm256_unpacklo_epi8(a, b);
-        codes[H - 1] = _mm256_unpackhi_epi8(a, b);
-    } else {
-        let at: At<16> = windows.at(p, start);
-        // SAFETY: `at` is of these windows.
-        let (a, b) = unsafe { (windows.codes(pair[0], at), windows.codes(pair[1], at)) };
-        let (a, b) = (load_16(a), load_16(b));
-        codes[0] = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+pub(super) fn interleaved<const H: usize>(first: [__m256i; H], second: [__m256i; H]) -> Sums<H> {
+    let mut codes = [[_mm256_setzero_si256(); 2]; H];
+    for h in 0..H {
+        codes[h][0] = _mm256_unpacklo_epi16(first[h], second[h]);
+        codes[h][1] = _mm256_unpackhi_epi16(first[h], second[h]);
     }
     codes
+}
+
+/// The codes of two taps beside each other: of 16 channels a vector, whose lanes hold channels `8 h ..` and `8 H + 8 h ..`.
+///
+/// # Safety
+/// As [`codes`], with places of `16 H` channels.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn pairs<const H: usize>(first: &[u8], second: &[u8], at: At) -> [__m256i; H] {
+    const { assert!(H == 1 || H == 2, "a block has 16 or 32 channels") };
+    let mut pairs = [_mm256_setzero_si256(); H];
+    if H == 2 {
+        // SAFETY: the caller's promise.
+        let (a, b) = unsafe { (load_32(codes(first, at)), load_32(codes(second, at))) };
+        pairs[0] = _mm256_unpacklo_epi8(a, b);
+        pairs[H - 1] = _mm256_unpackhi_epi8(a, b);
+    } else {
+        // SAFETY: the caller's promise.
+        let (a, b) = unsafe { (load_16(codes(first, at)), load_16(codes(second, at))) };
+        pairs[0] = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+    }
+    pairs
 }
