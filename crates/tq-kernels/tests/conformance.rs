@@ -65,8 +65,9 @@ impl Microkernel for Saturating {
         "saturating-4x8c2"
     }
 
-    fn largest(&self, codes: &[u8]) -> u8 {
-        codes.iter().copied().max().unwrap_or(0)
+    fn range(&self, codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
+        let codes = || (0..rows).flat_map(|r| &codes[r * stride..][..k]).copied();
+        (codes().min().unwrap_or(255), codes().max().unwrap_or(0))
     }
 
     fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {

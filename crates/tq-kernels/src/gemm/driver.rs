@@ -159,8 +159,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                     Some((data, row_stride)) => (&data[(first + r) * row_stride..], row_stride),
                     None => (&*packed, stride),
                 };
-                let row = |i: usize| &codes[i * codes_stride..][..k];
-                let ranges = Ranges::of(&self.kernel, (0..count).map(row));
+                let ranges = Ranges::of(&self.kernel, (codes, codes_stride), count, k);
                 let base = if may_move { ranges.base() } else { 0 };
                 let codes = match in_place {
                     Some((data, row_stride)) if base == 0 => (&data[(first + r) * row_stride..], row_stride),
@@ -261,9 +260,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             let factors = self.stage.factors();
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
-            for r in (0..lhs.rows).step_by(K::MR) {
+            for (t, r) in (0..lhs.rows).step_by(K::MR).enumerate() {
                 let tile_rows = K::MR.min(lhs.rows - r);
-                let lhs = lhs.tile(r, tile_rows, k);
+                let lhs = lhs.tile(t, r, tile_rows, k);
                 let out = &mut out[r * self.out_stride + first - column..];
                 if wide {
                     self.wide_tile(&lhs, weights, &row_sums[r..], &panel, first, out);

@@ -99,11 +99,12 @@ pub trait Microkernel: RowKernel {
         u8::MAX
     }
 
-    /// The smallest and the largest of `codes`, or 0 and 255 where the kernel does not ask how large they are.
+    /// The smallest and the largest code of `rows` rows of `k`, `stride` apart, or 0 and 255 where the kernel does not ask how
+    /// large they are.
     ///
     /// Where the smallest is well above 0, the driver subtracts it from all codes, and from their zero point.
-    fn range(&self, codes: &[u8]) -> (u8, u8) {
-        let _ = codes;
+    fn range(&self, codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
+        let _ = (codes, rows, stride, k);
         (0, u8::MAX)
     }
 

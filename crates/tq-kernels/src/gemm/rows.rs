@@ -11,16 +11,21 @@ const WORTH_MOVING: u8 = 16;
 /// The codes of up to [`MAX_ROWS`] rows: how small and how large.
 pub(super) struct Ranges {
     least: u8,
-    /// The largest code of each row.
+    /// The largest code of each tile.
     max: [u8; MAX_ROWS],
 }
 
 impl Ranges {
-    /// Of `rows` rows.
-    pub(super) fn of<'a, K: Microkernel>(kernel: &K, rows: impl Iterator<Item = &'a [u8]>) -> Self {
+    /// Of `rows` rows of `k` codes, `stride` apart.
+    pub(super) fn of<K: Microkernel>(
+        kernel: &K,
+        (codes, stride): (&[u8], usize),
+        rows: usize,
+        k: usize,
+    ) -> Self {
         let mut ranges = Self { least: u8::MAX, max: [0; MAX_ROWS] };
-        for (row, max) in rows.zip(&mut ranges.max) {
-            let (least, most) = kernel.range(row);
+        for (first, max) in (0..rows).step_by(K::MR).zip(&mut ranges.max) {
+            let (least, most) = kernel.range(&codes[first * stride..], K::MR.min(rows - first), stride, k);
             ranges.least = ranges.least.min(least);
             *max = most;
         }
@@ -49,6 +54,7 @@ pub(super) struct PackedRows<'a> {
     pub(super) rows: usize,
     widened: &'a [i16],
     widened_stride: usize,
+    /// The largest code of each tile.
     max: [u8; MAX_ROWS],
 }
 
@@ -74,10 +80,10 @@ impl<'a> PackedRows<'a> {
         Self { codes, stride, rows, widened: scratch, widened_stride, max }
     }
 
-    /// `rows` rows from row `first` on.
+    /// Tile `tile`, whose `rows` rows start with row `first`.
     #[inline]
-    pub(super) fn tile(&self, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
-        let max = self.max[first..first + rows].iter().copied().fold(0, u8::max);
+    pub(super) fn tile(&self, tile: usize, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
+        let max = self.max[tile];
         let codes = &self.codes[first * self.stride..][..(rows - 1) * self.stride + k];
         let widened = match self.widened {
             [] => &[],

@@ -110,9 +110,9 @@ impl Microkernel for Avx2 {
         unsafe { gemm::pack_panel(columns, panel) }
     }
 
-    fn range(&self, codes: &[u8]) -> (u8, u8) {
+    fn range(&self, codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
         // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe { gemm::range(codes) }
+        unsafe { gemm::range(codes, rows, stride, k) }
     }
 
     fn widen(&self, codes: &[u8], widened: &mut [i16]) {
