@@ -162,6 +162,14 @@ pub enum PassError {
         /// Where it ends.
         max: f32,
     },
+    /// Weights that are to keep products in 16 bits are not of the kind for which that is done.
+    #[error("node {node} cannot have overflow-safe weights: {reason}")]
+    OverflowSafe {
+        /// Name of the node.
+        node: String,
+        /// What it takes.
+        reason: String,
+    },
     /// A constant that is to be quantized is not finite.
     #[error("node {node}: {count} values of constant {tensor} are NaN or infinite")]
     NonFiniteConstant {

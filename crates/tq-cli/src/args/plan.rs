@@ -6,8 +6,8 @@ use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::qconfig::{
-    Backend, Configuration, MseObserver, ObserverConfig, QConfig, QConfigDict, QScheme, QuantConfig,
-    QuantSpec, Recipe, Rule,
+    Backend, BackendConfig, Configuration, MseObserver, ObserverConfig, QConfig, QConfigDict, QScheme,
+    QuantConfig, QuantSpec, Recipe, Rule,
 };
 
 /// Which nodes are quantized, and how. Without any of these: 8-bit activations and weights, all that can be.
@@ -31,12 +31,23 @@ pub(crate) struct PlanArgs {
     /// histogram, percentile, entropy, mse, or another observer of whole tensors by the name that files use.
     #[arg(long, value_name = "NAME", value_parser = observer)]
     pub(crate) observer: Option<String>,
+    /// What weights of 8 bits keep to besides: with overflow-safe, the products of any two neighbours fit 16 bits, so that
+    /// runtimes without VNNI do not saturate, at the price of somewhat coarser weights.
+    #[arg(long, value_enum, value_name = "RULE")]
+    pub(crate) weights: Option<WeightRule>,
     /// Nodes, or modules with all that is in them, that stay in float.
     #[arg(long, value_name = "NODE", num_args = 1..)]
     pub(crate) exclude: Vec<String>,
     /// Module types (Conv2d) or operators (Conv) that alone are quantized: as the rule for them says, else the global one.
     #[arg(long, value_name = "TYPE", num_args = 1..)]
     pub(crate) only: Vec<String>,
+}
+
+/// What weights keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightRule {
+    /// Products of neighbours that fit 16 bits.
+    OverflowSafe,
 }
 
 /// A recipe, or the search for one.
@@ -59,11 +70,9 @@ impl PlanArgs {
                 "--recipe auto chooses observers and nodes itself: it does not go with --observer or --only"
             );
         }
-        Ok(Some(RecommendOptions {
-            backend: self.backend.unwrap_or_default().backend().into(),
-            exclude: self.exclude.clone(),
-            ..RecommendOptions::default()
-        }))
+        let mut backend = BackendConfig::from(self.backend.unwrap_or_default().backend());
+        backend.overflow_safe_weights = self.weights == Some(WeightRule::OverflowSafe);
+        Ok(Some(RecommendOptions { backend, exclude: self.exclude.clone(), ..RecommendOptions::default() }))
     }
 
     /// All of it in one configuration.
@@ -94,6 +103,11 @@ impl PlanArgs {
     /// All of it in one configuration; where that is no file and no recipe, one with codes of so many bits, and ranges of
     /// activations of the least squared error.
     pub(crate) fn configuration_of_bits(&self, weight: u32, activation: u32) -> Result<Configuration> {
+        if self.weights.is_some() {
+            bail!(
+                "--weights goes with `tq quantize`: trained weights keep the scales that they were trained with"
+            );
+        }
         if self.config.is_some() || self.recipe.is_some() || self.dynamic {
             return self.configuration();
         }
@@ -115,10 +129,13 @@ impl PlanArgs {
         Ok(out)
     }
 
-    /// What --only, --observer and --exclude change.
+    /// What --only, --weights, --observer and --exclude change.
     fn adapt(&self, out: &mut Configuration) -> Result<()> {
         if !self.only.is_empty() {
             out.dict = only(&out.dict, &self.only)?;
+        }
+        if self.weights == Some(WeightRule::OverflowSafe) {
+            out.backend.overflow_safe_weights = true;
         }
         if let Some(name) = &self.observer {
             out.dict = observed_by(&out.dict, name)?;

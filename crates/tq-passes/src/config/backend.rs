@@ -70,6 +70,12 @@ pub struct BackendConfig {
     pub activation_ranges: Vec<CodeRange>,
     /// For types of weights that are not taken whole: the codes that are.
     pub weight_ranges: Vec<CodeRange>,
+    /// Whether weights are such that the products of any two neighbours along a reduction, with codes 0..=255, fit 16 bits.
+    ///
+    /// For machines that add such pairs by saturating instructions (x86 without VNNI): runtimes that do not look out give
+    /// right answers with these weights, and kernels of this project take their short way for all codes. Conv, ConvTranspose,
+    /// Gemm and MatMul with symmetric i8 weights; weights err somewhat more.
+    pub overflow_safe_weights: bool,
 }
 
 /// Codes of a type that a backend takes.
@@ -106,7 +112,13 @@ impl BackendConfig {
     /// A backend of one's own that takes what this table lists, over all codes of every type.
     #[must_use]
     pub fn new(name: impl Into<String>, operators: CapabilityTable) -> Self {
-        Self { name: name.into(), operators, activation_ranges: Vec::new(), weight_ranges: Vec::new() }
+        Self {
+            name: name.into(),
+            operators,
+            activation_ranges: Vec::new(),
+            weight_ranges: Vec::new(),
+            overflow_safe_weights: false,
+        }
     }
 
     /// The named backend that this equals.
@@ -174,6 +186,8 @@ struct Table {
     activation_ranges: Vec<CodeRange>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     weight_ranges: Vec<CodeRange>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    overflow_safe_weights: bool,
 }
 
 impl Serialize for BackendConfig {
@@ -186,6 +200,7 @@ impl Serialize for BackendConfig {
             operators: self.operators.rows().to_vec(),
             activation_ranges: self.activation_ranges.clone(),
             weight_ranges: self.weight_ranges.clone(),
+            overflow_safe_weights: self.overflow_safe_weights,
         };
         table.serialize(s)
     }
@@ -216,9 +231,9 @@ impl<'de> Visitor<'de> for BackendVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BackendConfig, A::Error> {
-        let Table { name, operators, activation_ranges, weight_ranges } =
+        let Table { name, operators, activation_ranges, weight_ranges, overflow_safe_weights } =
             Table::deserialize(MapAccessDeserializer::new(map))?;
         let operators = CapabilityTable::new(operators);
-        Ok(BackendConfig { name, operators, activation_ranges, weight_ranges })
+        Ok(BackendConfig { name, operators, activation_ranges, weight_ranges, overflow_safe_weights })
     }
 }

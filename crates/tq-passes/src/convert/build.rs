@@ -292,8 +292,10 @@ impl Builder<'_> {
             Placement::Dequantized { .. } => None,
             _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
         };
-        let Some(q) =
-            quantize_linear(&prepared.graph, node, &qconfig.weight, self.weights.get(&id), input_scale)?
+        // Products in float do not saturate.
+        let safe = prepared.configuration().backend.overflow_safe_weights && input_scale.is_some();
+        let given = self.weights.get(&id);
+        let Some(q) = quantize_linear(&prepared.graph, node, &qconfig.weight, given, input_scale, safe)?
         else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! From a calibrated model to a graph with Quantize and Dequantize pairs.
 
 mod build;
+mod overflow_safe;
 mod run_time;
 pub(crate) mod weights;
 

@@ -26,7 +26,8 @@ impl Builder<'_> {
         let (Some(x), Some(y), Some(qconfig)) = (node.input(0), node.output(0), &planned.qconfig) else {
             return Ok(());
         };
-        let Some(q) = quantize_linear(float, node, &qconfig.weight, None, None)? else { return Ok(()) };
+        let safe = prepared.configuration().backend.overflow_safe_weights;
+        let Some(q) = quantize_linear(float, node, &qconfig.weight, None, None, safe)? else { return Ok(()) };
         if q.is_floored {
             self.notes.floored.push(float.value(q.weights).name.clone());
         }

@@ -1,5 +1,6 @@
 //! Codes and scales of weights and biases.
 
+use super::overflow_safe;
 use crate::place::{weight_axes, weight_input};
 use crate::prepare::constant_error;
 use crate::{BiasAdjustment, PassError};
@@ -27,13 +28,14 @@ pub(super) struct LinearCodes {
 }
 
 /// Quantizes the weights of a Conv, Gemm or MatMul, with these parameters or with those that the observer finds; its bias
-/// too, where it runs on codes of this scale.
+/// too, where it runs on codes of this scale. With `overflow_safe` no pair of products leaves 16 bits.
 pub(super) fn quantize_linear(
     graph: &Graph,
     node: &Node,
     observer: &ObserverConfig,
     given: Option<&AffineParams>,
     input_scale: Option<f32>,
+    overflow_safe: bool,
 ) -> Result<Option<LinearCodes>, PassError> {
     let Some(w) = node.input(weight_input(&node.op)) else { return Ok(None) };
     let Some(tensor) = graph.constant(w) else { return Ok(None) };
@@ -57,6 +59,13 @@ pub(super) fn quantize_linear(
             params
         }
     };
+    if overflow_safe {
+        if given.is_some() {
+            let reason = "trained weights keep the scales that they were trained with".to_owned();
+            return Err(PassError::OverflowSafe { node: node.name.clone(), reason });
+        }
+        overflow_safe::enlarge(node, data, dims, &mut params, rounding)?;
+    }
     // Output channels of the same place in every group share the scale of a transposed convolution.
     let groups = match &node.op {
         Op::ConvTranspose(attrs) => attrs.groups,
@@ -83,8 +92,11 @@ pub(super) fn quantize_linear(
             (b, Tensor::vector(q.values), scale)
         });
     }
-    let codes = affine::quantize(data, dims, &params, rounding)
+    let mut codes = affine::quantize(data, dims, &params, rounding)
         .map_err(|e| PassError::Observer { tensor: name.clone(), source: e.into() })?;
+    if overflow_safe {
+        overflow_safe::constrain(&node.op, dims, &mut codes);
+    }
     let codes = codes_tensor(dims, &codes, &params)?;
     Ok(Some(LinearCodes { weights: w, params, codes, bias, adjustments, is_floored }))
 }
