@@ -52,7 +52,10 @@ fn tile<K: Microkernel>(
     for r in 0..rows {
         lhs[r * stride..][k..padded].fill(0);
     }
-    let max = kernel.largest(&lhs);
+    // The range is looked for in rows as they come, without what pads them.
+    let rows_alone = lhs[..(rows - 1) * stride + k].to_vec();
+    let (least, max) = kernel.range(&rows_alone, rows, stride, k);
+    assert!((0..rows).flat_map(|r| &lhs[r * stride..][..k]).all(|a| (least..=max).contains(a)));
     let mut widened = vec![0i16; if max > plain_max { lhs.len() } else { 0 }];
     if !widened.is_empty() {
         kernel.widen(&lhs, &mut widened);
