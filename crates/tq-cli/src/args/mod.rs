@@ -358,9 +358,15 @@ pub(crate) enum TensorKindName {
 pub(crate) struct Bench {
     /// Model, .onnx or .tq.
     pub(crate) model: PathBuf,
+    /// Input data, .npy or .npz with one array, of which the first batch is run; NAME is an input's. Without it inputs are
+    /// random: kernels may be faster or slower on them than on data as it is.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE", conflicts_with = "shape")]
+    pub(crate) input: Vec<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
     /// Input shape, as 1x3x224x224 or 1,3,224,224; NAME is an input's. What is not given is as declared, with 1 for
     /// every free dimension.
-    #[arg(long, num_args = 1.., value_name = "[NAME=]DIMS")]
+    #[arg(long, num_args = 1.., value_name = "[NAME=]DIMS", conflicts_with = "pictures")]
     pub(crate) shape: Vec<String>,
     /// Threads to run on; as many as there are cores when not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -2,7 +2,7 @@
 
 use super::load;
 use crate::args::Bench;
-use crate::arrays::{assign, input_names};
+use crate::arrays::{self, assign, input_names};
 use crate::output::emit;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
@@ -26,16 +26,12 @@ struct Report {
 
 pub(crate) fn bench(args: &Bench) -> Result<()> {
     let graph = load(&args.model)?;
-    let shapes = shapes(&graph, &args.shape)?;
-    let inputs = graph
-        .inputs
-        .iter()
-        .zip(&shapes)
-        .map(|(id, dims)| {
-            let value = graph.value(*id);
-            sample(value.dtype.unwrap_or(DType::F32), dims).with_context(|| format!("input {}", value.name))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let inputs = if args.input.is_empty() && args.data.pictures.is_none() {
+        sampled(&graph, &shapes(&graph, &args.shape)?)?
+    } else {
+        first_batch(&graph, args)?
+    };
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|tensor| tensor.dims().to_vec()).collect();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads.map_or(0, usize::from))
         .build()
@@ -49,7 +45,7 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
     }
     let latency =
         pool.install(|| measure(&options, || session.run(&inputs).map(drop))).with_context(|| {
-            format!("{}: input shapes {shapes:?} (--shape gives others)", args.model.display())
+            format!("{}: input shapes {shapes:?} (--shape or --input gives others)", args.model.display())
         })?;
     let explanation = session.explain();
     let report = Report {
@@ -75,6 +71,25 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
             if report.kernels.is_empty() { "none, float only".to_owned() } else { report.kernels.join(", ") }
         )
     })
+}
+
+/// Inputs of these shapes, the same in every program run.
+fn sampled(graph: &Graph, shapes: &[Vec<usize>]) -> Result<Vec<Tensor>> {
+    let inputs = graph.inputs.iter().zip(shapes).map(|(id, dims)| {
+        let value = graph.value(*id);
+        sample(value.dtype.unwrap_or(DType::F32), dims).with_context(|| format!("input {}", value.name))
+    });
+    inputs.collect()
+}
+
+/// The first batch of the data that is given: one row, where `--batch` does not say more.
+fn first_batch(graph: &Graph, args: &Bench) -> Result<Vec<Tensor>> {
+    let given = arrays::load(graph, &args.input, &args.data)?;
+    given.data.require_whole_batches()?;
+    // A run of a sequence is given to the model whole.
+    let rows = (!args.data.sequences).then(|| args.data.batch().unwrap_or(1));
+    let first = given.data.batches(rows).next().ok_or_else(|| anyhow!("the data has no rows"))??;
+    Ok(first.inputs)
 }
 
 /// The shape of every input: as given, else as declared with 1 for every free dimension.
