@@ -61,6 +61,7 @@ fn killed_at_any_moment() {
     let path = folder.path().join("m.tq");
     let models = [model(1), model(2)];
     let mut seen = [0, 0];
+    let mut halves = 0;
     for i in 0..40u64 {
         let mut child = child("", &path);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -72,9 +73,11 @@ fn killed_at_any_moment() {
         let found = load(&path).unwrap();
         let which = models.iter().position(|m| *m == found);
         seen[which.expect("the file is neither the old nor the new one")] += 1;
+        // What a save that was cut off leaves behind, until the next one takes it away.
+        let left = folder.path().read_dir().unwrap().count() - 1;
+        assert!(left <= 1, "the save before took nothing away");
+        halves += left;
     }
-    // What a save that was cut off leaves behind: so many kills were in the midst of one.
-    let halves = folder.path().read_dir().unwrap().count() - 1;
     println!(
         "40 kills, {halves} of them within a save: {} times the one file, {} the other",
         seen[0], seen[1]
