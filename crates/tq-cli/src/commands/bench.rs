@@ -45,7 +45,7 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
     }
     let latency =
         pool.install(|| measure(&options, || session.run(&inputs).map(drop))).with_context(|| {
-            format!("{}: input shapes {shapes:?} (--shape or --input gives others)", args.model.display())
+            format!("{}: input shapes {shapes:?} (--shape gives others)", args.model.display())
         })?;
     let explanation = session.explain();
     let report = Report {

@@ -33,6 +33,20 @@ pub(super) enum Layout {
     Grouped { outputs: usize, inputs: usize, kernel: usize },
 }
 
+impl Link {
+    /// All that is scaled with its channels, and whether it reads them: then it is multiplied, else divided.
+    pub(super) fn sides(&self) -> impl Iterator<Item = (Weights, bool)> {
+        let bias = |value| Weights { value, layout: Layout::Axis { inner: 1, count: self.channels } };
+        let given = [self.weights].into_iter().chain(self.bias.map(bias)).map(|w| (w, false));
+        given.chain(self.readers.iter().map(|(_, w)| (*w, true)))
+    }
+
+    /// The constants of [`Link::sides`].
+    pub(super) fn constants(&self) -> impl Iterator<Item = ValueId> {
+        self.sides().map(|(w, _)| w.value)
+    }
+}
+
 impl Layout {
     pub(super) fn channel(self, i: usize) -> usize {
         match self {

@@ -3,7 +3,7 @@
 mod links;
 
 use crate::{PassError, fuse};
-use links::{Layout, Link, Weights, links};
+use links::{Link, Weights, links};
 use serde::Serialize;
 use std::collections::HashSet;
 use tq_graph::{Graph, ValueId};
@@ -68,18 +68,22 @@ pub fn equalize(graph: &mut Graph) -> Result<EqualizationReport, PassError> {
     fuse(graph)?;
     let links = links(graph);
     let mut factors: Vec<Vec<f32>> = links.iter().map(|l| vec![1.0; l.channels]).collect();
+    // What was scaled in the round before and in this one: links between other weights are as even as they were left.
+    let mut scaled: HashSet<ValueId> = links.iter().flat_map(Link::constants).collect();
     for _ in 0..MOST_ROUNDS {
-        let mut changed = false;
-        for (link, factors) in links.iter().zip(&mut factors) {
-            for (channel, total) in factors.iter_mut().enumerate() {
-                let s = factor(graph, link, channel);
-                if s != 1.0 && scale(graph, link, channel, s) {
-                    *total *= s;
-                    changed = true;
-                }
+        let mut now = HashSet::new();
+        for (link, totals) in links.iter().zip(&mut factors) {
+            if !link.constants().any(|w| scaled.contains(&w) || now.contains(&w)) {
+                continue;
+            }
+            let by = scale(graph, link);
+            if by.iter().any(|s| *s != 1.0) {
+                now.extend(link.constants());
+                totals.iter_mut().zip(by).for_each(|(total, s)| *total *= s);
             }
         }
-        if !changed {
+        scaled = now;
+        if scaled.is_empty() {
             break;
         }
     }
@@ -99,15 +103,8 @@ pub fn equalize(graph: &mut Graph) -> Result<EqualizationReport, PassError> {
     Ok(EqualizationReport { links })
 }
 
-/// What a channel is divided by: 1 where it is even already, or where one side is all zeros.
-fn factor(graph: &Graph, link: &Link, channel: usize) -> f32 {
-    let reach = |w: &Weights| {
-        let values = graph.constant(w.value).and_then(|t| t.as_slice::<f32>().ok()).unwrap_or_default();
-        let own = values.iter().enumerate().filter(|(i, _)| w.layout.channel(*i) == channel);
-        own.fold(0.0f32, |m, (_, v)| m.max(v.abs()))
-    };
-    let given = reach(&link.weights);
-    let read = link.readers.iter().map(|(_, w)| reach(w)).fold(0.0, f32::max);
+/// What a channel of these largest magnitudes is divided by: 1 where it is even already, or where one side is all zeros.
+fn factor(given: f32, read: f32) -> f32 {
     if !(given > 0.0 && read > 0.0 && given.is_finite() && read.is_finite()) {
         return 1.0;
     }
@@ -116,28 +113,53 @@ fn factor(graph: &Graph, link: &Link, channel: usize) -> f32 {
     libm::ldexp(1.0, h) as f32
 }
 
-/// Divides what is given by `s` and multiplies what reads it; false, with nothing done, where a value would lose digits.
-fn scale(graph: &mut Graph, link: &Link, channel: usize, s: f32) -> bool {
-    let bias =
-        link.bias.map(|value| Weights { value, layout: Layout::Axis { inner: 1, count: link.channels } });
-    let divided = [link.weights].into_iter().chain(bias).map(|w| (w, 1.0 / s));
-    let sides: Vec<(Weights, f32)> = divided.chain(link.readers.iter().map(|(_, w)| (*w, s))).collect();
-    let exact = |(w, by): &(Weights, f32)| {
-        let values = graph.constant(w.value).and_then(|t| t.as_slice::<f32>().ok()).unwrap_or_default();
-        let mut own = values.iter().enumerate().filter(|(i, _)| w.layout.channel(*i) == channel);
-        own.all(|(_, v)| (v * by).is_finite() && (v * by) / by == *v)
-    };
-    if !sides.iter().all(exact) {
-        return false;
+/// The largest magnitude of every channel.
+fn reach(graph: &Graph, w: &Weights, channels: usize) -> Vec<f32> {
+    let mut reach = vec![0.0f32; channels];
+    for (i, v) in values(graph, w).iter().enumerate() {
+        let most = &mut reach[w.layout.channel(i)];
+        *most = most.max(v.abs());
     }
-    for (w, by) in sides {
-        let tensor = graph.values[w.value.0].constant.as_mut();
-        let Some(Ok(values)) = tensor.map(|t| t.as_mut_slice::<f32>()) else { continue };
-        for (_, v) in values.iter_mut().enumerate().filter(|(i, _)| w.layout.channel(*i) == channel) {
-            *v *= by;
+    reach
+}
+
+fn values<'g>(graph: &'g Graph, w: &Weights) -> &'g [f32] {
+    graph.constant(w.value).and_then(|t| t.as_slice::<f32>().ok()).unwrap_or_default()
+}
+
+/// Divides what is given by a factor for each channel and multiplies what reads it; channels in which a value would lose digits
+/// stay as they are. Gives the factors.
+fn scale(graph: &mut Graph, link: &Link) -> Vec<f32> {
+    let given = reach(graph, &link.weights, link.channels);
+    let mut read = vec![0.0f32; link.channels];
+    for (_, w) in &link.readers {
+        for (most, v) in read.iter_mut().zip(reach(graph, w, link.channels)) {
+            *most = most.max(v);
         }
     }
-    true
+    let mut by: Vec<f32> = given.iter().zip(&read).map(|(given, read)| factor(*given, *read)).collect();
+    if by.iter().all(|s| *s == 1.0) {
+        return by;
+    }
+    let sides: Vec<(Weights, bool)> = link.sides().collect();
+    let of = |by: &[f32], channel: usize, reads: bool| if reads { by[channel] } else { 1.0 / by[channel] };
+    for (w, reads) in &sides {
+        for (i, v) in values(graph, w).iter().enumerate() {
+            let channel = w.layout.channel(i);
+            let s = of(&by, channel, *reads);
+            if !((v * s).is_finite() && (v * s) / s == *v) {
+                by[channel] = 1.0;
+            }
+        }
+    }
+    for (w, reads) in sides {
+        let tensor = graph.values[w.value.0].constant.as_mut();
+        let Some(Ok(values)) = tensor.map(|t| t.as_mut_slice::<f32>()) else { continue };
+        for (i, v) in values.iter_mut().enumerate() {
+            *v *= of(&by, w.layout.channel(i), reads);
+        }
+    }
+    by
 }
 
 /// Values that more than one place reads: what is changed for one would change for all.
