@@ -3,6 +3,7 @@
 use crate::accuracy::{argmax, check_label_count, find_output, nth, score_rows};
 use crate::answers::Changed;
 use crate::finite::require_answers;
+use crate::origin::require_order;
 use crate::user_metric::{Gathered, Metric, MetricComparison};
 use crate::{
     Accuracy, AnalysisError, Dataset, Evaluation, Latency, LatencyOptions, OutputError, Runner, measure_pair,
@@ -76,7 +77,7 @@ pub struct Comparison {
 /// Runs both models, each in a session, over the same data.
 ///
 /// # Errors
-/// [`AnalysisError::Labels`] when labels do not fit, [`AnalysisError::Output`] and [`AnalysisError::Incomparable`] when
+/// [`AnalysisError::Models`] when the first model is quantized and the second is not, [`AnalysisError::Labels`] when labels do not fit, [`AnalysisError::Output`] and [`AnalysisError::Incomparable`] when
 /// outputs do not, and what [`Runner::run`] and [`Dataset::batches`] say.
 pub fn compare_models(
     float: &Graph,
@@ -136,6 +137,7 @@ pub fn compare_with_metrics(
     options: &CompareOptions,
     mut progress: impl FnMut(usize),
 ) -> Result<Comparison, AnalysisError> {
+    require_order(float, quantized)?;
     if let Some(labels) = labels {
         check_label_count(data, labels)?;
     }

@@ -40,10 +40,12 @@ impl<'g> FloatConstants<'g> {
     }
 
     /// What the node `reader` of the quantized model, which has it as its input numbered `input` under the name `name`, reads in
-    /// the float model; of so many elements.
+    /// the float model; of so many elements. `None` for weights that one of the models has transposed: element by element they
+    /// are not the same.
     pub(crate) fn find(&self, reader: &Node, input: usize, name: &str, elements: usize) -> Option<Operand> {
         let fits = |o: &Operand| {
-            self.float.constant(o.value).is_some_and(|t| t.dtype().is_float() && t.len() == elements)
+            let same = input != 1 || is_transposed(reader) == is_transposed(self.float.node(o.node));
+            same && self.float.constant(o.value).is_some_and(|t| t.dtype().is_float() && t.len() == elements)
         };
         let by_node = self.nodes.get(reader.name.as_str()).and_then(|node| {
             let value = self.float.node(*node).input(input)?;
@@ -53,6 +55,11 @@ impl<'g> FloatConstants<'g> {
             .filter(fits)
             .or_else(|| stems(name).iter().find_map(|n| self.named.get(n.as_str()).copied()).filter(fits))
     }
+}
+
+/// Whether a node reads weights `[outputs, inputs]` of a product whose operands are `[.., inputs]` and `[inputs, outputs]` else.
+fn is_transposed(node: &Node) -> bool {
+    matches!(node.op, Op::Gemm { trans_b: true, .. })
 }
 
 /// The node of the quantized model that computes with these real numbers, and as which input. A change of shape is passed over.

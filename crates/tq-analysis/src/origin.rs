@@ -20,6 +20,14 @@ pub(crate) fn require_pair(float: &Graph, quantized: &Graph) -> Result<(), Analy
     Err(AnalysisError::Models(message.into()))
 }
 
+/// Refuses a pair in the wrong order.
+pub(crate) fn require_order(float: &Graph, quantized: &Graph) -> Result<(), AnalysisError> {
+    match (has_codes(float), has_codes(quantized) || has_halves(quantized)) {
+        (true, false) => require_pair(float, quantized),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a model has codes for some of its numbers.
 fn has_codes(graph: &Graph) -> bool {
     let by_node = |n: &tq_graph::Node| {

@@ -52,6 +52,10 @@ fn other_data_wrong_pairs_and_data_that_is_not_finite_are_told() {
         b.fails(&line("q.onnx q.onnx"), &["the float model"]);
         b.fails(&line("model.onnx model.onnx"), &["nothing of the second model is quantized"]);
     }
+    b.fails(
+        &format!("compare q.onnx model.onnx --input eval.npz {SCALE}"),
+        &["the first model is quantized and the second is not"],
+    );
     let same = b.tq(&format!("compare model.onnx model.onnx --input eval.npz {SCALE}"));
     assert!(same.stderr.contains("the same model") && same.stdout.contains("SQNR exact"), "{}", same.stdout);
     // Of two files that are joined the one is named that has it.
@@ -67,6 +71,15 @@ fn other_data_wrong_pairs_and_data_that_is_not_finite_are_told() {
     b.fails(&format!("report model.onnx q.onnx {bad} -o r.html"), &words);
     b.fails("sensitivity model.onnx --calib fine.npy inf.npy", &words);
     b.fails("quantize model.onnx -o m.onnx --calib fine.npy inf.npy --max-drop 1", &words);
+    // Budgets that no number can keep.
+    for (budget, word) in [
+        ("--max-drop nan", "--max-drop NaN"),
+        ("--max-latency nan", "--max-latency NaN"),
+        ("--max-latency -2", "--max-latency -2"),
+        ("--max-size 0", "--max-size 0"),
+    ] {
+        b.fails(&format!("quantize model.onnx -o m.onnx --calib fine.npy {budget}"), &[word]);
+    }
 }
 
 #[test]

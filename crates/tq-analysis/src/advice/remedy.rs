@@ -44,7 +44,8 @@ pub(super) fn told(
         let about = about(survey.float, a.float);
         let names: Vec<String> = about.iter().map(|id| survey.float.node(*id).name.clone()).collect();
         let cost = share_of_work(quantized, &names);
-        let excluded = format!("`--exclude {}`", names.join(" "));
+        let words: Vec<String> = names.iter().map(|name| shell_word(name)).collect();
+        let excluded = format!("`--exclude {}`", words.join(" "));
         let price = cost.map_or(String::new(), |c| format!(", {c:.1} % of the multiplications"));
         let helps = equalized(survey, a, &about, (&even, &report))?;
         finding.advice = match helps {
@@ -152,4 +153,31 @@ fn equalized(
     let before = noise(survey.float, &before, &survey.rows)?;
     let after = noise(even, &after, &survey.rows)?;
     Ok((after <= (1.0 - ONE_BIT) * before).then_some([before, after]))
+}
+
+/// A name as one word of a shell's command, whatever is in it.
+fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:,+@%-".contains(c);
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn names_are_words_that_a_shell_leaves_as_they_are() {
+        for (name, word) in [
+            ("/layer1/conv.0", "/layer1/conv.0"),
+            ("my layer $(x)", "'my layer $(x)'"),
+            ("it's", r"'it'\''s'"),
+            ("--json", "'--json'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(name), word);
+        }
+    }
 }

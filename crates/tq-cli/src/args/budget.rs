@@ -17,7 +17,7 @@ pub(crate) struct BudgetArgs {
     #[arg(long, value_name = "SIZE", group = "budget", value_parser = size)]
     pub(crate) max_size: Option<usize>,
     /// The most faithful model with a run of one row in at most so many milliseconds on this machine.
-    #[arg(long, value_name = "MS", group = "budget")]
+    #[arg(long, value_name = "MS", group = "budget", allow_hyphen_values = true)]
     pub(crate) max_latency: Option<f64>,
     /// One class for each row of the calibration data. Without it the float model's decisions are the right answers.
     #[arg(long, value_name = "FILE", requires = "budget")]
@@ -33,6 +33,16 @@ impl BudgetArgs {
             (_, _, Some(ms)) => Budget::Latency(ms),
             _ => return Ok(None),
         };
+        match budget {
+            Budget::Drop(points) if !points.is_finite() => {
+                bail!("--max-drop {points}: it is a number of percent points")
+            }
+            Budget::Bytes(0) => bail!("--max-size 0: no model is so small"),
+            Budget::Latency(ms) if !(ms.is_finite() && ms > 0.0) => {
+                bail!("--max-latency {ms}: it is a number of milliseconds above 0")
+            }
+            _ => {}
+        }
         if plan.config.is_some()
             || plan.recipe.is_some()
             || plan.dynamic
@@ -46,7 +56,7 @@ impl BudgetArgs {
         }
         let backend = plan.backend.unwrap_or_default().backend();
         let mut options = SearchOptions {
-            backend: backend.into(),
+            backend: plan.backend_config(),
             exclude: plan.exclude.clone(),
             ..SearchOptions::default()
         };

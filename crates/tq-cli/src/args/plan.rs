@@ -75,6 +75,12 @@ impl PlanArgs {
         Ok(Some(RecommendOptions { backend, exclude: self.exclude.clone(), ..RecommendOptions::default() }))
     }
 
+    /// The named backend, with what is asked of its weights.
+    pub(crate) fn backend_config(&self) -> BackendConfig {
+        let overflow_safe_weights = self.weights == Some(WeightRule::OverflowSafe);
+        BackendConfig { overflow_safe_weights, ..self.backend.unwrap_or_default().backend().into() }
+    }
+
     /// All of it in one configuration.
     pub(crate) fn configuration(&self) -> Result<Configuration> {
         let recipe = match self.recipe {
