@@ -30,7 +30,7 @@ pub struct DepthwiseRhs<'a> {
 /// Depthwise convolution: pack once, run many times.
 ///
 /// `acc[y][x][c] = Σ (input - lhs_zero_point) * (w - rhs_zero_point[c]) + bias[c]` over the taps inside the image
-/// (padding is real zero), then one [`OutputStage`].
+/// (padding is real zero), then one [`OutputStage`](crate::OutputStage).
 pub trait QDepthwise: Send + Sync + Debug {
     /// Name of the kernel.
     fn name(&self) -> &'static str;
@@ -44,7 +44,7 @@ pub trait QDepthwise: Send + Sync + Debug {
     /// Convolves. The output has one row of `channels` per output position.
     ///
     /// # Errors
-    /// As [`crate::QGemm::run`], and [`KernelError::Length`] when the window and the weights disagree.
+    /// As [`crate::QGemm::run`], and [`KernelError::Length`](crate::KernelError::Length) when the window and the weights disagree.
     fn run(
         &self,
         window: &Window2d,

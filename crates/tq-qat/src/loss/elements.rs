@@ -19,12 +19,8 @@ pub fn mse(x: &Var, target: &Tensor) -> Result<Var, QatError> {
 /// As [`mse`]; [`QatError::Probability`] for a `p` or `t` that is not within 0 and 1.
 pub fn bce(p: &Var, target: &Tensor) -> Result<Var, QatError> {
     mean("bce", p, target, |p, t| {
-        for (what, value) in [("probability", p), ("target", t)] {
-            // A NaN is a loss that is not finite.
-            if !((0.0..=1.0).contains(&value) || value.is_nan()) {
-                return Err(QatError::Probability { what, value: value as f32 });
-            }
-        }
+        probability("probability", p)?;
+        probability("target", t)?;
         // `f64::max` would pass over a NaN.
         let log = |v: f64| if v < 1e-44 { -100.0 } else { libm::log(v) };
         let value = -t * log(p) - (1.0 - t) * log(1.0 - p);
@@ -36,14 +32,23 @@ pub fn bce(p: &Var, target: &Tensor) -> Result<Var, QatError> {
 /// `max(x, 0) - x t + ln(1 + exp(-|x|))`.
 ///
 /// # Errors
-/// As [`mse`].
+/// As [`mse`]; [`QatError::Probability`] for a `t` that is not within 0 and 1: the loss would have no lower end.
 pub fn bce_with_logits(x: &Var, target: &Tensor) -> Result<Var, QatError> {
     mean("bce_with_logits", x, target, |x, t| {
+        probability("target", t)?;
         let small = libm::exp(-x.abs());
         let sigmoid = if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
         let positive = if x <= 0.0 { 0.0 } else { x };
         Ok((positive - x * t + libm::log1p(small), sigmoid - t))
     })
+}
+
+/// Refuses what is not within 0 and 1. A NaN passes: it makes a loss that is not finite.
+fn probability(what: &'static str, value: f64) -> Result<(), QatError> {
+    if (0.0..=1.0).contains(&value) || value.is_nan() {
+        return Ok(());
+    }
+    Err(QatError::Probability { what, value: value as f32 })
 }
 
 /// The mean of what `of` gives for every element, the second of which is the derivative.
