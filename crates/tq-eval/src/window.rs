@@ -171,6 +171,19 @@ impl Axis {
     }
 }
 
+/// For every window over the product of `axes` (row-major) by how much its sum is divided to be an average: its elements on the
+/// input, or on the input and its padding.
+#[must_use]
+pub fn sizes(axes: &[Axis], count_padding: bool) -> Vec<usize> {
+    let mut sizes = vec![1usize];
+    for axis in axes {
+        let along = |o: usize| if count_padding { axis.padded_taps(o) } else { axis.taps(o).len() };
+        sizes =
+            sizes.iter().flat_map(|n| (0..axis.output).map(move |o| n.saturating_mul(along(o)))).collect();
+    }
+    sizes
+}
+
 /// Padding of one axis.
 #[derive(Debug, Clone, Copy)]
 enum AxisPadding {

@@ -49,7 +49,8 @@ fn model() -> Graph {
     let d = g.add_node("clip", Op::Clip, &[d, nought, six], "clip.y");
     let p = conv(&mut g, "c2", d, [8, 8, 1, 1], 1, 5);
     let sum = g.add_node("sum", Op::Binary(BinaryOp::Add), &[p, r], "sum.y");
-    let s = g.add_node("s", Op::Unary(UnaryOp::Sigmoid), &[sum], "s.y");
+    let h = g.add_node("h", Op::Unary(UnaryOp::HardSwish), &[sum], "h.y");
+    let s = g.add_node("s", Op::Unary(UnaryOp::Sigmoid), &[h], "s.y");
     let pool = PoolAttrs {
         kernel: vec![3; 2],
         strides: vec![2; 2],
@@ -58,7 +59,19 @@ fn model() -> Graph {
         ceil_mode: false,
     };
     let a = g.add_node("a", Op::AveragePool { attrs: pool.clone(), count_include_pad: false }, &[s], "a.y");
-    let b = g.add_node("b", Op::AveragePool { attrs: pool, count_include_pad: true }, &[sum], "b.y");
+    let b = g.add_node("b", Op::AveragePool { attrs: pool.clone(), count_include_pad: true }, &[sum], "b.y");
+    // One window more along each axis, which ends beyond the padding.
+    let pool = PoolAttrs { ceil_mode: true, ..pool };
+    let more = [(s, false), (sum, true)].map(|(x, count_include_pad)| {
+        let name = format!("ceil.{count_include_pad}");
+        g.add_node(
+            &name,
+            Op::AveragePool { attrs: pool.clone(), count_include_pad },
+            &[x],
+            format!("{name}.y"),
+        )
+    });
+    let ceil = g.add_node("ceil", Op::Concat { axis: 1 }, &more, "ceil.y");
     let both = g.add_node("both", Op::Concat { axis: 1 }, &[a, b], "both.y");
     let w = constant(&mut g, "t.w", &[16, 3, 2, 2], 7);
     let bias = constant(&mut g, "t.b", &[6], 8);
@@ -81,7 +94,7 @@ fn model() -> Graph {
     let b = constant(&mut g, "head.b", &[5], 10);
     let gemm = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false };
     let head = g.add_node("head", gemm, &[row, w, b], "head.y");
-    g.outputs = vec![t, turned, head, product];
+    g.outputs = vec![t, turned, head, product, ceil];
     infer::infer(&mut g).unwrap();
     g
 }

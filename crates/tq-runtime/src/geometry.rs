@@ -2,45 +2,11 @@
 
 use tq_graph::op::Padding;
 
-/// One spatial axis of a window operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Axis {
-    /// Elements of the input.
-    pub(crate) input: usize,
-    /// Elements of the window.
-    pub(crate) kernel: usize,
-    /// Step between windows.
-    pub(crate) stride: usize,
-    /// Step within a window.
-    pub(crate) dilation: usize,
-    /// Padding before the input.
-    pub(crate) begin: usize,
-    /// Padding after the input.
-    pub(crate) end: usize,
-    /// Windows.
-    pub(crate) output: usize,
-}
+pub(crate) use tq_eval::window::Axis;
 
 /// The axis of a window of one element, for values that have fewer axes than a kernel expects.
 pub(crate) const UNIT: Axis =
     Axis { input: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, end: 0, output: 1 };
-
-impl Axis {
-    /// Where in the input element `k` of window `o` lies, unless on padding.
-    fn position(&self, o: usize, k: usize) -> Option<usize> {
-        (o * self.stride + k * self.dilation).checked_sub(self.begin).filter(|p| *p < self.input)
-    }
-
-    /// True when every window has an element on the input.
-    fn has_no_empty_window(&self) -> bool {
-        let below =
-            |end: usize, start: usize| end.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
-        (0..self.output).all(|o| {
-            let start = o * self.stride;
-            below(self.begin, start) < below(self.begin + self.input, start)
-        })
-    }
-}
 
 /// The axes of a window over a value of shape `dims` whose result has shape `out_dims`, both with two axes before
 /// the spatial ones; `None` when the parts do not go together, or sizes overflow.
@@ -82,25 +48,7 @@ pub(crate) fn axes(
 
 /// True when some window of the product of `axes` lies wholly on padding.
 pub(crate) fn has_empty_window(axes: &[Axis]) -> bool {
-    !axes.iter().all(Axis::has_no_empty_window)
-}
-
-/// For every window (row-major) the number of its elements on the input, or on the input and its padding.
-pub(crate) fn window_sizes(axes: &[Axis], count_padding: bool) -> Vec<usize> {
-    let mut sizes = vec![1usize];
-    for axis in axes {
-        let along = (0..axis.output).map(|o| {
-            let places = (0..axis.kernel).map(|k| o * axis.stride + k * axis.dilation);
-            let (first, end) = if count_padding {
-                (0, axis.begin + axis.input + axis.end)
-            } else {
-                (axis.begin, axis.begin + axis.input)
-            };
-            places.filter(|p| (first..end).contains(p)).count()
-        });
-        sizes = sizes.iter().flat_map(|n| along.clone().map(move |m| n * m)).collect();
-    }
-    sizes
+    axes.iter().any(|axis| (0..axis.output).any(|o| axis.taps(o).is_empty()))
 }
 
 /// For every window (row-major) and every element of it (row-major) the position in a channels-last input of

@@ -266,8 +266,7 @@ impl<'g> Matcher<'g> {
             return Ok(op);
         }
         // A Relu or Clip between the operator and its Quantize node becomes bounds on the result.
-        let takes_bounds = !matches!(op.kind, OperatorKind::Lookup | OperatorKind::Movement);
-        if takes_bounds
+        if op.kind != OperatorKind::Movement
             && !self.is_output[out.0]
             && let [next] = self.consumers[out.0].as_slice()
             && let Some(bounds) = self.bounds_of(self.graph.node(*next))

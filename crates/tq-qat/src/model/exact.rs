@@ -9,6 +9,7 @@
 use super::run::Run;
 use crate::QatError;
 use rayon::prelude::*;
+use tq_eval::window::{self, Window};
 use tq_eval::{OpError, Precision, eval_op};
 use tq_graph::op::{PoolAttrs, UnaryOp};
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
@@ -380,26 +381,20 @@ fn whole(sums: &Tensor) -> Result<Vec<i64>, QatError> {
     Ok(sums.as_slice::<f64>()?.iter().map(|v| *v as i64).collect())
 }
 
-/// What the sum of every window is divided by, for inputs of this shape; `None` where the number of windows is rounded up.
+/// What the sum of every window is divided by, for inputs of this shape; `None` where a window lies wholly on padding, which no
+/// kernel takes.
 fn window_sizes(
     attrs: &PoolAttrs,
     count_include_pad: bool,
     dims: &[usize],
 ) -> Result<Option<Vec<usize>>, OpError> {
-    let taps: usize = attrs.kernel.iter().product();
-    if attrs.ceil_mode {
+    let PoolAttrs { kernel, strides, dilations, padding, ceil_mode, .. } = attrs;
+    let window = Window::new(&dims[2..], kernel, strides, dilations, padding, *ceil_mode)?;
+    let inside = window::sizes(&window.axes, false);
+    if inside.contains(&0) {
         return Ok(None);
     }
-    if count_include_pad || !attrs.padding.is_any() {
-        return Ok(Some(vec![taps]));
-    }
-    // The share of each window that lies in the image.
-    let dims = [&[1, 1], &dims[2..]].concat();
-    let ones = Tensor::new(&dims, vec![1.0f32; dims.iter().product()])?;
-    let op = Op::AveragePool { attrs: attrs.clone(), count_include_pad: true };
-    let shares = eval_op(&op, &[Some(&ones)], 1, Precision::F64)?.swap_remove(0);
-    let size = |share: &f64| (share * taps as f64).round() as usize;
-    Ok(shares.as_slice::<f64>().ok().map(|shares| shares.iter().map(size).collect()))
+    Ok(Some(if count_include_pad { window::sizes(&window.axes, true) } else { inside }))
 }
 
 /// The bounds of a Relu, or of a Clip with constant ones.

@@ -109,7 +109,7 @@ impl Compiler<'_> {
         let to = self.new_buffer(out_dims.iter().product());
         let divisors = match windows {
             Windows::Slid(_) => Vec::new(),
-            Windows::Listed(_) => geometry::window_sizes(&axes, count_include_pad),
+            Windows::Listed(_) => tq_eval::window::sizes(&axes, count_include_pad),
         };
         let params = AverageParams {
             input: held.affine(),
