@@ -59,7 +59,8 @@ fn four_bits_are_trained_and_written() {
         "192 samples to train on, 96 to validate with",
         "validation loss",
         "█",
-        "before training",
+        "of the float model, ",
+        "before training (calibrated only)",
         "decides as in training on 96 of 96; 100.000 % of numbers are the same",
         "it is computed in float and has no codes",
         "nodes in integers, ",
@@ -336,6 +337,26 @@ fn what_computes_in_float_is_called_so() {
     let text = b.tq(&line).stdout;
     assert!(text.contains("no node runs in integers: all ") && !text.contains("nodes in integers"), "{text}");
     assert_eq!(b.json(&format!("{line} --json"))["integer_nodes"].as_u64(), Some(0));
+}
+
+/// What would be trained without need is said, and nothing is written.
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let b = digits(16, 16);
+    let refused = |line: &str, words: &str| {
+        let run = b.tq(&format!("{COMMON} --epochs 1 {line}"));
+        assert!(run.code == Some(1) && run.stderr.contains(words), "{line}: {}", run.stderr);
+        assert!(!b.path("q.onnx").exists());
+    };
+    let plan = b.json("explain model.onnx --json");
+    let nodes: Vec<&str> =
+        plan["nodes"].as_array().unwrap().iter().filter_map(|n| n["node"].as_str()).collect();
+    refused(&format!("-o q.onnx --exclude {}", nodes.join(" ")), "nothing in it would be quantized");
+    refused("-o q.onnx --checkpoint ./q.onnx", "the checkpoint would replace the output");
+    // Unprepared, the float model guesses: that is not quantization's fault.
+    let line = format!("{} --epochs 1 --scale 0.0001 -o q.onnx", COMMON.replace("--preset unit", ""));
+    let text = b.tq(&line).stdout;
+    assert!(text.contains("the float model itself is right on "), "{text}");
 }
 
 /// Clips for a model of frames, with an initial state of zeros.

@@ -190,6 +190,18 @@ pub enum QatError {
         /// What is wrong with them.
         message: String,
     },
+    /// An input whose samples lie along another axis than the first.
+    #[error(
+        "input {input} has shape [{shape}]: its samples lie along axis {axis}, and samples are taken along axis 0; those of such models are given one by one, each whole"
+    )]
+    BatchAxis {
+        /// Its name.
+        input: String,
+        /// Its shape.
+        shape: String,
+        /// The axis that the samples of the outputs come from.
+        axis: usize,
+    },
     /// Settings of training that do not go together.
     #[error("training: {0}")]
     Training(String),
@@ -312,6 +324,30 @@ pub enum QatError {
         what: &'static str,
         /// The number.
         value: f32,
+    },
+    /// A target of binary cross-entropy that is no probability.
+    #[error(
+        "sample {sample}, element {element}: the target {value} is not between 0 and 1, as probabilities are"
+    )]
+    TargetProbability {
+        /// The sample, counted from 0.
+        sample: usize,
+        /// The element of its target.
+        element: usize,
+        /// The number.
+        value: f32,
+    },
+    /// A loss that is finite and absurd: training makes the model worse step by step.
+    #[error(
+        "the loss has exploded: {loss:.3e}, after {start:.3e} before training, at a learning rate of {lr:e}: a smaller rate, or a bound of the gradients, holds it"
+    )]
+    Exploded {
+        /// Of the step.
+        loss: f64,
+        /// On the validation samples before training.
+        start: f64,
+        /// The learning rate of weights.
+        lr: f32,
     },
     /// A gradient that holds NaN or infinities: it exploded.
     #[error("the gradient of parameter {parameter} is not finite in {count} of {len} elements")]

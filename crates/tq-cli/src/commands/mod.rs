@@ -77,6 +77,32 @@ fn file_bytes(path: &Path) -> Result<u64> {
     Ok(std::fs::metadata(path).with_context(|| path.display().to_string())?.len())
 }
 
+/// Whether two paths lead to one file, which need not be there yet.
 fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    /// The path without detours: of the file, or of the folder that it will be in.
+    fn place(path: &Path) -> Option<std::path::PathBuf> {
+        path.canonicalize().ok().or_else(|| {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        })
+    }
+    matches!((place(a), place(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_has_many_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(is_same_file(&at("a.onnx"), &at("./a.onnx")), "before it is there");
+        std::fs::create_dir(at("sub")).unwrap();
+        assert!(is_same_file(&at("a.onnx"), &at("sub/../a.onnx")));
+        assert!(!is_same_file(&at("a.onnx"), &at("sub/a.onnx")));
+        std::fs::write(at("a.onnx"), b"x").unwrap();
+        assert!(is_same_file(&at("a.onnx"), &at("./a.onnx")), "when it is there");
+        assert!(!is_same_file(&at("nowhere/a.onnx"), &at("nowhere/b.onnx")));
+    }
 }

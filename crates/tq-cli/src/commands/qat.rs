@@ -12,11 +12,12 @@ use crate::args::Qat;
 use crate::files::format_of;
 use crate::output::{emit, one_line, say};
 use crate::progress::Progress;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use given::{blame, check_files, samples};
 use report::{Measured, Report};
 use settings::{configuration, options, quantizers};
 use torsh_quantization::export::Provenance;
+use torsh_quantization::ptq::{NodeReport, Placement};
 use torsh_quantization::qat::{Event, QatModel, Trainer};
 
 pub(crate) fn qat(args: &Qat) -> Result<()> {
@@ -29,7 +30,16 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     let model = || args.model.display().to_string();
     let original = graph.clone();
     let prepared = prepared_as(graph, config.clone(), &args.plan, &args.model)?;
+    let is_float = |n: &NodeReport| matches!(n.placement, Placement::Float { .. } | Placement::Data);
+    if prepared.placements().iter().all(is_float) {
+        bail!("{}: nothing in it would be quantized: there is nothing to train for", args.model.display());
+    }
     let qat_model = QatModel::from_prepared_of(prepared, &original, &quantizers(args)).with_context(model)?;
+    if args.training.observe_epochs > args.training.epochs {
+        say(
+            "--observe-epochs: there are no more epochs than --epochs says: ranges follow the data to the end",
+        );
+    }
     if args.bn_epochs.is_some() && qat_model.trained_batch_norms() == 0 {
         say("--bn-epochs: the model has no batch normalization behind a layer that it could be trained with");
     }
@@ -49,7 +59,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
 
     // It is written before anything is measured, so that nothing that goes wrong then loses it.
     let history = trainer.history().to_vec();
-    let (best, fixed) = (trainer.best(), trainer.fixed_constants());
+    let (best, float, fixed) = (trainer.best(), trainer.float(), trainer.fixed_constants());
     let mut quantized = trainer.converted().with_context(model)?;
     Provenance::default().config(&config).apply(&mut quantized.graph);
     let opset = write_model(&quantized.graph, &args.output, format_of(&args.output)?, args.opset)?;
@@ -66,6 +76,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         training_rows: counts.0,
         validation_rows: counts.1,
         validation_split: args.val.is_empty(),
+        float_model: float,
         history: &history,
         best,
         measured,

@@ -28,6 +28,7 @@ impl Batches {
         if samples.is_one_by_one() {
             return Ok(Self { step: 1, pass: 1, whole: false });
         }
+        check_axis(graph)?;
         let first = |v: &tq_graph::ValueId| graph.value(*v).shape.as_ref().and_then(|s| s.first().cloned());
         let fixed = graph.inputs.iter().find_map(|v| first(v).as_ref().and_then(Dim::known_usize));
         match fixed.unwrap_or(pass) {
@@ -53,5 +54,55 @@ impl Batches {
             rows.resize(self.pass.max(rows.len()), last);
         }
         rows
+    }
+}
+
+/// Refuses inputs whose samples lie along another axis than the first, as in sequences of a fixed length with the batch behind:
+/// what lies along their first axis are no samples.
+fn check_axis(graph: &Graph) -> Result<(), QatError> {
+    let shape = |v: &tq_graph::ValueId| graph.value(*v).shape.as_deref().unwrap_or_default();
+    let free = graph.outputs.iter().filter_map(|v| shape(v).first().filter(|d| d.known_usize().is_none()));
+    for samples in free {
+        for v in &graph.inputs {
+            let [first, rest @ ..] = shape(v) else { continue };
+            if first.known_usize().is_some()
+                && let Some(axis) = rest.iter().position(|d| d == samples)
+            {
+                let dims: Vec<String> = shape(v).iter().map(ToString::to_string).collect();
+                return Err(QatError::BatchAxis {
+                    input: graph.value(*v).name.clone(),
+                    shape: dims.join(", "),
+                    axis: axis + 1,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tq_graph::Op;
+    use tq_graph::op::UnaryOp;
+    use tq_qtypes::DType;
+
+    #[test]
+    fn samples_along_another_axis_are_refused() {
+        let graph = |dims: Vec<Dim>| {
+            let mut g = Graph::new("net");
+            let x = g.add_input("x", DType::F32, dims);
+            let perm = Some(vec![1, 0, 2]);
+            let turned = g.add_node("turned", Op::Transpose { perm }, &[x], "turned.y");
+            let y = g.add_node("y", Op::Unary(UnaryOp::Relu), &[turned], "y.y");
+            g.outputs.push(y);
+            tq_graph::infer::infer(&mut g).unwrap();
+            g
+        };
+        let error = check_axis(&graph(vec![7usize.into(), Dim::symbol("N"), 4usize.into()])).unwrap_err();
+        assert!(matches!(&error, QatError::BatchAxis { axis: 1, .. }), "{error}");
+        assert!(error.to_string().contains("[7, N, 4]"), "{error}");
+        assert!(check_axis(&graph(vec![Dim::symbol("N"), 7usize.into(), 4usize.into()])).is_ok());
+        assert!(check_axis(&graph(vec![Dim::symbol("T"), Dim::symbol("N"), 4usize.into()])).is_ok());
     }
 }

@@ -109,9 +109,14 @@ impl Identity {
             return Some("it was trained with other settings".to_owned());
         }
         let parts = [
-            (&self.model, &other.model, "it is of another model, or of one that was calibrated otherwise"),
-            (&self.train, &other.train, "it was trained on other samples"),
+            // Other samples calibrate otherwise: what differs first is what is to blame.
+            (
+                &self.train,
+                &other.train,
+                "it was trained on other samples (other data, other preprocessing, or another part of it taken for validation)",
+            ),
             (&self.validation, &other.validation, "it was measured on other validation samples"),
+            (&self.model, &other.model, "it is of another model, or of one that was calibrated otherwise"),
         ];
         parts.into_iter().find(|(a, b, _)| a != b).map(|(_, _, what)| what.to_owned())
     }

@@ -81,14 +81,30 @@ impl Task {
         }
     }
 
+    /// About the loss of a model that knows nothing: 1 for classes and probabilities, the mean square of values.
+    pub(super) fn loss_of_nothing(&self, criterion: Criterion) -> Result<f64, QatError> {
+        let squares = |values: &Tensor| -> Result<f64, QatError> {
+            Ok(values.as_slice::<f32>()?.iter().map(|v| f64::from(*v) * f64::from(*v)).sum())
+        };
+        let (sum, count) = match (criterion, self.samples.targets()) {
+            (Criterion::Mse, Targets::Values(values)) => (squares(values)?, values.len()),
+            (Criterion::Mse, Targets::Whole(all)) => {
+                let sums = all.iter().map(squares).collect::<Result<Vec<_>, _>>()?;
+                (sums.iter().sum(), all.iter().map(Tensor::len).sum())
+            }
+            _ => return Ok(1.0),
+        };
+        Ok(sum / count.max(1) as f64)
+    }
+
     /// Checks, before anything is trained, that a teacher's scores are of classes.
     fn check_teacher(&self, model: &QatModel) -> Result<(), QatError> {
         let is_taught = matches!(self.samples.targets(), Targets::Teacher) && self.labels.is_some();
         let sigmoid = model.heads().first().is_some_and(|head| head.activation == Activation::Sigmoid);
         if is_taught && sigmoid {
             return Err(QatError::Training(
-                "the first output goes through a sigmoid, and a teacher of classes is learned from by softmax: the \
-                 criterion `Bce` is for such outputs"
+                "the first output goes through a sigmoid, and a teacher of classes is learned from by softmax: binary \
+                 cross-entropy is the loss for such outputs"
                     .to_owned(),
             ));
         }
@@ -277,7 +293,7 @@ fn exceeds_its_error(differences: &[f64]) -> bool {
     let mean = differences.iter().sum::<f64>() / n;
     let squares: f64 = differences.iter().map(|d| (d - mean) * (d - mean)).sum();
     // Of one sample nothing is known of the spread.
-    mean > 0.0 && mean * mean > 4.0 * squares / (n * (n - 1.0).max(1.0))
+    n > 1.0 && mean > 0.0 && mean * mean > 4.0 * squares / (n * (n - 1.0))
 }
 
 impl Teacher {
@@ -382,6 +398,10 @@ mod tests {
         // A better loss does not buy right answers.
         let start = measured(&[1.0; 8], &right);
         assert!(!measured(&[0.5; 8], &none).is_clearly_better_than(&start));
+        assert!(
+            !measured(&[0.5], &[]).is_clearly_better_than(&measured(&[1.0], &[])),
+            "one sample is chance"
+        );
         // Values alone.
         assert!(measured(&[0.5; 4], &[]).is_clearly_better_than(&measured(&[1.0; 4], &[])));
         assert!(!measured(&[f64::NAN; 4], &[]).is_clearly_better_than(&measured(&[1.0; 4], &[])));

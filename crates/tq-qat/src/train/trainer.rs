@@ -5,14 +5,15 @@ use super::measure::{Measured, Task, Teacher, fits};
 use super::options::{Criterion, TrainOptions};
 use super::order::permutation;
 use super::outputs::Reference;
-use super::report::{EpochReport, Event, StepReport};
+use super::report::{EpochReport, Event, Score, StepReport};
 use super::samples::{Samples, Targets};
 use crate::fake::learned_scales;
 use crate::model::{FixedConstant, ModelState};
 use crate::optim::{Optimizer, Schedule, clip_grad_norm};
-use crate::{QatError, QatModel, Tape};
-use tq_eval::{Evaluator, Precision};
-use tq_graph::Tensor;
+use crate::{Activation, QatError, QatModel, Tape};
+use tq_eval::{Evaluator, Precision, eval_op};
+use tq_graph::op::UnaryOp;
+use tq_graph::{Op, Tensor};
 use tq_passes::{Quantized, convert};
 use tq_qtypes::DType;
 
@@ -33,12 +34,19 @@ pub struct Trainer {
     pub(super) batches: Batches,
     /// The model before training.
     start: Measured,
+    /// The same without any rounding.
+    float: Score,
+    /// A loss beyond this is no training any more.
+    largest_loss: f64,
     /// The float model, where more than one output is to be held to it.
     pub(super) reference: Option<Reference>,
     schedule: Schedule,
     /// The order of the samples of an epoch.
     order: (usize, Vec<usize>),
 }
+
+/// How many times that of the model before training, or of one that knows nothing, a loss is that has exploded.
+const EXPLODED: f64 = 1e4;
 
 /// How far training has come.
 #[derive(Debug, Clone)]
@@ -63,7 +71,7 @@ impl Trainer {
     /// # Errors
     /// [`QatError::Training`] and [`QatError::Hyperparameter`] for options that cannot be, or do not go with the samples;
     /// [`QatError::Scores`] and [`QatError::TargetShape`] when the first output is none that the criterion takes;
-    /// [`QatError::NothingToTrain`]; [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
+    /// [`QatError::TargetProbability`] for what binary cross-entropy cannot come near; [`QatError::NothingToTrain`]; [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
     /// insists on a batch has fewer training samples; [`QatError::Validation`], and what a forward pass says.
     pub fn new(
         model: QatModel,
@@ -84,6 +92,9 @@ impl Trainer {
         check_output(&model, &train, &options, batches)?;
         let (train, validation) =
             (taught(&model, train, &options, batches)?, taught(&model, validation, &options, batches)?);
+        check_probabilities(&train, &options)?;
+        check_probabilities(&validation, &options)
+            .map_err(|source| QatError::Validation { epoch: 0, source: Box::new(source) })?;
         let task = |samples: Samples| {
             let teacher = match options.distillation {
                 Some(_) => Some(Teacher::of(&model, &samples, batches)?),
@@ -108,6 +119,16 @@ impl Trainer {
             validation.check_labels(*classes).map_err(failed)?;
         }
         let start = validation.measure(&model, &options, batches).map_err(failed)?;
+        let float = match model.is_quantizing() {
+            false => start.score,
+            true => {
+                model.set_quantizing(false);
+                let measured = validation.measure(&model, &options, batches);
+                model.set_quantizing(true);
+                measured.map_err(failed)?.score
+            }
+        };
+        let largest_loss = EXPLODED * start.score.loss.max(train.loss_of_nothing(options.criterion)?);
         let reference = Reference::of(&model, &validation.samples, batches).map_err(failed)?;
         model.train(true);
         if !model.is_trained(train.heads()) {
@@ -152,6 +173,8 @@ impl Trainer {
             identity,
             batches,
             start,
+            float,
+            largest_loss,
             reference,
             schedule,
             order,
@@ -161,7 +184,7 @@ impl Trainer {
     /// One step more, or the end of an epoch; `None` once all epochs are over.
     ///
     /// # Errors
-    /// [`QatError::Step`] naming epoch and step: a loss that is not finite, a gradient that is not (with the name of its
+    /// [`QatError::Step`] naming epoch and step: a loss that is not finite or has exploded, a gradient that is not (with the name of its
     /// parameter), and what forward and backward passes say. [`QatError::Validation`] for the same at the end of an epoch.
     /// Training cannot go on then, but [`Trainer::finish`] gives what was best.
     pub fn advance(&mut self) -> Result<Option<Event>, QatError> {
@@ -205,20 +228,18 @@ impl Trainer {
                     .backward_with(Tensor::new(loss.shape(), vec![pass.len() as f32 / rows.len() as f32])?)?,
             }
         }
+        let (loss, lr) = (sum / rows.len() as f64, self.optimizer.lr(""));
+        if loss > self.largest_loss {
+            return Err(QatError::Exploded { loss, start: self.start.score.loss, lr });
+        }
         let parameters = self.optimizer.parameters();
         let gradient_norm =
             self.options.max_grad_norm.map(|norm| clip_grad_norm(&parameters, norm)).transpose()?;
         let steps = self.steps_per_epoch();
         self.optimizer.schedule(&self.schedule, ((epoch - 1) * steps + step) as u64);
         self.optimizer.step()?;
-        let report = StepReport {
-            epoch,
-            step: step + 1,
-            steps,
-            loss: sum / rows.len() as f64,
-            lr: self.optimizer.lr(""),
-            gradient_norm,
-        };
+        let report =
+            StepReport { epoch, step: step + 1, steps, loss, lr: self.optimizer.lr(""), gradient_norm };
         self.progress.step += 1;
         self.progress.loss += sum;
         Ok(report)
@@ -268,6 +289,12 @@ impl Trainer {
         &self.progress.history
     }
 
+    /// The float model on the validation samples: what training can come near.
+    #[must_use]
+    pub fn float(&self) -> Score {
+        self.float
+    }
+
     /// The best epoch so far.
     #[must_use]
     pub fn best(&self) -> EpochReport {
@@ -313,7 +340,8 @@ impl Trainer {
     }
 }
 
-/// The samples; where the criterion takes values and they have none, with those that the float model gives.
+/// The samples; where the criterion takes values and they have none, with those that the float model gives. Binary
+/// cross-entropy takes probabilities: of a model that ends in scores, those that they stand for.
 fn taught(
     model: &QatModel,
     samples: Samples,
@@ -326,13 +354,53 @@ fn taught(
     }
     let graph = model.float_graph()?;
     let float = Evaluator::new(&graph, Precision::F32)?;
+    let are_scores = options.criterion == Criterion::Bce
+        && model.heads().first().is_some_and(|head| head.activation == Activation::None);
+    let target = |output: Tensor| match are_scores {
+        true => {
+            Ok(eval_op(&Op::Unary(UnaryOp::Sigmoid), &[Some(&output)], 1, Precision::F32)?.swap_remove(0))
+        }
+        false => Ok::<_, QatError>(output),
+    };
     if samples.is_one_by_one() {
-        let output = |i: usize| Ok(float.run(&samples.inputs(&[i])?)?.swap_remove(0));
+        let output = |i: usize| target(float.run(&samples.inputs(&[i])?)?.swap_remove(0));
         let outputs = (0..samples.len()).map(output).collect::<Result<_, QatError>>()?;
         return samples.with_targets(Targets::Whole(outputs));
     }
     let mut outputs = samples.outputs(&graph, batches.pass, |x| Ok::<_, QatError>(float.run(x)?))?;
-    samples.with_targets(Targets::Values(outputs.swap_remove(0)))
+    samples.with_targets(Targets::Values(target(outputs.swap_remove(0))?))
+}
+
+/// Checks that what binary cross-entropy is to come near are probabilities.
+fn check_probabilities(samples: &Samples, options: &TrainOptions) -> Result<(), QatError> {
+    if options.criterion != Criterion::Bce {
+        return Ok(());
+    }
+    let outside = |values: &Tensor| -> Result<Option<(usize, f32)>, QatError> {
+        let values = values.as_slice::<f32>()?;
+        Ok(values.iter().enumerate().find(|(_, v)| !(0.0..=1.0).contains(*v)).map(|(at, v)| (at, *v)))
+    };
+    let fail = |row: usize, element: usize, value: f32| {
+        Err(QatError::TargetProbability { sample: samples.place(row), element, value })
+    };
+    match samples.targets() {
+        Targets::Values(values) => match outside(values)? {
+            Some((at, value)) => {
+                let each = (values.len() / samples.len()).max(1);
+                fail(at / each, at % each, value)
+            }
+            None => Ok(()),
+        },
+        Targets::Whole(all) => {
+            for (row, values) in all.iter().enumerate() {
+                if let Some((at, value)) = outside(values)? {
+                    return fail(row, at, value);
+                }
+            }
+            Ok(())
+        }
+        Targets::Classes(_) | Targets::Teacher => Ok(()),
+    }
 }
 
 /// Checks on the float model, before all else, that the first output is what the criterion takes: f32, one row of classes a

@@ -37,7 +37,7 @@ pub(super) fn check_files(args: &Qat) -> Result<()> {
     }
     let Some(file) = &args.checkpoint else { return Ok(()) };
     check_target(file)?;
-    if file == &args.output || is_same_file(file, &args.output) {
+    if is_same_file(file, &args.output) {
         bail!("{}: the checkpoint would replace the output", file.display());
     }
     if let Some(given) = replaced(file) {
@@ -54,7 +54,12 @@ pub(super) fn check_files(args: &Qat) -> Result<()> {
 
 /// Names what is to blame: the labels, or the model.
 pub(super) fn blame(error: QatError, args: &Qat) -> anyhow::Error {
-    let is_label = |e: &QatError| matches!(e, QatError::LabelRange { .. } | QatError::TargetShape { .. });
+    let is_label = |e: &QatError| {
+        matches!(
+            e,
+            QatError::LabelRange { .. } | QatError::TargetShape { .. } | QatError::TargetProbability { .. }
+        )
+    };
     let (error, labels) = match error {
         // Samples that were split off are of the file of all.
         QatError::Validation { source, .. } if is_label(&source) => {

@@ -30,6 +30,8 @@ pub(super) struct Report<'a> {
     pub(super) validation_rows: usize,
     /// Whether validation data was taken from the training data.
     pub(super) validation_split: bool,
+    /// The float model on the validation data.
+    pub(super) float_model: Score,
     /// Epoch 0 is the model as calibration alone quantizes it.
     pub(super) history: &'a [EpochReport],
     pub(super) best: EpochReport,
@@ -57,6 +59,9 @@ pub(super) struct Measured {
     top1: Option<f64>,
     /// Without labels: percent of samples decided as the float model does.
     agreement: Option<f64>,
+    /// Classes that the first output has scores of.
+    #[serde(skip)]
+    classes: Option<usize>,
     /// Every output against what training imitated, where rounding is imitated in float.
     outputs: Vec<OutputComparison>,
 }
@@ -67,6 +72,14 @@ fn number(loss: f64) -> String {
         0.0 => "0".to_owned(),
         1e-4..1e5 => format!("{loss:.5}"),
         _ => format!("{loss:.3e}"),
+    }
+}
+
+/// How much of what quantization cost training has won back.
+fn won_back(lost: f64, won: f64) -> String {
+    match lost > 0.0 && won > 0.0 {
+        true => format!(": {:.0} % of the loss is won back", 100.0 * won / lost),
+        false => String::new(),
     }
 }
 
@@ -89,7 +102,7 @@ impl Measured {
         };
         let got = run(graph)?;
         let outputs = imitation.compare(&got)?;
-        let (mut top1, mut agreement) = (None, None);
+        let (mut top1, mut agreement, mut classes) = (None, None, None);
         // Outputs that are no scores of classes are judged by their loss alone.
         if let (Some(scores), true) =
             (got.first(), outputs.first().is_some_and(|o| o.same_decisions.is_some()))
@@ -98,6 +111,7 @@ impl Measured {
                 Targets::Classes(labels) => {
                     let mut accuracy = Accuracy::default();
                     accuracy.add(&outputs[0].name, scores, labels)?;
+                    classes = scores.dims().get(1).copied();
                     top1 = Some(accuracy.percent().top1);
                 }
                 Targets::Teacher => {
@@ -108,7 +122,7 @@ impl Measured {
                 _ => {}
             }
         }
-        Ok(Self { top1, agreement, outputs })
+        Ok(Self { top1, agreement, classes, outputs })
     }
 
     /// One line an output.
@@ -135,8 +149,10 @@ impl Measured {
                     }
                 ),
                 None => format!(
-                    "the largest difference is {:.3e}, of numbers from {:.4} to {:.4}; it is computed in float and has no codes\n",
-                    o.largest_difference, o.range.0, o.range.1
+                    "the largest difference is {}, of numbers from {:.4} to {:.4}; it is computed in float and has no codes\n",
+                    number(o.largest_difference),
+                    o.range.0,
+                    o.range.1
                 ),
             };
         }
@@ -155,27 +171,32 @@ impl Report<'_> {
         );
         let (start, best) = (self.history.first().unwrap_or(&self.best).validation, self.best);
         out += &match best.epoch {
-            0 => "no epoch was clearly better on the validation data than the model before training, which is kept\n"
-                .to_owned(),
+            0 => self.nothing_better(),
             n => format!("epoch {n} is kept\n"),
         };
+        let float = self.float_model;
         out += &format!(
             "on the validation data: {}\n",
-            match (start.right(), best.validation.right()) {
-                (Some(before), Some(after)) => format!(
-                    "{} {} before training (calibrated only), {} after, {} as written",
+            match (float.right(), start.right(), best.validation.right()) {
+                (Some(float), Some(before), Some(after)) => format!(
+                    "{} {} of the float model, {} before training (calibrated only), {} after, {} as written{}",
                     self.measure(),
+                    points(Some(float)),
                     points(Some(before)),
                     points(Some(after)),
-                    points(self.measured.right())
+                    points(self.measured.right()),
+                    won_back(float - before, after - before)
                 ),
                 _ => format!(
-                    "loss {} before training (calibrated only), {} after",
+                    "loss {} of the float model, {} before training (calibrated only), {} after{}",
+                    number(float.loss),
                     number(start.loss),
-                    number(best.validation.loss)
+                    number(best.validation.loss),
+                    won_back(start.loss - float.loss, start.loss - best.validation.loss)
                 ),
             }
         );
+        out += &self.doubts();
         for output in &self.outputs {
             let trained = if output.is_trained { "" } else { " (not trained)" };
             out += &format!(
@@ -189,6 +210,7 @@ impl Report<'_> {
             self.output,
             match self.integer_nodes {
                 0 => format!("no node runs in integers: all {} compute in float", self.float_nodes),
+                1 => format!("1 node in integers, {} in float", self.float_nodes),
                 n => format!("{n} nodes in integers, {} in float", self.float_nodes),
             },
             bytes(self.float_bytes),
@@ -211,6 +233,41 @@ impl Report<'_> {
             out += &format!("{table}\n");
         }
         out
+    }
+
+    /// Why the model before training is kept.
+    fn nothing_better(&self) -> String {
+        let mut out =
+            "no epoch was clearly better on the validation data than the model before training, which is kept".to_owned();
+        let start = self.history.first().map_or(0.0, |e| e.validation.loss);
+        let last = self.history.last().map_or(0.0, |e| e.validation.loss);
+        if self.validation_rows == 1 {
+            out += ": one sample does not tell progress from chance";
+        } else if last > 1.5 * start {
+            out += &format!(
+                ": the loss went from {} to {}, which a smaller learning rate (--lr) may mend",
+                number(start),
+                number(last)
+            );
+        }
+        out + "\n"
+    }
+
+    /// What looks as if the data were not prepared as the float model expects it.
+    fn doubts(&self) -> String {
+        let (Some(right), Some(classes)) = (self.float_model.top1, self.measured.classes) else {
+            return String::new();
+        };
+        // Twice what guessing makes: a model that has learned is far above it.
+        let chance = 100.0 / classes.max(1) as f64;
+        match right <= 2.0 * chance && right < 70.0 {
+            true => format!(
+                "the float model itself is right on {} only, and guessing among {classes} classes on {chance:.1} %: are scale, mean \
+                 and standard deviation those that it was trained with (--scale, --mean, --std), and the labels in its order?\n",
+                points(Some(right))
+            ),
+            false => String::new(),
+        }
     }
 
     /// What right answers are counted by.
