@@ -17,6 +17,7 @@ mod number;
 mod ops;
 mod parallel;
 mod shape;
+mod squash;
 pub mod window;
 
 pub use error::{EvalError, OpError};

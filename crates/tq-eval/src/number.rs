@@ -1,5 +1,6 @@
 //! The numeric traits behind the operators, and the dispatch from element types to Rust types.
 
+use crate::squash;
 use half::{bf16, f16};
 use std::fmt::Debug;
 use tq_graph::Element;
@@ -84,7 +85,8 @@ macro_rules! integers {
 }
 integers!(i8, u8, i16, u16, i32, u32, i64, u64);
 
-/// Floats in which arithmetic is done. Transcendental functions are those of `libm`, the same on every machine.
+/// Floats in which arithmetic is done. Transcendental functions are those of `libm`, or for f32 those of [`crate::squash`]: the
+/// same on every machine.
 pub(crate) trait Real: Number + ndarray::LinalgScalar {
     fn of_f32(value: f32) -> Self;
     fn exp(self) -> Self;
@@ -106,6 +108,8 @@ pub(crate) trait Real: Number + ndarray::LinalgScalar {
     fn sinh(self) -> Self;
     fn cosh(self) -> Self;
     fn tanh(self) -> Self;
+    /// `1 / (1 + exp(-self))`.
+    fn sigmoid(self) -> Self;
     fn asinh(self) -> Self;
     fn acosh(self) -> Self;
     fn atanh(self) -> Self;
@@ -162,7 +166,8 @@ macro_rules! reals {
             fn of_f32(value: f32) -> Self {
                 Self::from(value)
             }
-            $(fn $method(self, $($arg: Self),*) -> Self {
+            $(#[inline]
+            fn $method(self, $($arg: Self),*) -> Self {
                 $function(self, $($arg),*)
             })*
             // Correctly rounded everywhere, unlike the transcendental functions.
@@ -187,7 +192,8 @@ reals! {
         erf() = libm::erff; erfc() = libm::erfcf; power(exponent) = libm::powf;
         sin() = libm::sinf; cos() = libm::cosf; tan() = libm::tanf;
         asin() = libm::asinf; acos() = libm::acosf; atan() = libm::atanf;
-        sinh() = libm::sinhf; cosh() = libm::coshf; tanh() = libm::tanhf;
+        sinh() = libm::sinhf; cosh() = libm::coshf;
+        tanh() = squash::tanh; sigmoid() = squash::sigmoid;
         asinh() = libm::asinhf; acosh() = libm::acoshf; atanh() = libm::atanhf;
     }
     f64 {
@@ -195,7 +201,7 @@ reals! {
         erf() = libm::erf; erfc() = libm::erfc; power(exponent) = libm::pow;
         sin() = libm::sin; cos() = libm::cos; tan() = libm::tan;
         asin() = libm::asin; acos() = libm::acos; atan() = libm::atan;
-        sinh() = libm::sinh; cosh() = libm::cosh; tanh() = libm::tanh;
+        sinh() = libm::sinh; cosh() = libm::cosh; tanh() = libm::tanh; sigmoid() = logistic;
         asinh() = libm::asinh; acosh() = libm::acosh; atanh() = libm::atanh;
     }
 }
@@ -426,6 +432,16 @@ macro_rules! with_integer {
 }
 
 pub(crate) use {with_integer, with_number, with_real, with_storage};
+
+/// `1 / (1 + exp(-x))`, written so that the exponential never overflows.
+fn logistic(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + libm::exp(-x))
+    } else {
+        let e = libm::exp(x);
+        e / (1.0 + e)
+    }
+}
 
 #[cfg(test)]
 mod tests {

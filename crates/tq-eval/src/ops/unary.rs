@@ -64,7 +64,7 @@ fn real<T: Real>(ctx: &Context, op: UnaryOp, x: &Tensor) -> Result<Tensor, OpErr
             let (alpha, gamma) = (T::of_f32(alpha), T::of_f32(gamma));
             map(ctx, data, dims, |v| gamma * if v > T::ZERO { v } else { alpha * v.exp_m1() })
         }
-        UnaryOp::Sigmoid => one(sigmoid::<T>),
+        UnaryOp::Sigmoid => one(T::sigmoid),
         UnaryOp::HardSigmoid { alpha, beta } => {
             let (alpha, beta) = (T::of_f32(alpha), T::of_f32(beta));
             map(ctx, data, dims, |v| clamp(alpha * v + beta, T::ZERO, T::ONE))
@@ -84,7 +84,7 @@ fn real<T: Real>(ctx: &Context, op: UnaryOp, x: &Tensor) -> Result<Tensor, OpErr
         UnaryOp::Gelu { tanh: true } => {
             let (root, cubic) = (T::of_f64(2.0 * SQRT_2_OVER_PI), T::of_f64(0.044715));
             // `(1 + tanh(u)) / 2` is the sigmoid of `2 u`.
-            map(ctx, data, dims, |v| v * sigmoid(root * (v + cubic * v * v * v)))
+            map(ctx, data, dims, |v| v * (root * (v + cubic * v * v * v)).sigmoid())
         }
         UnaryOp::Erf => one(T::erf),
         UnaryOp::Exp => one(T::exp),
@@ -112,16 +112,6 @@ fn real<T: Real>(ctx: &Context, op: UnaryOp, x: &Tensor) -> Result<Tensor, OpErr
 
 /// `sqrt(2 / pi)`.
 const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
-
-/// `1 / (1 + exp(-x))`, written so that the exponential never overflows.
-pub(crate) fn sigmoid<T: Real>(x: T) -> T {
-    if x >= T::ZERO {
-        T::ONE / (T::ONE + (T::ZERO - x).exp())
-    } else {
-        let e = x.exp();
-        e / (T::ONE + e)
-    }
-}
 
 /// `ln(1 + exp(x))`, written so that the exponential never overflows.
 pub(crate) fn softplus<T: Real>(x: T) -> T {

@@ -75,11 +75,12 @@ impl IntegerProducts<'_> {
         quantize(self.kernels, self.formula, x.data, params, &mut codes)
             .and_then(|()| sums(self.kernels, (&codes, count, params.1), rows.packed, &mut products))
             .map_err(|e| OpError::Attribute(e.to_string()))?;
-        let scale = |c: usize| params.0 * if rows.scale.len() == 1 { rows.scale[0] } else { rows.scale[c] };
         let Target { data, pitch, first } = out;
         for (out, products) in data.chunks_mut(pitch.max(1)).zip(products.chunks_exact(n.max(1))) {
-            for (c, (out, sum)) in out[first..].iter_mut().zip(products).enumerate() {
-                *out += sum * scale(c);
+            let sums = out[first..].iter_mut().zip(products);
+            match rows.scale {
+                [one] => sums.for_each(|(out, sum)| *out += sum * (params.0 * one)),
+                each => sums.zip(each).for_each(|((out, sum), w)| *out += sum * (params.0 * w)),
             }
         }
         Ok(())

@@ -108,11 +108,11 @@ impl Step for DynamicProduct {
         frame.write_tensor::<f32>(self.to, &self.dims, |frame, out| {
             let codes = frame.codes(self.from)?;
             sums(frame.kernels, (codes, self.rows, zero_point), packed, out)?;
-            let w = &self.weights.scale;
             for row in out.chunks_exact_mut(packed.n()) {
                 // As the graph writes it: times the product of both scales, then plus the bias.
-                for (c, v) in row.iter_mut().enumerate() {
-                    *v *= scale * if w.len() == 1 { w[0] } else { w[c] };
+                match self.weights.scale.as_slice() {
+                    [one] => row.iter_mut().for_each(|v| *v *= scale * one),
+                    each => row.iter_mut().zip(each).for_each(|(v, w)| *v *= scale * w),
                 }
                 if let Some(bias) = &self.bias {
                     row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);

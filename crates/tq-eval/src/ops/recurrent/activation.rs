@@ -1,7 +1,7 @@
 //! The functions within recurrent operators.
 
 use crate::number::Real;
-use crate::ops::unary::{clamp, sigmoid, softplus};
+use crate::ops::unary::{clamp, softplus};
 use tq_graph::op::Activation;
 
 /// Clips every element to `-clip..=clip` where there is a bound, then replaces it by the function of it.
@@ -13,7 +13,7 @@ pub(super) fn activate<T: Real>(f: Activation, clip: Option<T>, x: &mut [T]) {
     match f {
         Activation::Relu => each(x, |v| if v <= T::ZERO { T::ZERO } else { v }),
         Activation::Tanh => each(x, T::tanh),
-        Activation::Sigmoid => each(x, sigmoid),
+        Activation::Sigmoid => each(x, T::sigmoid),
         Activation::Affine { alpha, beta } => {
             let (alpha, beta) = (real(alpha), real(beta));
             each(x, |v| alpha * v + beta);
@@ -43,6 +43,10 @@ pub(super) fn activate<T: Real>(f: Activation, clip: Option<T>, x: &mut [T]) {
     }
 }
 
+/// With the vectors of this processor: they do what one element at a time does.
 fn each<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
-    x.iter_mut().for_each(|v| *v = f(*v));
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || x.iter_mut().for_each(|v| *v = f(*v)),
+    );
 }
