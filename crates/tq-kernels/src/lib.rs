@@ -45,6 +45,7 @@ pub mod lookup;
 pub mod parallel;
 pub mod pool;
 pub mod row;
+pub mod runs;
 pub mod scalar;
 pub mod window;
 

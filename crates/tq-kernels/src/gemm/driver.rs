@@ -10,6 +10,7 @@ use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
 use crate::parallel::{for_each_run, task_count};
 use crate::row::Requantize;
+use crate::runs;
 use crate::{KernelError, Result};
 
 /// Multiplications below which a task is not worth a thread.
@@ -209,10 +210,10 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     /// Packs row `row` of the lhs, padding with zeros.
     fn pack_row(&self, row: usize, dst: &mut [u8]) {
         let (codes, padding) = dst.split_at_mut(self.rhs.k());
-        padding.fill(0);
+        runs::fill(padding, 0);
         match self.lhs {
             Lhs::Dense { data, row_stride, .. } => {
-                codes.copy_from_slice(&data[row * row_stride..][..codes.len()]);
+                runs::copy(codes, &data[row * row_stride..][..codes.len()]);
             }
             Lhs::Indirect { data, offsets, taps, run, pad, .. } => {
                 let offsets = &offsets[row * taps..][..taps];
@@ -225,13 +226,13 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                         while end < taps && offsets[end] == PAD {
                             end += 1;
                         }
-                        codes[t * run..end * run].fill(pad);
+                        runs::fill(&mut codes[t * run..end * run], pad);
                     } else {
                         while end < taps && offsets[end] == start + (end - t) * run {
                             end += 1;
                         }
                         let len = (end - t) * run;
-                        codes[t * run..][..len].copy_from_slice(&data[start..][..len]);
+                        runs::copy(&mut codes[t * run..][..len], &data[start..][..len]);
                     }
                     t = end;
                 }

@@ -3,6 +3,7 @@
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
 use crate::slots::BufferId;
+use tq_kernels::runs;
 
 /// One input of a concatenation.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Step for Concat {
                 for (from, out) in from.chunks_exact(part.width).zip(out.chunks_exact_mut(row)) {
                     let out = &mut out[at..at + part.width];
                     match &part.table {
-                        None => out.copy_from_slice(from),
+                        None => runs::copy(out, from),
                         Some(table) => {
                             for (out, code) in out.iter_mut().zip(from) {
                                 *out = table[usize::from(*code)];

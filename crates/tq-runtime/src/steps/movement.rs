@@ -4,6 +4,7 @@ use crate::error::StepError;
 use crate::frame::{Frame, Step};
 use crate::movement::{FILL, IndexMap};
 use crate::slots::BufferId;
+use tq_kernels::runs;
 
 /// Copies codes to where an [`IndexMap`] says.
 #[derive(Debug)]
@@ -49,11 +50,11 @@ fn copy(map: &IndexMap, from: &[u8], fill: u8, out: &mut [u8]) -> Result<(), Ste
             for run in runs {
                 let (piece, next) = rest.split_at_mut_checked(run.len).ok_or_else(outside)?;
                 if run.from == FILL {
-                    piece.fill(fill);
+                    runs::fill(piece, fill);
                 } else {
                     let start = usize::try_from(run.from).map_err(|_| outside())?;
                     let source = from.get(start..).and_then(|s| s.get(..run.len)).ok_or_else(outside)?;
-                    piece.copy_from_slice(source);
+                    runs::copy(piece, source);
                 }
                 rest = next;
             }
