@@ -202,8 +202,8 @@ pub mod qat {
 pub mod runtime {
     pub use tq_eval::{EvalError, Evaluator, Precision};
     pub use tq_runtime::{
-        Execution, Explanation, MemoryReport, NodeReport, PlanMemory, RuntimeError, Session, SessionOptions,
-        StepError, Tap,
+        Execution, Explanation, LayerDepths, MemoryReport, NodeProfile, NodeReport, PlanMemory,
+        ProductDepths, Profile, RuntimeError, Session, SessionOptions, StepError, Tap, machine,
     };
 }
 

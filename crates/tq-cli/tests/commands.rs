@@ -201,6 +201,40 @@ fn bench_reports_times_and_kernels() {
 }
 
 #[test]
+fn bench_shows_the_time_of_each_node() {
+    let b = Bench::new().with_digits();
+    b.tq(&format!("quantize model.onnx -o q.onnx --calib calib.npz {DIGITS}"));
+    let r = b.json("bench q.onnx --runs 3 --profile --json");
+    let nodes = r["profile"]["nodes"].as_array().unwrap();
+    assert!(!nodes.is_empty() && nodes.iter().any(|n| number(n, "seconds") > 0.0 && number(n, "macs") > 0.0));
+    let text = b.tq("bench q.onnx --runs 3 --profile");
+    assert!(text.code == Some(0) && text.stdout.contains("by node (medians of 3 runs"), "{}", text.stdout);
+    assert!(b.json("bench q.onnx --runs 3 --json")["profile"].is_null());
+}
+
+#[test]
+fn doctor_tells_machine_kernels_and_figures() {
+    let b = Bench::new();
+    let r = b.json("doctor --ms 1 --json");
+    assert_eq!(r["architecture"], std::env::consts::ARCH);
+    assert!(number(&r["bandwidth"], "median") > 0.0);
+    let products = r["products"].as_array().unwrap();
+    assert!(
+        products.iter().any(|p| p["chosen"] == true)
+            && products.iter().all(|p| number(&p["gmacs"], "best") > 0.0)
+    );
+    // What sessions use is what is measured as chosen.
+    let linear = r["kernels"].as_array().unwrap().iter().find(|k| k["operator"] == "linear").unwrap();
+    let chosen = products.iter().find(|p| p["chosen"] == true).unwrap();
+    assert_eq!(linear["kernel"], chosen["kernel"]);
+    let text = b.tq("doctor --ms 1");
+    for part in ["features that kernels use", "GB/s", "matrix products with requantization"] {
+        assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
+    }
+    assert_ne!(b.tq("doctor --ms 0").code, Some(0));
+}
+
+#[test]
 fn text_output_goes_to_stdout() {
     let b = Bench::new().with_digits();
     let q = b.tq(&format!("quantize model.onnx -o q.onnx --calib calib.npz {DIGITS}"));

@@ -1,5 +1,6 @@
 //! What runs how, and why.
 
+use crate::depths::LayerDepths;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -38,7 +39,7 @@ impl Execution {
 }
 
 /// One node of the graph. Dequantize nodes in front of integer operators do not run and are not listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeReport {
     /// Name of the node.
     pub node: String,
@@ -52,12 +53,15 @@ pub struct NodeReport {
     pub reason: Option<String>,
     /// Multiplications.
     pub macs: u64,
+    /// Which sequences of instructions are proved exact for its products, on kernels that add some of them in 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depths: Option<LayerDepths>,
     /// False for float matrix products and convolutions, whose last bits depend on the processor.
     pub reproducible: bool,
 }
 
 /// What a session does with each node, for one set of input shapes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// The input shapes that this was made for.
     pub input_shapes: Vec<Vec<usize>>,
@@ -122,10 +126,11 @@ impl fmt::Display for Explanation {
                 (Some(text), None) | (None, Some(text)) => text.clone(),
                 (None, None) => String::new(),
             };
+            let proof = n.depths.map_or_else(String::new, |depths| format!(" ({})", depths.any_codes));
             let mark = if n.reproducible { "" } else { " (last bits depend on the processor)" };
             writeln!(
                 f,
-                "{:a$}  {:b$}  {:7}  {:>12}  {note}{mark}",
+                "{:a$}  {:b$}  {:7}  {:>12}  {note}{proof}{mark}",
                 n.node,
                 n.op,
                 n.execution.name(),
@@ -169,6 +174,7 @@ pub(crate) fn with_resolved(graph: &Graph, bound: &Graph, reports: &[NodeReport]
         kernel: None,
         reason: Some("its result follows from the shapes of the inputs, or nothing needs it".into()),
         macs: 0,
+        depths: None,
         reproducible: true,
     });
     let mut all: Vec<NodeReport> = reports.iter().cloned().chain(gone).collect();
@@ -200,6 +206,7 @@ pub(crate) fn of_graph(graph: &Graph) -> Vec<NodeReport> {
             kernel: None,
             reason,
             macs: 0,
+            depths: None,
             reproducible: !(float_product && execution == Execution::Float),
         });
     }

@@ -6,6 +6,7 @@ use crate::explain::NodeReport;
 use crate::frame::{Buffer, Frame, Workspace};
 use crate::tap::{OperatorTap, Tap};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use tq_graph::qdq::QdqView;
 use tq_graph::{Graph, NodeId, Tensor, ValueId};
 use tq_kernels::Kernels;
@@ -32,7 +33,14 @@ pub(crate) struct Plan {
     idle: Mutex<Vec<Workspace>>,
 }
 
-type OnTap<'t> = Option<&'t mut dyn FnMut(Tap<'_>)>;
+/// What is looked at while a plan runs.
+pub(crate) enum Watch<'w> {
+    Nothing,
+    /// The codes of every quantized operator.
+    Codes(&'w mut dyn FnMut(Tap<'_>)),
+    /// How long every step takes: the index of its node, and the time.
+    Times(&'w mut Vec<(usize, Duration)>),
+}
 
 impl Plan {
     pub(crate) fn new(parts: Parts) -> Self {
@@ -73,10 +81,10 @@ impl Plan {
         &self,
         kernels: &Kernels,
         inputs: &[Tensor],
-        on_tap: OnTap<'_>,
+        watch: Watch<'_>,
     ) -> Result<Vec<Tensor>, RuntimeError> {
         let mut workspace = self.workspace()?;
-        self.execute(kernels, inputs, &mut workspace, on_tap)?;
+        self.execute(kernels, inputs, &mut workspace, watch)?;
         let outputs = self.outputs();
         let mut out = Vec::with_capacity(outputs.len());
         for (i, v) in outputs.iter().enumerate() {
@@ -101,7 +109,7 @@ impl Plan {
         out: &mut [Tensor],
     ) -> Result<(), RuntimeError> {
         let mut workspace = self.workspace()?;
-        self.execute(kernels, inputs, &mut workspace, None)?;
+        self.execute(kernels, inputs, &mut workspace, Watch::Nothing)?;
         for (v, out) in self.outputs().iter().zip(out) {
             let frame = self.frame(kernels, inputs, &mut workspace);
             let tensor = frame.tensor(*v).map_err(|e| self.output_error(*v, e))?;
@@ -120,20 +128,24 @@ impl Plan {
         kernels: &Kernels,
         inputs: &[Tensor],
         workspace: &mut Workspace,
-        mut on_tap: OnTap<'_>,
+        mut watch: Watch<'_>,
     ) -> Result<(), RuntimeError> {
         let mut frame = self.frame(kernels, inputs, workspace);
         let mut taps = self.parts.taps.iter().peekable();
         for (i, planned) in self.parts.steps.iter().enumerate() {
-            self.tap(&mut taps, i, &frame, &mut on_tap)?;
+            self.tap(&mut taps, i, &frame, &mut watch)?;
+            let start = matches!(watch, Watch::Times(_)).then(Instant::now);
             planned.step.run(&mut frame).map_err(|e| self.node_error(planned.node, e))?;
+            if let (Watch::Times(times), Some(start)) = (&mut watch, start) {
+                times.push((planned.node.0, start.elapsed()));
+            }
             for v in &planned.release {
                 if let Some(slot) = frame.workspace.tensors.get_mut(v.0) {
                     *slot = None;
                 }
             }
         }
-        self.tap(&mut taps, self.parts.steps.len(), &frame, &mut on_tap)
+        self.tap(&mut taps, self.parts.steps.len(), &frame, &mut watch)
     }
 
     /// Shows the operators that are complete when `done` steps have run.
@@ -142,9 +154,9 @@ impl Plan {
         taps: &mut std::iter::Peekable<impl Iterator<Item = &'t OperatorTap>>,
         done: usize,
         frame: &Frame<'_>,
-        on_tap: &mut OnTap<'_>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), RuntimeError> {
-        let Some(on_tap) = on_tap else { return Ok(()) };
+        let Watch::Codes(on_tap) = watch else { return Ok(()) };
         while let Some(tap) = taps.next_if(|t| t.after <= done) {
             let Some(operator) = self.parts.view.operators.get(tap.operator) else { continue };
             let tensors = |sources: &[crate::tap::Source]| {

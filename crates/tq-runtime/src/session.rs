@@ -2,11 +2,13 @@
 
 use crate::compile::compile;
 use crate::error::RuntimeError;
-use crate::explain::{self, Explanation, MemoryReport, PlanMemory};
+use crate::explain::{self, Execution, Explanation, MemoryReport, PlanMemory};
 use crate::options::{KernelChoice, SessionOptions};
-use crate::plan::Plan;
+use crate::plan::{Plan, Watch};
+use crate::profile::{LargestCodes, NodeProfile, Profile, Times};
 use crate::tap::Tap;
 use crate::weights::WeightStore;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tq_graph::dim::known_shape;
 use tq_graph::qdq::QdqView;
@@ -51,7 +53,7 @@ impl Session {
         let mut graph = graph.clone();
         graph.validate()?;
         infer::infer(&mut graph)?;
-        let kernels = choose(options.kernels)?;
+        let kernels = choose_kernels(options.kernels)?;
         let view = QdqView::new(&graph);
         let weights = WeightStore::new(&kernels, &graph, &view);
         tq_kernels::buffer::warm_up();
@@ -77,7 +79,7 @@ impl Session {
     /// [`RuntimeError::InputCount`] and [`RuntimeError::Input`] for inputs that do not fit; others where the graph
     /// cannot be run on them.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
-        self.plan(inputs)?.run(&self.shared.kernels, inputs, None)
+        self.plan(inputs)?.run(&self.shared.kernels, inputs, Watch::Nothing)
     }
 
     /// Runs on named inputs, in any order.
@@ -138,7 +140,49 @@ impl Session {
         inputs: &[Tensor],
         tap: &mut dyn FnMut(Tap<'_>),
     ) -> Result<Vec<Tensor>, RuntimeError> {
-        self.plan(inputs)?.run(&self.shared.kernels, inputs, Some(tap))
+        self.plan(inputs)?.run(&self.shared.kernels, inputs, Watch::Codes(tap))
+    }
+
+    /// Runs `runs` times, at least once, and tells where the time goes. One run more comes before, which warms the memory and
+    /// looks at the codes.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Profile, RuntimeError> {
+        let plan = self.plan(inputs)?;
+        let Shared { kernels, weights, .. } = &self.shared;
+        let mut codes = LargestCodes::default();
+        plan.run(kernels, inputs, Watch::Codes(&mut |tap| codes.see(&tap)))?;
+        let mut times = Times::default();
+        for _ in 0..runs.max(1) {
+            let mut steps = Vec::new();
+            plan.run(kernels, inputs, Watch::Times(&mut steps))?;
+            times.add(plan.graph().nodes.len(), &steps);
+        }
+        let index = plan.graph().nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i));
+        let index: HashMap<&str, usize> = index.collect();
+        let timed = |n: &explain::NodeReport| {
+            let seconds = times.of(*index.get(n.node.as_str())?);
+            let largest_code = codes.of(&n.node);
+            let largest = largest_code.unwrap_or(u8::MAX);
+            let runs = matches!(n.execution, Execution::Integer | Execution::Float) || seconds > 0.0;
+            runs.then(|| NodeProfile {
+                node: n.node.clone(),
+                op: n.op,
+                execution: n.execution,
+                kernel: n.kernel.clone(),
+                seconds,
+                macs: n.macs,
+                largest_code,
+                depths: weights.product_depths(kernels, &n.node, largest),
+            })
+        };
+        Ok(Profile {
+            input_shapes: plan.key().to_vec(),
+            runs: runs.max(1),
+            seconds: times.total(),
+            nodes: plan.reports().iter().filter_map(timed).collect(),
+        })
     }
 
     /// Makes the plan for inputs of these shapes, unless it is there, so that the first run need not.
@@ -155,13 +199,17 @@ impl Session {
     pub fn explain(&self) -> Explanation {
         let latest = self.lock().last().cloned();
         let plan = latest.or_else(|| self.plan_for(&self.default_shapes()).ok());
-        let (input_shapes, nodes) = match plan {
+        let (input_shapes, mut nodes) = match plan {
             Some(plan) => {
                 let nodes = explain::with_resolved(&self.graph, plan.graph(), plan.reports());
                 (plan.key().to_vec(), nodes)
             }
             None => (Vec::new(), explain::of_graph(&self.graph)),
         };
+        let Shared { kernels, weights, .. } = &self.shared;
+        for n in nodes.iter_mut().filter(|n| n.execution == Execution::Integer) {
+            n.depths = weights.layer_depths(kernels, &n.node);
+        }
         Explanation { input_shapes, library: self.shared.kernels.library().name().to_owned(), nodes }
     }
 
@@ -268,13 +316,13 @@ impl Session {
 }
 
 /// The kernels that `choice` asks for.
-fn choose(choice: KernelChoice) -> Result<Kernels, RuntimeError> {
+pub(crate) fn choose_kernels(choice: KernelChoice) -> Result<Kernels, RuntimeError> {
     // A name in `TQ_ISA` that is none is an error here, whatever was chosen.
     Isa::limit_from_env()?;
     match choice {
-        KernelChoice::Auto => Ok(Kernels::new(native())),
+        KernelChoice::Auto => Ok(Kernels::new(natives().next())),
         KernelChoice::Isa(Isa::Scalar) => Ok(Kernels::scalar()),
-        KernelChoice::Isa(isa) => match native().filter(|library| library.isa() == isa) {
+        KernelChoice::Isa(isa) => match natives().find(|library| library.isa() == isa) {
             Some(library) => Ok(Kernels::new(Some(library))),
             None => Err(RuntimeError::IsaUnavailable(isa)),
         },
@@ -282,14 +330,14 @@ fn choose(choice: KernelChoice) -> Result<Kernels, RuntimeError> {
     }
 }
 
-/// The best library for this processor, if there is a better one than the scalar one.
+/// The libraries for this processor, the best first, without the scalar one.
 #[cfg(target_arch = "x86_64")]
-fn native() -> Option<&'static dyn KernelLibrary> {
-    tq_x86::library()
+pub(crate) fn natives() -> impl Iterator<Item = &'static dyn KernelLibrary> {
+    tq_x86::libraries()
 }
 
 /// No library but the scalar one is made for this processor.
 #[cfg(not(target_arch = "x86_64"))]
-fn native() -> Option<&'static dyn KernelLibrary> {
-    None
+pub(crate) fn natives() -> impl Iterator<Item = &'static dyn KernelLibrary> {
+    std::iter::empty()
 }

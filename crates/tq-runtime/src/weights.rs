@@ -49,13 +49,20 @@ pub(crate) struct RecurrentPacked {
 
 impl Packed {
     fn bytes(&self) -> usize {
+        let depthwise = match &self.form {
+            Form::Depthwise(packed) => size_of_val(packed.weights()),
+            _ => 0,
+        };
+        depthwise + self.matrices().map(PackedRhs::bytes).sum::<usize>()
+    }
+
+    /// The matrices that it is made of.
+    pub(crate) fn matrices(&self) -> Box<dyn Iterator<Item = &PackedRhs> + '_> {
         match &self.form {
-            Form::Matrices(groups) => groups.iter().map(PackedRhs::bytes).sum(),
-            Form::Phases(phases) => phases.iter().flatten().map(PackedRhs::bytes).sum(),
-            Form::Depthwise(p) => size_of_val(p.weights()),
-            Form::Recurrent(r) => {
-                r.input.iter().chain(r.recurrence.iter().flatten()).map(PackedRhs::bytes).sum()
-            }
+            Form::Matrices(groups) => Box::new(groups.iter()),
+            Form::Phases(phases) => Box::new(phases.iter().flatten()),
+            Form::Depthwise(_) => Box::new(std::iter::empty()),
+            Form::Recurrent(r) => Box::new(r.input.iter().chain(r.recurrence.iter().flatten())),
         }
     }
 
@@ -98,6 +105,11 @@ impl WeightStore {
         let packed = Arc::new(pack(kernels, graph, op)?);
         self.lock().insert(name.clone(), Arc::clone(&packed));
         Ok(packed)
+    }
+
+    /// The packed weights of the node of this name, where it has any.
+    pub(crate) fn of_node(&self, name: &str) -> Option<Arc<Packed>> {
+        self.lock().get(name).cloned()
     }
 
     /// Bytes of all packed weights.

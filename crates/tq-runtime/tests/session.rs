@@ -303,3 +303,55 @@ fn long_chains_of_conversions_are_no_deep_recursion() {
         assert_eq!(out[0].dims(), [n, 3]);
     }
 }
+
+#[test]
+fn a_profile_tells_the_time_of_every_node_that_runs() {
+    let session = scalar(&network());
+    let x = image(&[2, 3, 16, 16], 5);
+    let profile = session.profile(std::slice::from_ref(&x), 3).unwrap();
+    assert_eq!((profile.runs, profile.input_shapes.as_slice()), (3, [vec![2, 3, 16, 16]].as_slice()));
+    let heavy: Vec<_> = profile.nodes.iter().filter(|n| n.macs > 0).collect();
+    assert_eq!(heavy.len(), 5, "{profile:?}");
+    assert!(heavy.iter().all(|n| n.seconds > 0.0 && n.kernel.is_some() && n.depths.is_none()));
+    // Behind a ReLU codes begin at 0 and reach far; the largest is that of the tensor that the tap shows.
+    let mut largest = std::collections::HashMap::new();
+    session
+        .run_tapped(&[x], &mut |tap| {
+            let codes =
+                tap.inputs.iter().filter_map(|t| t.as_slice::<u8>().ok()?.iter().max().copied()).max();
+            largest.insert(tap.graph.node(tap.operator.node).name.clone(), codes);
+        })
+        .unwrap();
+    for n in heavy {
+        assert_eq!(Some(&n.largest_code), largest.get(&n.node), "{}", n.node);
+    }
+    let (sum, slowest) = (profile.nodes.iter().map(|n| n.seconds).sum::<f64>(), profile.slowest());
+    assert!(slowest[0].seconds >= slowest[1].seconds && sum > 0.0);
+    assert!(session.profile(&[], 3).is_err());
+}
+
+/// On AVX2, the kernels of which add products in 16 bits where that is proved exact.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn layers_say_which_sequences_are_proved_exact() {
+    let token = tq_x86::Avx2::detect();
+    if !tq_kernels::Isa::Avx2.exercise(token.is_some()).unwrap() {
+        return;
+    }
+    let library = std::sync::Arc::new(tq_x86::Avx2Library::new(token.unwrap()));
+    let session = Session::new(&network(), SessionOptions::with_library(library)).unwrap();
+    let explanation = session.explain();
+    let with: Vec<_> = explanation.nodes.iter().filter_map(|n| n.depths).collect();
+    // Three convolutions and the linear layer; the depthwise one multiplies otherwise.
+    assert_eq!(with.len(), 4, "{explanation}");
+    for depths in with {
+        for d in [depths.any_codes, depths.codes_to_127] {
+            assert!((d.two_deep + d.one_deep + d.widened - 1.0).abs() < 1e-12, "{d:?}");
+        }
+        // One deep is exact for all weights where codes are at most 127.
+        assert!(depths.codes_to_127.widened == 0.0 && depths.any_codes.widened > 0.0, "{depths:?}");
+    }
+    assert!(explanation.to_string().contains("% one deep"), "{explanation}");
+    let profile = session.profile(&[image(&[1, 3, 16, 16], 5)], 1).unwrap();
+    assert_eq!(profile.nodes.iter().filter(|n| n.depths.is_some()).count(), 4);
+}

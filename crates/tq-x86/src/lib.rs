@@ -15,6 +15,8 @@ mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
+pub mod peak;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
 
 #[cfg(target_arch = "x86_64")]
@@ -29,8 +31,18 @@ use tq_kernels::KernelLibrary;
 /// The answer is found once a process.
 #[must_use]
 pub fn library() -> Option<&'static dyn KernelLibrary> {
+    libraries().next()
+}
+
+/// Every library that this processor runs and `TQ_ISA` allows, best first: for those who compare them.
+///
+/// ```
+/// let names: Vec<&str> = tq_x86::libraries().map(|library| library.name()).collect();
+/// assert_eq!(names.first().copied(), tq_x86::library().map(|library| library.name()));
+/// ```
+pub fn libraries() -> impl Iterator<Item = &'static dyn KernelLibrary> {
     #[cfg(target_arch = "x86_64")]
-    {
+    let all = {
         use std::sync::LazyLock;
         use tq_kernels::Isa;
         static AVX512_VNNI: LazyLock<Option<VnniLibrary<Avx512Vnni>>> = LazyLock::new(|| {
@@ -45,11 +57,12 @@ pub fn library() -> Option<&'static dyn KernelLibrary> {
             let token = Avx2::detect()?;
             Isa::Avx2.allowed_by_env().then(|| Avx2Library::new(token))
         });
-        let any = |library: Option<&'static dyn KernelLibrary>| library;
-        any(AVX512_VNNI.as_ref().map(|library| library as _))
-            .or_else(|| AVX_VNNI.as_ref().map(|library| library as _))
-            .or_else(|| AVX2.as_ref().map(|library| library as _))
-    }
+        fn any<L: KernelLibrary>(library: &'static Option<L>) -> Option<&'static dyn KernelLibrary> {
+            library.as_ref().map(|library| library as _)
+        }
+        [any(&*AVX512_VNNI), any(&*AVX_VNNI), any(&*AVX2)]
+    };
     #[cfg(not(target_arch = "x86_64"))]
-    None
+    let all: [Option<&'static dyn KernelLibrary>; 0] = [];
+    all.into_iter().flatten()
 }

@@ -1,7 +1,6 @@
 //! Symmetric codes for data on one side of zero.
 
-use super::activations::Activation;
-use super::survey::Survey;
+use super::survey::{Activation, Survey};
 use super::suspect::{Suspect, short, some};
 use super::trial::Edit;
 use super::{Evidence, FindingKind};
@@ -49,7 +48,7 @@ pub(super) fn detect(survey: &Survey<'_>) -> Vec<Suspect> {
             some(&nodes)
         ),
         nodes,
-        before: found.iter().map(|(a, _)| a.as_it_is()).collect(),
+        before: found.iter().map(|(a, _)| Edit::Quantize(a.float, a.params.clone())).collect(),
         after: found.into_iter().map(|(_, edit)| edit).collect(),
         lessens: HALF,
     }]
@@ -64,5 +63,5 @@ fn repair(a: &Activation) -> Option<Edit> {
     }
     let range =
         if hi > -lo { (lo.max(seen.range.0), seen.range.1) } else { (seen.range.0, hi.min(seen.range.1)) };
-    Some(a.with(seen.params_for(range, QScheme::Affine)?))
+    Some(Edit::Quantize(a.float, seen.params_for(range, QScheme::Affine)?))
 }

@@ -1,8 +1,7 @@
 //! Data that goes beyond what calibration has seen.
 
-use super::activations::Activation;
 use super::clipped::{edits, evidence, is_clipped};
-use super::survey::Survey;
+use super::survey::{Activation, Survey};
 use super::suspect::{Suspect, short};
 use super::{Evidence, FindingKind};
 

@@ -1,7 +1,6 @@
 //! Codes of less than 8 bits.
 
-use super::activations::Activation;
-use super::survey::{Survey, Weights};
+use super::survey::{Activation, Survey, Weights};
 use super::suspect::{ONE_BIT, Suspect, some};
 use super::trial::Edit;
 use super::{Evidence, FindingKind};
@@ -26,8 +25,8 @@ fn of_activation(a: &Activation) -> Option<Suspect> {
         advice: advice(&a.nodes, "activations"),
         nodes: a.nodes.clone(),
         tensor: Some(a.tensor.clone()),
-        before: vec![a.as_it_is()],
-        after: vec![a.with(after)],
+        before: vec![Edit::Quantize(a.float, a.params.clone())],
+        after: vec![Edit::Quantize(a.float, after)],
         lessens: ONE_BIT,
     })
 }

@@ -1,6 +1,5 @@
 //! Findings in words: which cause an error has, and which setting to change.
 
-mod activations;
 mod asymmetric;
 mod bias;
 mod calibration;
@@ -11,7 +10,6 @@ mod input_range;
 mod island;
 mod not_finite;
 mod outlier_channels;
-mod readers;
 mod remedy;
 mod seen;
 mod survey;

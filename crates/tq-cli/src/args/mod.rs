@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Say for every node whether a target runs it in integers, in float, or refuses it, and why.
     Lint(Lint),
+    /// Show what this machine is, which kernels run on it, and what they reach.
+    Doctor(Doctor),
     /// Quantize, compare and save an embedded digit classifier: nothing else is needed.
     Demo(Demo),
 }
@@ -374,6 +376,19 @@ pub(crate) struct Bench {
     /// Runs to time; when not given, as many as fit two seconds, but at least 10.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) runs: Option<u32>,
+    /// Show the time of each node, those that take longest first.
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// Milliseconds that each thing is measured, of which there are about thirty.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) ms: u32,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,12 +3,12 @@
 use super::load;
 use crate::args::Bench;
 use crate::arrays::{self, assign, input_names};
-use crate::output::emit;
+use crate::output::{emit, table};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 use torsh_quantization::analysis::{Latency, LatencyOptions, measure};
 use torsh_quantization::model::{DType, Element, Graph, Tensor};
-use torsh_quantization::runtime::{Session, SessionOptions};
+use torsh_quantization::runtime::{NodeProfile, Profile, Session, SessionOptions};
 
 /// The most that an input may take.
 const MAX_INPUT_BYTES: usize = 2 << 30;
@@ -22,7 +22,12 @@ struct Report {
     library: String,
     input_shapes: Vec<Vec<usize>>,
     packed_weight_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
 }
+
+/// Runs that a profile is made of.
+const PROFILED: usize = 21;
 
 pub(crate) fn bench(args: &Bench) -> Result<()> {
     let graph = load(&args.model)?;
@@ -47,6 +52,10 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
         pool.install(|| measure(&options, || session.run(&inputs).map(drop))).with_context(|| {
             format!("{}: input shapes {shapes:?} (--shape gives others)", args.model.display())
         })?;
+    let profile = args
+        .profile
+        .then(|| pool.install(|| session.profile(&inputs, latency.runs.min(PROFILED))))
+        .transpose()?;
     let explanation = session.explain();
     let report = Report {
         latency,
@@ -55,11 +64,13 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
         library: explanation.library,
         input_shapes: shapes,
         packed_weight_bytes: session.memory().packed_weights,
+        profile,
     };
     emit(args.json, &report, || {
+        let nodes = report.profile.as_ref().map_or_else(String::new, by_node);
         format!(
             "median {:.3} ms, p10 {:.3} ms, p90 {:.3} ms, min {:.3} ms over {} runs on {} thread(s)\n\
-             inputs {:?}\nkernels ({}): {}",
+             inputs {:?}\nkernels ({}): {}{nodes}",
             latency.median_ms,
             latency.p10_ms,
             latency.p90_ms,
@@ -71,6 +82,38 @@ pub(crate) fn bench(args: &Bench) -> Result<()> {
             if report.kernels.is_empty() { "none, float only".to_owned() } else { report.kernels.join(", ") }
         )
     })
+}
+
+/// The time of each node, the longest first.
+fn by_node(profile: &Profile) -> String {
+    let titles = [
+        "node",
+        "operator",
+        "us",
+        "%",
+        "10^9 multiply-adds/s",
+        "runs",
+        "kernel, and how its products run at least",
+    ];
+    let mut table = table(&titles);
+    let rate = |n: &NodeProfile| match n.macs {
+        0 => String::new(),
+        macs => format!("{:.1}", macs as f64 / n.seconds.max(1e-9) / 1e9),
+    };
+    for n in profile.slowest() {
+        let depths = n.depths.map(|depths| depths.to_string());
+        let parts: Vec<String> = n.kernel.clone().into_iter().chain(depths).collect();
+        table.add_row([
+            n.node.clone(),
+            n.op.to_owned(),
+            format!("{:.1}", n.seconds * 1e6),
+            format!("{:.1}", 100.0 * n.seconds / profile.seconds.max(1e-12)),
+            rate(n),
+            n.execution.name().to_owned(),
+            parts.join("; "),
+        ]);
+    }
+    format!("\nby node (medians of {} runs, {:.3} ms in all)\n{table}", profile.runs, profile.seconds * 1e3)
 }
 
 /// Inputs of these shapes, the same in every program run.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use torsh_quantization::analysis::{OverflowCertificate, overflow_certificates, parameter_bytes};
 use torsh_quantization::model::{DType, Dim, Graph, ValueId};
 use torsh_quantization::ptq::{FusionEntry, PassError, Placement, prepare_static};
-use torsh_quantization::runtime::{Execution, Session, SessionOptions};
+use torsh_quantization::runtime::{Execution, LayerDepths, Session, SessionOptions};
 
 #[derive(Serialize)]
 struct Report {
@@ -52,6 +52,9 @@ struct Item {
     node: String,
     op: String,
     reason: String,
+    /// How its products run, on kernels that add some of them in 16 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depths: Option<LayerDepths>,
 }
 
 pub(crate) fn inspect(args: &Inspect) -> Result<()> {
@@ -77,7 +80,7 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
     match prepare_static(graph.clone(), args.backend.config()) {
         Ok(prepared) => {
             report.fused = fused(prepared.fusion_report())
-                .map(|e| Item { node: e.node.clone(), op: e.op.clone(), reason: outcome(e) })
+                .map(|e| Item { node: e.node.clone(), op: e.op.clone(), reason: outcome(e), depths: None })
                 .collect();
             for n in prepared.placements() {
                 let (list, reason) = match &n.placement {
@@ -87,7 +90,7 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
                     }
                     placement => (&mut report.quantizable, placement.to_string()),
                 };
-                list.push(Item { node: n.node, op: n.op, reason });
+                list.push(Item { node: n.node, op: n.op, reason, depths: None });
             }
         }
         Err(PassError::AlreadyQuantized { .. }) => executed(&graph, &mut report)?,
@@ -113,7 +116,7 @@ fn executed(graph: &Graph, report: &mut Report) -> Result<()> {
             _ => &mut report.not_quantizable,
         };
         let reason = n.kernel.or(n.reason).unwrap_or_else(|| n.execution.name().to_owned());
-        list.push(Item { node: n.node, op: n.op.to_owned(), reason });
+        list.push(Item { node: n.node, op: n.op.to_owned(), reason, depths: n.depths });
     }
     Ok(())
 }
@@ -177,7 +180,10 @@ fn text(r: &Report) -> String {
         if !items.is_empty() {
             let mut table = table(&[title, "operator", "how or why"]);
             for i in items {
-                table.add_row([&i.node, &i.op, &i.reason]);
+                let proof =
+                    |d: LayerDepths| format!("\nany codes: {}\nup to 127: {}", d.any_codes, d.codes_to_127);
+                let reason = i.reason.clone() + &i.depths.map_or_else(String::new, proof);
+                table.add_row([&i.node, &i.op, &reason]);
             }
             out.push_str(&format!("{table}\n"));
         }

@@ -5,6 +5,7 @@ mod bench;
 mod calibrate;
 mod compare;
 mod demo;
+mod doctor;
 mod eval;
 mod explain;
 mod export;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Export(args) => export::export(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Lint(args) => lint::lint(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Demo(args) => demo::demo(&args),
     }
 }

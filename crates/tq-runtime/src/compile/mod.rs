@@ -563,6 +563,7 @@ impl<'s> Compiler<'s> {
             kernel: None,
             reason: None,
             macs: 0,
+            depths: None,
             reproducible: true,
         }
     }
