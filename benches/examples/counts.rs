@@ -4,7 +4,7 @@
 //! scalar kernels lie outside. The names of the cases go to stdout, one a line, in the order of the calls. One thread.
 #![forbid(unsafe_code)]
 
-use benches::models::{Codes, Error, Net, digits, dynamic_linear, dynamic_lstm};
+use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::product::{Conv, packing};
 use benches::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
 use benches::{Mode, ONE_DEEP, Product, Spec, Stage, TWO_DEEP, WIDENED, Weights};
@@ -88,7 +88,7 @@ fn count(kernels: &Kernels) -> Result<(), Error> {
         println!("{}", spec.name);
     }
     for net in sessions()? {
-        let quantized = net.quantized(Codes::Full)?;
+        let quantized = net.quantized(Mode::B)?;
         let session = Session::new(&quantized, SessionOptions::default())?;
         let mut outputs = session.run(&net.inputs)?;
         counted(&mut || Ok(session.run_into(&net.inputs, &mut outputs)?))?;

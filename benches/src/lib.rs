@@ -5,6 +5,7 @@ mod case;
 pub mod models;
 pub mod product;
 pub mod rows;
+pub mod suite;
 
 pub use case::{Case, Out, Spec, Work};
 pub use product::{Mode, Product, Shape, Stage, Weights};

@@ -1,6 +1,6 @@
 //! Whole networks with weights by chance, and the small one of `tq demo`, which has learned.
 
-use crate::reals;
+use crate::{Mode, reals};
 use torsh_quantization::model::builder::{
     Builder, Conv2d, Flatten, GlobalAvgPool, LSTM, Linear, MaxPool2d, ReLU, ReLU6,
 };
@@ -26,15 +26,6 @@ pub struct Net {
     pub dynamic: bool,
 }
 
-/// Which codes activations get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codes {
-    /// The scale of 7 bits.
-    Reduced,
-    /// All 8 bits.
-    Full,
-}
-
 impl Net {
     fn new(name: impl Into<String>, b: Builder, dims: &[usize]) -> Result<Self, Error> {
         let input = Tensor::new(dims, reals(11, dims.iter().product()))?;
@@ -42,11 +33,11 @@ impl Net {
         Ok(Self { name: name.into(), graph, inputs: vec![input], calibration: Vec::new(), dynamic: false })
     }
 
-    /// It quantized: calibrated on its inputs, or with parameters of every run.
+    /// It quantized in one of the modes: calibrated on its inputs, or with parameters of every run, in mode B.
     ///
     /// # Errors
     /// What quantizing it fails with.
-    pub fn quantized(&self, codes: Codes) -> Result<Graph, Error> {
+    pub fn quantized(&self, mode: Mode) -> Result<Graph, Error> {
         if self.dynamic {
             let rules = QConfigDict::new()
                 .set_module_type::<torsh_quantization::qconfig::Linear>(default_dynamic_qconfig())
@@ -54,7 +45,7 @@ impl Net {
             return Ok(quantize_dynamic(self.graph.clone(), rules, DType::I8)?.graph);
         }
         let mut qconfig = int8_qconfig();
-        if codes == Codes::Reduced {
+        if mode == Mode::A1 {
             let spec = QuantSpec { quant_max: 127, ..QuantSpec::u8_affine() };
             let observer = MinMaxObserver::default().config();
             if let ObserverConfig::MinMax { eps, mode, .. } = observer {
@@ -62,7 +53,8 @@ impl Net {
             }
         }
         let rules = QConfigDict::new().set_global(qconfig);
-        let prepared = quantize_fx(self.graph.clone(), rules, BackendConfig::default())?;
+        let backend = BackendConfig { overflow_safe_weights: mode == Mode::A2, ..BackendConfig::default() };
+        let prepared = quantize_fx(self.graph.clone(), rules, backend)?;
         for batch in self.inputs.iter().chain(&self.calibration) {
             prepared.forward(batch)?;
         }

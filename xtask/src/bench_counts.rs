@@ -48,7 +48,7 @@ pub(crate) fn run(update: bool) -> Result<()> {
     if let Some(obstacle) = obstacle() {
         bail!("bench-counts: {obstacle}");
     }
-    let now = Record { rustc: rustc()?, counts: count()? };
+    let now = Record { rustc: workspace::rustc_version()?, counts: count()? };
     let path = record_path();
     if update {
         fs::write(&path, now.to_text()?).with_context(|| path.display().to_string())?;
@@ -86,12 +86,6 @@ pub(crate) fn run_if_there() -> Result<()> {
         }
         None => run(false),
     }
-}
-
-fn rustc() -> Result<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("--version").output().context("cannot run rustc")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Builds the program and has callgrind run it.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench_counts;
+mod bench_x86;
 mod ci;
 mod gen_onnx;
 mod model_table;
@@ -18,6 +19,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
   bench-counts    counts the instructions of kernels and small sessions by valgrind and compares them with
                   benches/record/counts.json; with --update records them
+  bench-x86       times every kernel family and whole networks on this processor, shows them beside its peak, checks that the
+                  chosen kernels are the fastest ones, and writes benches/record/x86-PROCESSOR.json. With --quick the
+                  small shapes alone, and no record; with --peers ONNX Runtime and OpenVINO beside ours (PYTHON names
+                  a Python that has them)
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
   train-demo      trains the model that `tq demo` embeds and writes it to crates/tq-cli/demo; with --check compares
@@ -30,6 +35,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("ci") => ci::run(),
         Some("bench-counts") => bench_counts::run(args.iter().any(|a| a == "--update")),
+        Some("bench-x86") => bench_x86::Options::of(&args[1..]).and_then(|o| bench_x86::run(&o)),
         Some("tidy") => tidy::run(),
         Some("gen-onnx") => gen_onnx::run(),
         Some("model-table") => model_table::run(),

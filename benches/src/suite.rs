@@ -1,0 +1,98 @@
+//! What `cargo xtask bench-x86` times: every kernel family at the shapes of the tables, and whole networks.
+
+use crate::models::{Error, Net, digits, dynamic_linear, dynamic_lstm, mobilenet_v2, resnet};
+use crate::product::{Conv, Shape};
+use crate::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
+use crate::{Mode, Product, Spec};
+use tq_kernels::{BinaryOp, Kernels};
+
+/// Rows, inner dimension and columns of the products of the tables: square ones, convolutions of ResNet, linear layers, single rows.
+pub const PRODUCTS: [Shape; 15] = [
+    (256, 256, 256),
+    (512, 512, 512),
+    (1024, 1024, 1024),
+    (2048, 2048, 2048),
+    (3136, 576, 64),
+    (784, 1152, 128),
+    (196, 2304, 256),
+    (49, 4608, 512),
+    (3136, 64, 64),
+    (16, 768, 768),
+    (16, 768, 3072),
+    (128, 768, 3072),
+    (128, 3072, 768),
+    (1, 768, 3072),
+    (1, 4096, 4096),
+];
+
+/// The libraries that this processor runs and `TQ_ISA` allows, the one that sessions use first, the scalar one left out.
+#[must_use]
+pub fn libraries() -> Vec<Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    let all = tq_x86::libraries();
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = std::iter::empty();
+    all.map(|library| Kernels::new(Some(library))).collect()
+}
+
+/// Every kernel family. With `quick` the small shapes alone.
+#[must_use]
+pub fn kernels(quick: bool) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for shape in PRODUCTS {
+        let (m, k, n) = shape;
+        if quick && m * k * n > 1 << 26 {
+            continue;
+        }
+        for mode in Mode::ALL {
+            specs.push(Product::of_mode(shape, mode).spec(format!("gemm/{m}x{k}x{n}/{}", mode.name())));
+        }
+    }
+    for (side, channels, kernel) in
+        [(56, 64, 3), (28, 128, 3), (14, 256, 3), (7, 512, 3), (56, 64, 1), (32, 16, 3)]
+    {
+        for largest in [127, 255] {
+            let conv = Conv { side, channels: (channels, channels), kernel, largest };
+            let name = format!("conv/{kernel}x{kernel}/{side}x{side}x{channels}/codes-to-{largest}");
+            specs.push(conv.spec(name));
+        }
+    }
+    // A first layer: three channels.
+    let first = Conv { side: 112, channels: (3, 32), kernel: 3, largest: 255 };
+    specs.push(first.spec("conv/3x3/112x112x3/codes-to-255"));
+    let window = |kernel, stride, side, channels| Windows { side, channels, kernel, stride };
+    specs.extend([
+        window(3, 1, 56, 144).depthwise(),
+        window(3, 2, 56, 144).depthwise(),
+        window(3, 1, 14, 576).depthwise(),
+        window(5, 1, 28, 240).depthwise(),
+        window(3, 2, 112, 64).max(),
+        window(3, 1, 28, 64).average(),
+        global_average(7, 1280),
+        binary(BinaryOp::Add, 100_000, None),
+        binary(BinaryOp::Mul, 100_000, None),
+        binary(BinaryOp::Mul, 100_000, Some(100)),
+        quantize(100_000),
+        dequantize(100_000),
+        lookup(100_000),
+    ]);
+    specs
+}
+
+/// Whole networks. With `quick` the small ones alone.
+///
+/// # Errors
+/// Where one cannot be built: none of these.
+pub fn networks(quick: bool) -> Result<Vec<Net>, Error> {
+    let mut nets = vec![digits()?];
+    for batch in [1, 16, 128] {
+        nets.push(dynamic_linear(batch, 768, 3072)?);
+    }
+    for batch in [1, 8] {
+        nets.push(dynamic_lstm(64, batch, 256, 512)?);
+    }
+    if !quick {
+        nets.extend([mobilenet_v2()?, resnet(false)?, resnet(true)?]);
+    }
+    Ok(nets)
+}
