@@ -1,6 +1,7 @@
 //! Development tasks. `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
 
+mod arm;
 mod bench_counts;
 mod bench_x86;
 mod ci;
@@ -28,6 +29,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   train-demo      trains the model that `tq demo` embeds and writes it to crates/tq-cli/demo; with --check compares
   oracle          checks exported files with onnx.checker and ONNX Runtime; installs both into target/oracle.
                   Needs TQ_MODELS_DIR, or checks the embedded demo model alone
+  setup-arm       says what tests on ARM take and what of it is missing; with --debian installs it: packages by apt-get,
+                  and Debian's compiler into target/xarch
+  test-arm        runs the tests of kernels as ARM processors of three levels (NEON, dot products, 8-bit matrix products)
+                  in qemu; fails where a level did not run. Words behind it choose tests
   oracle-rust     runs exported files in tract and rten, which it builds first (a hundred crates, into target/oracle)";
 
 fn main() -> ExitCode {
@@ -42,6 +47,8 @@ fn main() -> ExitCode {
         Some("train-demo") => train_demo::run(args.iter().any(|a| a == "--check")),
         Some("oracle") => oracle::run(),
         Some("oracle-rust") => oracle::run_rust(),
+        Some("setup-arm") => arm::setup(args.iter().any(|a| a == "--debian")),
+        Some("test-arm") => arm::test(&args[1..]),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

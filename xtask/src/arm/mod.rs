@@ -1,0 +1,84 @@
+//! `cargo xtask setup-arm` and `cargo xtask test-arm`: the kernels of AArch64 on a machine that is none.
+//!
+//! Tests are built once for `aarch64-unknown-linux-gnu` and run in qemu's user mode as processors of three levels. What is
+//! measured in time under qemu says nothing about ARM: only results are checked here.
+
+mod debian;
+mod tools;
+
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+use tools::{Standard, Tools};
+
+/// The target that everything is built for.
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// The packages whose tests exercise kernels, without what the host tests as well.
+const PACKAGES: [&str; 2] = ["tq-kernels", "tq-arm"];
+
+/// Processors of qemu, each with the levels that it has; the last one is what detection has to find.
+const PROCESSORS: [(&str, &[&str]); 3] = [
+    ("cortex-a53", &["neon"]),
+    ("neoverse-n1", &["neon", "dotprod"]),
+    ("max", &["neon", "dotprod", "i8mm"]),
+];
+
+/// Everything that these tasks leave behind.
+fn home() -> PathBuf {
+    workspace::root().join("target/xarch")
+}
+
+/// Finds out what is there; with `debian` installs what is not.
+pub(crate) fn setup(debian: bool) -> Result<()> {
+    if debian {
+        debian::install(&home())?;
+    }
+    let tools = Tools::find(&home())?;
+    eprintln!("setup-arm: all is there. {tools}");
+    Ok(())
+}
+
+/// Builds the tests, and runs them on each of [`PROCESSORS`]. `filter` goes to the tests.
+///
+/// Every run names the levels that it must exercise (`TQ_REQUIRE_ISA`) and the one that must be chosen by itself
+/// (`TQ_EXPECT_ISA`), so a level that did not run is a failure.
+pub(crate) fn test(filter: &[String]) -> Result<()> {
+    let tools = Tools::find(&home())?;
+    let mut rows = Vec::new();
+    for (processor, levels) in PROCESSORS {
+        let level = levels.last().context("a processor without a level")?;
+        let mut test = cargo(&tools, processor);
+        test.args(["test", "--target", TARGET, "--lib", "--tests"]);
+        test.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+        test.arg("--").args(filter);
+        test.env("TQ_REQUIRE_ISA", levels.join(",")).env("TQ_EXPECT_ISA", level).env_remove("TQ_ISA");
+        let result = workspace::run(&mut test);
+        rows.push((processor, levels.join(" "), result.err().map(|error| error.to_string())));
+    }
+    eprintln!("test-arm:");
+    let mut failed = 0;
+    for (processor, levels, error) in rows {
+        failed += usize::from(error.is_some());
+        let outcome = error.map_or_else(|| "passed".to_owned(), |error| format!("FAILED: {error}"));
+        eprintln!("  {processor:12} {levels:20} {outcome}");
+    }
+    if failed > 0 {
+        bail!("test-arm: {failed} of {} processors failed", PROCESSORS.len());
+    }
+    Ok(())
+}
+
+/// Cargo, building for [`TARGET`] and running what it built as `processor`.
+fn cargo(tools: &Tools, processor: &str) -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.env("CARGO_TARGET_DIR", home().join("build"));
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", tools.linker);
+    let runner = format!("{} -L {} -cpu {processor}", tools.qemu, tools::LIBRARIES);
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+    if let Standard::Debian { rustc, rustdoc } = &tools.standard {
+        cargo.env("RUSTC", rustc).env("RUSTDOC", rustdoc).env_remove("RUSTUP_TOOLCHAIN");
+    }
+    cargo
+}
