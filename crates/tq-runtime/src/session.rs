@@ -336,8 +336,14 @@ pub(crate) fn natives() -> impl Iterator<Item = &'static dyn KernelLibrary> {
     tq_x86::libraries()
 }
 
+/// The libraries for this processor, the best first, without the scalar one.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn natives() -> impl Iterator<Item = &'static dyn KernelLibrary> {
+    tq_arm::libraries()
+}
+
 /// No library but the scalar one is made for this processor.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn natives() -> impl Iterator<Item = &'static dyn KernelLibrary> {
     std::iter::empty()
 }

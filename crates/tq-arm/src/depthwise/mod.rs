@@ -1,0 +1,86 @@
+//! Depthwise convolution.
+//!
+//! [`sums`] gives 32-bit sums for any weights and any use. [`neon`] and [`dotprod`] go from codes to codes, 16 channels of a few
+//! positions at a time, and sums never leave the registers.
+#![allow(unsafe_code, reason = "reads of runs whose bounds are proved once")]
+
+mod dotprod;
+mod neon;
+mod sums;
+mod windows;
+
+pub(crate) use dotprod::{dotprod, pack_dotprod};
+pub(crate) use neon::{neon, pack_neon};
+pub(crate) use sums::sums;
+
+use crate::memory::first_mut;
+use crate::requantize::{Four, Narrow};
+use std::arch::aarch64::*;
+use tq_kernels::DepthwiseRun;
+
+/// Channels of a block.
+const WIDTH: usize = 16;
+
+/// 32-bit sums of a block's channels.
+type Sums = [int32x4_t; 4];
+
+/// First channels of the blocks of `channels`, [`WIDTH`] at least: the last one ends with the last channel and may repeat some of
+/// the one before. None where there are too few.
+fn blocks(channels: usize) -> impl Iterator<Item = usize> + Clone {
+    let count = if channels < WIDTH { 0 } else { channels.div_ceil(WIDTH) };
+    (0..count).map(move |block| (block * WIDTH).min(channels - WIDTH))
+}
+
+/// What the sums of a block are requantized by.
+struct Columns {
+    fours: [Four; 4],
+    narrow: Narrow,
+}
+
+impl Columns {
+    /// The channels from `start` on. Panics where there are too few.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn new(run: &DepthwiseRun, start: usize) -> Self {
+        let mut fours = [Four::new(&run.offset[start..], &run.multiplier[start..]); 4];
+        for (i, four) in fours.iter_mut().enumerate() {
+            *four = Four::new(&run.offset[start + 4 * i..], &run.multiplier[start + 4 * i..]);
+        }
+        Self { fours, narrow: Narrow::new(run.params) }
+    }
+
+    /// What sums of products begin with.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn offset(&self) -> Sums {
+        [self.fours[0].offset, self.fours[1].offset, self.fours[2].offset, self.fours[3].offset]
+    }
+
+    /// The codes of a window's sums, to the first 16 elements of `out`. Panics where there are fewer.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn store(&self, sums: &Sums, out: &mut [u8]) {
+        let f = &self.fours;
+        let low = self.narrow.eight(f[0].products(sums[0]), f[1].products(sums[1]));
+        let high = self.narrow.eight(f[2].products(sums[2]), f[3].products(sums[3]));
+        crate::memory::store_16(first_mut(out), self.narrow.clamp(vcombine_u8(low, high)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_hold_every_channel() {
+        assert_eq!(blocks(15).count(), 0);
+        for channels in 16..300 {
+            let mut next = 0;
+            for start in blocks(channels) {
+                assert!(start <= next && start + WIDTH > next, "{channels}");
+                next = start + WIDTH;
+            }
+            assert_eq!(next, channels);
+        }
+    }
+}
