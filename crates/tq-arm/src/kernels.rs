@@ -101,7 +101,8 @@ macro_rules! rows {
                 out: &mut [u8],
                 out_stride: usize,
             ) {
-                self.$below.requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+                self.$below
+                    .requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
             }
 
             fn depthwise(
@@ -161,7 +162,7 @@ impl Microkernel for DotProd {
     const KU: usize = gemm::DOTPROD.ku;
 
     fn name(&self) -> &'static str {
-        "aarch64-u8i8i32-6x16c4-dotprod"
+        "aarch64-u8i8i32-5x16c4-dotprod"
     }
 
     fn panel_bytes(k: usize) -> Option<usize> {
@@ -185,7 +186,7 @@ impl Microkernel for I8mm {
     const KU: usize = gemm::I8MM.ku;
 
     fn name(&self) -> &'static str {
-        "aarch64-u8i8i32-6x16c8-i8mm"
+        "aarch64-u8i8i32-4x16c8-i8mm"
     }
 
     fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {

@@ -23,6 +23,8 @@ mod gemm;
 #[cfg(target_arch = "aarch64")]
 mod instructions;
 #[cfg(target_arch = "aarch64")]
+mod kernels;
+#[cfg(target_arch = "aarch64")]
 mod levels;
 #[cfg(target_arch = "aarch64")]
 mod library;
@@ -30,8 +32,6 @@ mod library;
 mod memory;
 #[cfg(target_arch = "aarch64")]
 mod requantize;
-#[cfg(target_arch = "aarch64")]
-mod kernels;
 
 #[cfg(target_arch = "aarch64")]
 pub use levels::{DotProd, I8mm, Neon};

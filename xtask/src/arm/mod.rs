@@ -19,11 +19,8 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 const PACKAGES: [&str; 2] = ["tq-kernels", "tq-arm"];
 
 /// Processors of qemu, each with the levels that it has; the last one is what detection has to find.
-const PROCESSORS: [(&str, &[&str]); 3] = [
-    ("cortex-a53", &["neon"]),
-    ("neoverse-n1", &["neon", "dotprod"]),
-    ("max", &["neon", "dotprod", "i8mm"]),
-];
+const PROCESSORS: [(&str, &[&str]); 3] =
+    [("cortex-a53", &["neon"]), ("neoverse-n1", &["neon", "dotprod"]), ("max", &["neon", "dotprod", "i8mm"])];
 
 /// Everything that these tasks leave behind.
 fn home() -> PathBuf {

@@ -65,7 +65,9 @@ impl fmt::Display for Tools {
 
 /// True where the linker, its C library and qemu are installed.
 pub(super) fn system_is_there() -> bool {
-    in_path("aarch64-linux-gnu-gcc") && Path::new(LIBRARIES).join("lib/libc.so.6").exists() && qemu().is_some()
+    in_path("aarch64-linux-gnu-gcc")
+        && Path::new(LIBRARIES).join("lib/libc.so.6").exists()
+        && qemu().is_some()
 }
 
 fn qemu() -> Option<&'static str> {

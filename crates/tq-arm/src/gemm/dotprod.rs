@@ -1,4 +1,4 @@
-//! The tile of dot products: 6 rows by 16 columns, four vectors of sums a row.
+//! The tile of dot products: 5 rows by 16 columns, four vectors of sums a row.
 
 use super::panel::Part;
 use super::{NR, Shape};
@@ -8,8 +8,8 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 use tq_kernels::{LhsTile, RhsPanel};
 
-/// 24 of the 32 registers are sums, 6 are rows, and weights pass through the other two.
-pub(crate) const DOTPROD: Shape = Shape { mr: 6, ku: KU };
+/// 20 of the 32 registers are sums, 5 are rows, and weights pass through the others. A sixth row would have to move sums about.
+pub(crate) const DOTPROD: Shape = Shape { mr: 5, ku: KU };
 const KU: usize = 4;
 /// Elements of K that a vector of a row's codes holds.
 const STEP: usize = 16;
@@ -23,27 +23,28 @@ pub(crate) fn dotprod(lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut 
         (2, true) => rows::<2, 4>(lhs, k, &part, tile),
         (3, true) => rows::<3, 4>(lhs, k, &part, tile),
         (4, true) => rows::<4, 4>(lhs, k, &part, tile),
-        (5, true) => rows::<5, 4>(lhs, k, &part, tile),
-        (_, true) => rows::<6, 4>(lhs, k, &part, tile),
+        (_, true) => rows::<5, 4>(lhs, k, &part, tile),
         (1, false) => rows::<1, 2>(lhs, k, &part, tile),
         (2, false) => rows::<2, 2>(lhs, k, &part, tile),
         (3, false) => rows::<3, 2>(lhs, k, &part, tile),
         (4, false) => rows::<4, 2>(lhs, k, &part, tile),
-        (5, false) => rows::<5, 2>(lhs, k, &part, tile),
-        (_, false) => rows::<6, 2>(lhs, k, &part, tile),
+        (_, false) => rows::<5, 2>(lhs, k, &part, tile),
     }
 }
 
 /// `R` rows by `V` vectors of four columns.
 #[target_feature(enable = "neon,dotprod")]
 fn rows<const R: usize, const V: usize>(lhs: &LhsTile, k: Range<usize>, part: &Part, tile: &mut [i32]) {
-    let steps = k.len() / STEP;
-    let mut rows: [&[[u8; STEP]]; R] = [&[]; R];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = &lhs.codes[r * lhs.stride + k.start..].as_chunks().0[..steps];
-    }
     let groups = part.weights.as_chunks::<{ NR * KU }>().0;
-    let (whole, rest) = groups.split_at(steps * (STEP / KU));
+    let (whole, rest) = groups.as_chunks::<{ STEP / KU }>();
+    // Of each row the steps, and the groups behind them.
+    let mut rows: [&[[u8; STEP]]; R] = [&[]; R];
+    let mut ends: [&[[u8; KU]]; R] = [&[]; R];
+    for r in 0..R {
+        let (steps, end) = lhs.codes[r * lhs.stride + k.start..].split_at(whole.len() * STEP);
+        rows[r] = &steps.as_chunks().0[..whole.len()];
+        ends[r] = &end.as_chunks().0[..rest.len()];
+    }
     let flip = vdupq_n_u8(0x80);
     let mut acc = [[vdupq_n_s32(0); V]; R];
     for acc in &mut acc {
@@ -51,7 +52,7 @@ fn rows<const R: usize, const V: usize>(lhs: &LhsTile, k: Range<usize>, part: &P
             acc[v] = load_4_i32(first(&part.corrections[4 * v..]));
         }
     }
-    for (s, weights) in whole.as_chunks::<{ STEP / KU }>().0.iter().enumerate() {
+    for (s, weights) in whole.iter().enumerate() {
         let mut codes = [vdupq_n_s8(0); R];
         for r in 0..R {
             codes[r] = vreinterpretq_s8_u8(veorq_u8(load_16(&rows[r][s]), flip));
@@ -61,12 +62,10 @@ fn rows<const R: usize, const V: usize>(lhs: &LhsTile, k: Range<usize>, part: &P
         step::<R, V, 2>(&codes, &weights[2], &mut acc);
         step::<R, V, 3>(&codes, &weights[3], &mut acc);
     }
-    let done = k.start + steps * STEP;
     for (g, weights) in rest.iter().enumerate() {
         let mut codes = [vdupq_n_s8(0); R];
         for r in 0..R {
-            let four: [u8; KU] = *first(&lhs.codes[r * lhs.stride + done + KU * g..]);
-            let four = vreinterpretq_u8_u32(vdupq_n_u32(u32::from_ne_bytes(four)));
+            let four = vreinterpretq_u8_u32(vdupq_n_u32(u32::from_ne_bytes(ends[r][g])));
             codes[r] = vreinterpretq_s8_u8(veorq_u8(four, flip));
         }
         step::<R, V, 0>(&codes, weights, &mut acc);

@@ -1,4 +1,4 @@
-//! The tile of matrix products: 6 rows by 16 columns, of which each vector of sums has 2 × 2.
+//! The tile of matrix products: 4 rows by 16 columns, of which each vector of sums has 2 × 2.
 //!
 //! `usmmla` multiplies unsigned with signed bytes: codes need no shift, and sums no correction.
 
@@ -9,8 +9,8 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 use tq_kernels::{LhsTile, RhsPanel};
 
-/// 24 of the 32 registers are sums, 3 are pairs of rows.
-pub(crate) const I8MM: Shape = Shape { mr: 6, ku: KU };
+/// 16 of the 32 registers are sums, 4 are rows. With a third pair of rows, sums would not stay in registers.
+pub(crate) const I8MM: Shape = Shape { mr: 4, ku: KU };
 const KU: usize = 8;
 
 /// See [`tq_kernels::Microkernel::tile`]. Panics when a slice is too short.
@@ -18,11 +18,9 @@ const KU: usize = 8;
 pub(crate) fn i8mm(lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
     match (lhs.rows.div_ceil(2), rhs.columns > 8) {
         (1, true) => pairs::<1, 8>(lhs, k, rhs.data, tile),
-        (2, true) => pairs::<2, 8>(lhs, k, rhs.data, tile),
-        (_, true) => pairs::<3, 8>(lhs, k, rhs.data, tile),
+        (_, true) => pairs::<2, 8>(lhs, k, rhs.data, tile),
         (1, false) => pairs::<1, 4>(lhs, k, rhs.data, tile),
-        (2, false) => pairs::<2, 4>(lhs, k, rhs.data, tile),
-        (_, false) => pairs::<3, 4>(lhs, k, rhs.data, tile),
+        (_, false) => pairs::<2, 4>(lhs, k, rhs.data, tile),
     }
 }
 
