@@ -3,7 +3,7 @@
 use super::panel::Part;
 use super::{NR, Shape};
 use crate::instructions::sdot_lane;
-use crate::memory::{first, load_4_i32, load_16, load_16_i8, store_4_i32};
+use crate::memory::{load_4_i32, load_16, load_16_i8, store_4_i32};
 use std::arch::aarch64::*;
 use std::ops::Range;
 use tq_kernels::{LhsTile, RhsPanel};
@@ -48,8 +48,8 @@ fn rows<const R: usize, const V: usize>(lhs: &LhsTile, k: Range<usize>, part: &P
     let flip = vdupq_n_u8(0x80);
     let mut acc = [[vdupq_n_s32(0); V]; R];
     for acc in &mut acc {
-        for v in 0..V {
-            acc[v] = load_4_i32(first(&part.corrections[4 * v..]));
+        for (acc, corrections) in acc.iter_mut().zip(part.corrections.as_chunks().0) {
+            *acc = load_4_i32(corrections);
         }
     }
     for (s, weights) in whole.iter().enumerate() {

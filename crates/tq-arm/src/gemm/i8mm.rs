@@ -49,9 +49,9 @@ fn pairs<const P: usize, const V: usize>(lhs: &LhsTile, k: Range<usize>, panel: 
     }
     if let [weights] = rest {
         let mut codes = [vdupq_n_u8(0); P];
-        for p in 0..P {
+        for (p, codes) in codes.iter_mut().enumerate() {
             let [a, b] = [2 * p, 2 * p + 1].map(|r| &row(r)[2 * KU * steps..]);
-            codes[p] = vcombine_u8(load_8(first(a)), load_8(first(b)));
+            *codes = vcombine_u8(load_8(first(a)), load_8(first(b)));
         }
         step(&codes, weights, &mut acc);
     }
