@@ -200,12 +200,36 @@ fn a_clipped_activation() {
         let mut q = healthy.clone();
         scaled(&mut q, &format!("{tensor}_scale"), 1.0 / 6.0);
         let a = advice(&g, &q);
-        let f = first(&a, FindingKind::ClippedActivations);
+        // Of an input most of which is beyond its codes it cannot be told whose fault that is.
+        let kind = if tensor == "x" { FindingKind::InputRange } else { FindingKind::ClippedActivations };
+        let f = first(&a, kind);
         assert_eq!(f.tensor.as_deref(), Some(tensor), "{f:#?}");
         assert!(f.evidence_of("values beyond the codes").unwrap() > 5.0 && f.share > 80.0, "{f:#?}");
         let over = f.evidence_of("data over the range").unwrap();
         assert!((5.5..6.1).contains(&over), "{over}");
     }
+}
+
+#[test]
+fn an_input_mostly_beyond_its_codes_is_other_data() {
+    let g = model();
+    // Four times as large as calibrated for, on both sides: within the factor that is told of any data.
+    let mut q = quantized(&g, int8_qconfig());
+    scaled(&mut q, "x_scale", 0.25);
+    let a = advice(&g, &q);
+    let f = first(&a, FindingKind::InputRange);
+    let beyond = f.evidence_of("values beyond the codes").unwrap();
+    assert!((70.0..80.0).contains(&beyond) && f.says.contains("% of its values lie beyond"), "{f:#?}");
+    // Less than half of it is an input whose codes cut off too much.
+    let mut q = quantized(&g, int8_qconfig());
+    scaled(&mut q, "x_scale", 0.6);
+    let a = advice(&g, &q);
+    let f = first(&a, FindingKind::ClippedActivations);
+    assert_eq!(f.tensor.as_deref(), Some("x"), "{f:#?}");
+    // What lies within the network is no input, however much of it is cut off.
+    let mut q = quantized(&g, int8_qconfig());
+    scaled(&mut q, "r0_scale", 1.0 / 200.0);
+    assert!(advice(&g, &q).findings.iter().all(|f| f.kind != FindingKind::InputRange));
 }
 
 #[test]
@@ -382,8 +406,10 @@ fn calibration_that_saw_less() {
         "{f:#?}"
     );
     assert!(a.findings.iter().all(|f| f.kind != FindingKind::ClippedActivations), "{a:#?}");
-    // Without that data it is told of each activation that it is cut off.
-    first(&with(None), FindingKind::ClippedActivations);
+    // Without that data it is told of each activation that it is cut off, and of the input first that it is other data.
+    let a = with(None);
+    first(&a, FindingKind::InputRange);
+    assert_eq!(a.findings[1].kind, FindingKind::ClippedActivations, "{a:#?}");
     // Ranges that cut off the calibration data too are not its fault.
     let mut clipped = quantized(&g, int8_qconfig());
     scaled(&mut clipped, "r1_scale", 1.0 / 6.0);

@@ -50,7 +50,9 @@ fn what_the_clip_cuts_off_is_told_as_clipped() {
     let large: Vec<f32> = noise(24 * CHANNELS * 12, 77).iter().map(|v| v * 4.0).collect();
     let large = Dataset::new(&g, vec![Tensor::new(&[24, CHANNELS, 12], large).unwrap()]).unwrap();
     let a = advise(&g, &q, &large, &AdviceOptions::default()).unwrap();
-    assert_eq!(a.findings[0].kind, FindingKind::ClippedActivations, "{a:#?}");
+    // Most of the input is beyond its codes, and of what follows much.
+    assert_eq!(a.findings[0].kind, FindingKind::InputRange, "{a:#?}");
+    assert_eq!(a.findings[1].kind, FindingKind::ClippedActivations, "{a:#?}");
     let layers = QuantizationDebugger::new(&g, &q, &large).unwrap().calculate_layer_errors().unwrap();
     let conv = layers.layers.iter().find(|l| l.node == "conv2").unwrap();
     assert!(conv.saturated.unwrap() > 1.0, "{conv:?}");

@@ -1,6 +1,7 @@
 //! Symmetric codes for data on one side of zero.
 
-use super::survey::{Activation, Survey};
+use super::activations::Activation;
+use super::survey::Survey;
 use super::suspect::{Suspect, short, some};
 use super::trial::Edit;
 use super::{Evidence, FindingKind};
@@ -48,7 +49,7 @@ pub(super) fn detect(survey: &Survey<'_>) -> Vec<Suspect> {
             some(&nodes)
         ),
         nodes,
-        before: found.iter().map(|(a, _)| Edit::Quantize(a.float, a.params.clone())).collect(),
+        before: found.iter().map(|(a, _)| a.as_it_is()).collect(),
         after: found.into_iter().map(|(_, edit)| edit).collect(),
         lessens: HALF,
     }]
@@ -63,5 +64,5 @@ fn repair(a: &Activation) -> Option<Edit> {
     }
     let range =
         if hi > -lo { (lo.max(seen.range.0), seen.range.1) } else { (seen.range.0, hi.min(seen.range.1)) };
-    Some(Edit::Quantize(a.float, seen.params_for(range, QScheme::Affine)?))
+    Some(a.with(seen.params_for(range, QScheme::Affine)?))
 }

@@ -1,7 +1,8 @@
 //! Data that goes beyond what calibration has seen.
 
+use super::activations::Activation;
 use super::clipped::{edits, evidence, is_clipped};
-use super::survey::{Activation, Survey};
+use super::survey::Survey;
 use super::suspect::{Suspect, short};
 use super::{Evidence, FindingKind};
 

@@ -1,8 +1,9 @@
 //! Values that the codes of an activation cut off.
 
+use super::activations::Activation;
 use super::calibration::is_too_narrow;
 use super::input_range::is_other;
-use super::survey::{Activation, Survey};
+use super::survey::Survey;
 use super::suspect::{Suspect, short, some};
 use super::trial::Edit;
 use super::{Evidence, FindingKind};
@@ -30,7 +31,7 @@ pub(super) fn edits(a: &Activation) -> Option<[Edit; 2]> {
     let (lo, hi) = a.seen.data_range()?;
     let wide = (lo.min(a.seen.range.0), hi.max(a.seen.range.1));
     let after = a.seen.params_for(wide, a.seen.scheme)?;
-    Some([Edit::Quantize(a.float, a.params.clone()), Edit::Quantize(a.float, after)])
+    Some([a.as_it_is(), a.with(after)])
 }
 
 fn of(a: &Activation) -> Option<Suspect> {

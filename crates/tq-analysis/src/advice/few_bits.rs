@@ -1,6 +1,7 @@
 //! Codes of less than 8 bits.
 
-use super::survey::{Activation, Survey, Weights};
+use super::activations::Activation;
+use super::survey::{Survey, Weights};
 use super::suspect::{ONE_BIT, Suspect, some};
 use super::trial::Edit;
 use super::{Evidence, FindingKind};
@@ -25,8 +26,8 @@ fn of_activation(a: &Activation) -> Option<Suspect> {
         advice: advice(&a.nodes, "activations"),
         nodes: a.nodes.clone(),
         tensor: Some(a.tensor.clone()),
-        before: vec![Edit::Quantize(a.float, a.params.clone())],
-        after: vec![Edit::Quantize(a.float, after)],
+        before: vec![a.as_it_is()],
+        after: vec![a.with(after)],
         lessens: ONE_BIT,
     })
 }

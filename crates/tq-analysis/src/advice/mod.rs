@@ -1,5 +1,6 @@
 //! Findings in words: which cause an error has, and which setting to change.
 
+mod activations;
 mod asymmetric;
 mod bias;
 mod calibration;
@@ -10,6 +11,7 @@ mod input_range;
 mod island;
 mod not_finite;
 mod outlier_channels;
+mod readers;
 mod remedy;
 mod seen;
 mod survey;

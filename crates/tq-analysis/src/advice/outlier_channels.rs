@@ -1,9 +1,9 @@
 //! Few channels of an activation that leave the others no codes.
 
+use super::activations::Activation;
 use super::seen::Channel;
-use super::survey::{Activation, Survey};
+use super::survey::Survey;
 use super::suspect::{ONE_BIT, Suspect, short, some};
-use super::trial::Edit;
 use super::{Evidence, FindingKind};
 
 /// A channel this many times as large as the typical one takes three of eight bits from it.
@@ -48,8 +48,8 @@ fn of(a: &Activation) -> Option<Suspect> {
         ],
         // What helps is tried once it is known that this is the cause.
         advice: String::new(),
-        before: vec![Edit::Quantize(a.float, a.params.clone())],
-        after: vec![Edit::Quantize(a.float, after)],
+        before: vec![a.as_it_is()],
+        after: vec![a.with(after)],
         lessens: ONE_BIT,
     })
 }

@@ -4,8 +4,9 @@
 //! product sums over. What can be done is to even the channels out, or to leave what gives and what reads them in float: what gives
 //! them alone would make codes of them all the same, and the weights that read them are small and have few codes.
 
+use super::activations::Activation;
 use super::seen::Seen;
-use super::survey::{Activation, Survey};
+use super::survey::Survey;
 use super::suspect::{ONE_BIT, decibels, some};
 use super::trial::{Edit, noise};
 use super::weights::spec_of;
@@ -141,8 +142,8 @@ fn equalized(
     }
     let params = seen.and_then(|s| s.params_for(s.data_range()?, a.seen.scheme));
     let Some(params) = params else { return Ok(None) };
-    let mut before = vec![Edit::Quantize(a.float, a.params.clone())];
-    let mut after = vec![Edit::Quantize(a.float, params)];
+    let mut before = vec![a.as_it_is()];
+    let mut after = vec![a.with(params)];
     for w in survey.weights.iter().filter(|w| about.contains(&w.float.node)) {
         let new = even.constant(w.float.value).and_then(tq_graph::Tensor::to_f32_vec);
         let (Some(old), Some(new)) = (w.values(survey), new) else { continue };

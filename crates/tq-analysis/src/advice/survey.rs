@@ -1,13 +1,13 @@
 //! What there is to look at: the quantized tensors, what they were in the float model, and what the data makes of them.
 
+use super::activations::{Activation, activations, share_scales};
 use super::seen::Seen;
 use crate::accuracy::{find_output, nth};
 use crate::constants::{FloatConstants, Operand, reader};
-use crate::layers::{Tapped, stems, values};
+use crate::layers::{Tapped, values};
 use crate::{AnalysisError, Batch, Dataset};
-use std::collections::HashMap;
-use tq_graph::qdq::{QOutput, QdqView, codes_in_use, node_params};
-use tq_graph::{Graph, Op, Tensor, ValueId};
+use tq_graph::qdq::{QdqView, node_params};
+use tq_graph::{Graph, Op, Tensor};
 use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
 
 /// Data, and what the float model answers.
@@ -18,25 +18,6 @@ pub(super) struct Rows {
     /// The output that is looked at.
     pub(super) output: usize,
     pub(super) output_name: String,
-}
-
-/// An activation in codes of one scale.
-pub(super) struct Activation {
-    /// It in the float model.
-    pub(super) float: ValueId,
-    /// Its name there.
-    pub(super) tensor: String,
-    pub(super) params: AffineParams,
-    /// The node that gives it and those that read it, in the float model.
-    pub(super) nodes: Vec<String>,
-    /// What the data makes of it.
-    pub(super) seen: Seen,
-    /// The same for the calibration data, where there is some.
-    pub(super) calibration: Option<Seen>,
-    /// Its codes in the quantized model.
-    codes: ValueId,
-    /// The largest magnitude of the data in all activations that have to share its scale: what moves or pools codes keeps it.
-    pub(super) group_size: f32,
 }
 
 /// Weights in codes.
@@ -137,102 +118,6 @@ fn first(data: &Dataset, batch: Option<usize>, rows: usize) -> Result<Vec<Batch>
         }
     }
     if count == 0 { Err(AnalysisError::Empty) } else { Ok(batches) }
-}
-
-/// Every tensor that a Quantize node with constant parameters makes codes of, once.
-fn activations(
-    float: &Graph,
-    quantized: &Graph,
-    view: &QdqView,
-    skipped: &mut Vec<(String, String)>,
-) -> Vec<Activation> {
-    let in_use = codes_in_use(quantized, view);
-    let computed = |(_, v): &(usize, &tq_graph::Value)| v.constant.is_none();
-    let names: HashMap<&str, ValueId> = float
-        .values
-        .iter()
-        .enumerate()
-        .filter(computed)
-        .map(|(i, v)| (v.name.as_str(), ValueId(i)))
-        .collect();
-    let (producers, consumers) = (float.producers(), float.consumers());
-    let mut found: Vec<Activation> = Vec::new();
-    for node in &quantized.nodes {
-        let (Op::QuantizeLinear { .. }, Some(real), Some(codes)) = (&node.op, node.input(0), node.output(0))
-        else {
-            continue;
-        };
-        let name = quantized.value(codes).name.clone();
-        let Some(params) = in_use.get(&codes).cloned() else {
-            skipped.push((name, "its scale is not constant, or of a form that is not looked at".into()));
-            continue;
-        };
-        let mut tried = stems(&name);
-        for stem in stems(&quantized.value(real).name) {
-            if !tried.contains(&stem) {
-                tried.push(stem);
-            }
-        }
-        let Some(id) = tried.iter().find_map(|n| names.get(n.as_str()).copied()) else {
-            skipped.push((name, format!("the float model has no tensor {}", tried.join(" or "))));
-            continue;
-        };
-        if found.iter().any(|a| a.float == id) {
-            continue;
-        }
-        let readers: Vec<&tq_graph::Node> = consumers[id.0].iter().map(|n| float.node(*n)).collect();
-        let rank = float.value(id).shape.as_ref().map(Vec::len);
-        // Features of products lie on the last axis, channels of everything else on axis 1.
-        let product = readers.iter().any(|n| matches!(n.op, Op::MatMul | Op::Gemm { .. }));
-        let axis = rank.filter(|r| *r >= 2).map(|r| if product { r - 1 } else { 1 });
-        let Some(seen) = Seen::new(&params, axis) else {
-            skipped.push((name, "it has more than one scale, or codes of more than 16 bits".into()));
-            continue;
-        };
-        let producer = producers[id.0].map(|n| float.node(n).name.clone());
-        let nodes = producer.into_iter().chain(readers.iter().map(|n| n.name.clone())).collect();
-        let tensor = float.value(id).name.clone();
-        let (calibration, group_size) = (None, 0.0);
-        found.push(Activation { float: id, tensor, params, nodes, seen, calibration, codes, group_size });
-    }
-    found
-}
-
-/// Tells each activation how far the data reaches in all that have its scale for the sake of operators between them.
-fn share_scales(activations: &mut [Activation], view: &QdqView) {
-    let size = |a: &Activation| a.seen.data_range().map_or(0.0, |(lo, hi)| hi.max(-lo));
-    let mut sizes: HashMap<ValueId, f32> = activations.iter().map(|a| (a.codes, size(a))).collect();
-    let keeps = |k: OperatorKind| {
-        use OperatorKind as K;
-        matches!(k, K::Movement | K::MaxPool | K::AveragePool | K::Concat)
-    };
-    let borders: Vec<(ValueId, ValueId)> = view
-        .operators
-        .iter()
-        .filter(|o| keeps(o.kind))
-        .flat_map(|o| o.inputs.iter().flat_map(move |i| o.outputs.iter().map(move |out| (i, out))))
-        .filter_map(|(input, output)| match output {
-            QOutput::Codes(out) if out.params == input.params => Some((input.value, out.value)),
-            _ => None,
-        })
-        .collect();
-    // The largest spreads over the group, whatever way it has to go.
-    let mut spreads = true;
-    while spreads {
-        spreads = false;
-        for (a, b) in &borders {
-            let [x, y] = [a, b].map(|v| sizes.get(v).copied().unwrap_or(0.0));
-            for (v, own) in [(a, x), (b, y)] {
-                if own < x.max(y) {
-                    sizes.insert(*v, x.max(y));
-                    spreads = true;
-                }
-            }
-        }
-    }
-    for a in activations {
-        a.group_size = sizes.get(&a.codes).copied().unwrap_or(0.0);
-    }
 }
 
 /// Every constant of real numbers that a Dequantize node has in codes, biases left out.

@@ -3,18 +3,19 @@
 //! A cause is measured by repairing it. The float model runs with the tensors in question quantized as the quantized model
 //! has them, then with the cause repaired and nothing else changed; by how much less the output errs is what the cause explains.
 
+use super::readers::Readers;
 use super::survey::Rows;
 use crate::accuracy::nth;
 use crate::constants::Operand;
 use crate::{AnalysisError, OutputError, Runner};
-use tq_graph::{Graph, Node, Op, Tensor, ValueId, infer};
+use tq_graph::{Graph, Op, Tensor, ValueId, infer};
 use tq_qtypes::{AffineParams, DType, Granularity, Rounding, affine};
 
 /// One tensor of the float model, changed.
 #[derive(Debug, Clone)]
 pub(super) enum Edit {
-    /// Computed values become codes and real numbers again.
-    Quantize(ValueId, AffineParams),
+    /// Computed values become codes and real numbers again for these readers; others have them as they are.
+    Quantize { value: ValueId, params: AffineParams, readers: Readers },
     /// A node reads a constant of these values; others that read the same one keep it.
     Operand(Operand, Vec<f32>),
 }
@@ -44,9 +45,8 @@ pub(super) fn rounded(
 /// Energy of the error of the output over that of the output itself, with these edits of the float model.
 pub(super) fn noise(float: &Graph, edits: &[Edit], rows: &Rows) -> Result<f64, AnalysisError> {
     let mut graph = float.clone();
-    // Operands first: they go by the numbers of nodes.
-    let (operands, others): (Vec<_>, Vec<_>) = edits.iter().partition(|e| matches!(e, Edit::Operand(..)));
-    for edit in operands.into_iter().chain(others) {
+    // Numbers of nodes and outputs stay what they are: new ones come after them.
+    for edit in edits {
         apply(&mut graph, edit)?;
     }
     graph.sort()?;
@@ -73,21 +73,23 @@ fn apply(graph: &mut Graph, edit: &Edit) -> Result<(), AnalysisError> {
             let id = graph.add_constant(name, new);
             graph.nodes[at.node.0].inputs[at.input] = Some(id);
         }
-        Edit::Quantize(id, params) => {
-            let (first, real) = insert(graph, *id, params)?;
-            redirect(graph, *id, real, first);
+        Edit::Quantize { value, params, readers } => {
+            let real = insert(graph, *value, params)?;
+            for id in &readers.nodes {
+                graph.nodes[id.0].inputs.iter_mut().flatten().filter(|v| *v == value).for_each(|v| *v = real);
+            }
+            let outputs = readers.outputs.iter().filter(|i| graph.outputs.get(**i) == Some(value));
+            for i in outputs.copied().collect::<Vec<_>>() {
+                graph.outputs[i] = real;
+            }
         }
     }
     Ok(())
 }
 
-/// A Quantize and a Dequantize node after a value, and a Clip before them where codes of their type are left out: the first of
-/// these results, and the real numbers that the codes stand for.
-fn insert(
-    graph: &mut Graph,
-    value: ValueId,
-    params: &AffineParams,
-) -> Result<(ValueId, ValueId), AnalysisError> {
+/// A Quantize and a Dequantize node after a value, and a Clip before them where codes of their type are left out: the real numbers
+/// that the codes stand for.
+fn insert(graph: &mut Graph, value: ValueId, params: &AffineParams) -> Result<ValueId, AnalysisError> {
     let name = graph.value(value).name.clone();
     let (axis, dims) = match params.granularity {
         Granularity::PerChannel { axis } => (axis as i64, vec![params.scale.len()]),
@@ -103,7 +105,7 @@ fn insert(
     let narrow = params.dtype.quant_range() != Some((params.quant_min, params.quant_max));
     let clamped = match params.uniform().filter(|_| narrow) {
         Some((scale, zero)) => {
-            let bound = |code: i32| Tensor::scalar((i64::from(code) - i64::from(zero)) as f32 * scale);
+            let bound = |code: i32| Tensor::scalar(affine::dequantize_f32(code, scale, zero));
             let [least, most] = [params.quant_min, params.quant_max].map(|code| {
                 let name = fresh(graph, "trial_bound");
                 graph.add_constant(name, bound(code))
@@ -117,8 +119,7 @@ fn insert(
     let codes = graph.add_node(node, quantize, &[clamped, scale, zero], out);
     let dequantize = Op::DequantizeLinear { axis, block_size: 0 };
     let (node, out) = (graph.fresh_node_name(&format!("{name}_trial_dq")), fresh(graph, "trial_real"));
-    let real = graph.add_node(node, dequantize, &[codes, scale, zero], out);
-    Ok((if clamped == value { codes } else { clamped }, real))
+    Ok(graph.add_node(node, dequantize, &[codes, scale, zero], out))
 }
 
 fn zero_points(dims: &[usize], params: &AffineParams) -> Result<Tensor, AnalysisError> {
@@ -133,13 +134,4 @@ fn zero_points(dims: &[usize], params: &AffineParams) -> Result<Tensor, Analysis
         DType::I32 => Tensor::with_dtype(params.dtype, dims, z.clone())?,
         _ => Tensor::with_dtype(params.dtype, dims, z.iter().map(|z| *z as i8).collect())?,
     })
-}
-
-/// Everybody who reads `from` reads `to`, but the node that makes `but`.
-fn redirect(graph: &mut Graph, from: ValueId, to: ValueId, but: ValueId) {
-    let reads = |node: &&mut Node| node.output(0) != Some(but);
-    for node in graph.nodes.iter_mut().filter(reads) {
-        node.inputs.iter_mut().flatten().filter(|v| **v == from).for_each(|v| *v = to);
-    }
-    graph.outputs.iter_mut().filter(|v| **v == from).for_each(|v| *v = to);
 }

@@ -1,9 +1,9 @@
 //! Codes for values that do not come.
 
+use super::activations::Activation;
 use super::input_range::is_other;
-use super::survey::{Activation, Survey};
+use super::survey::Survey;
 use super::suspect::{ONE_BIT, Suspect, short, some};
-use super::trial::Edit;
 use super::{Evidence, FindingKind};
 
 /// A sample of rows sees less than calibration did: half of the range may well be empty. A quarter of it, two bits, is not chance.
@@ -75,8 +75,8 @@ fn of(a: &Activation) -> Option<Suspect> {
             Evidence { what: "range over the data's", value: span(seen.range) / span((lo, hi)), unit: "x" },
         ],
         advice,
-        before: vec![Edit::Quantize(a.float, a.params.clone())],
-        after: vec![Edit::Quantize(a.float, after)],
+        before: vec![a.as_it_is()],
+        after: vec![a.with(after)],
         lessens: ONE_BIT,
     })
 }
