@@ -229,8 +229,8 @@ pub mod analysis {
         MetricComparison, MetricError, MixedSearch, ModelFigures, OutputError, PairFigures, PairSimilarity,
         Preprocess, RecommendOptions, Recommendation, RocAuc, RowSource, Runner, SearchOptions, SearchPoint,
         Sensitivity, SensitivityEstimate, SensitivityOptions, Source, TensorKind, Trial, TrialFigures,
-        Verdict, advise, compare_models, compare_with_metrics, compare_with_progress, concat_rows,
-        estimate_sensitivity, evaluate, evaluate_against, evaluate_auc, evaluate_pairs, measure,
+        Unexplained, Verdict, advise, compare_models, compare_with_metrics, compare_with_progress,
+        concat_rows, estimate_sensitivity, evaluate, evaluate_against, evaluate_auc, evaluate_pairs, measure,
         measure_pair, mixed_precision_search, parameter_bytes, recommend, sensitivity_analysis,
         sensitivity_with_progress, spearman, take_rows, zeros_of,
     };

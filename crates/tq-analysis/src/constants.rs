@@ -12,6 +12,8 @@ pub(crate) struct Operand {
     /// As which of its inputs.
     pub(crate) input: usize,
     pub(crate) value: ValueId,
+    /// Whether the quantized model has the rows of it as columns.
+    pub(crate) transposed: bool,
 }
 
 /// The constants of a float model, to be found by the nodes that read them.
@@ -32,7 +34,7 @@ impl<'g> FloatConstants<'g> {
             for (input, value) in n.inputs.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))) {
                 if float.constant(value).is_some() {
                     let name = float.value(value).name.as_str();
-                    named.entry(name).or_insert(Operand { node, input, value });
+                    named.entry(name).or_insert(Operand { node, input, value, transposed: false });
                 }
             }
         }
@@ -40,20 +42,24 @@ impl<'g> FloatConstants<'g> {
     }
 
     /// What the node `reader` of the quantized model, which has it as its input numbered `input` under the name `name`, reads in
-    /// the float model; of so many elements. `None` for weights that one of the models has transposed: element by element they
-    /// are not the same.
-    pub(crate) fn find(&self, reader: &Node, input: usize, name: &str, elements: usize) -> Option<Operand> {
-        let fits = |o: &Operand| {
-            let same = input != 1 || is_transposed(reader) == is_transposed(self.float.node(o.node));
-            same && self.float.constant(o.value).is_some_and(|t| t.dtype().is_float() && t.len() == elements)
+    /// the float model: as many elements as `dims` says, or a matrix that one of the models has transposed.
+    pub(crate) fn find(&self, reader: &Node, input: usize, name: &str, dims: &[usize]) -> Option<Operand> {
+        let placed = |o: Operand| {
+            let given = self.float.constant(o.value).filter(|t| t.dtype().is_float())?;
+            let transposed = input == 1 && is_transposed(reader) != is_transposed(self.float.node(o.node));
+            let fits = match transposed {
+                true => dims.len() == 2 && given.dims().iter().eq(dims.iter().rev()),
+                false => given.len() == dims.iter().product::<usize>(),
+            };
+            fits.then_some(Operand { transposed, ..o })
         };
         let by_node = self.nodes.get(reader.name.as_str()).and_then(|node| {
             let value = self.float.node(*node).input(input)?;
-            Some(Operand { node: *node, input, value })
+            Some(Operand { node: *node, input, value, transposed: false })
         });
         by_node
-            .filter(fits)
-            .or_else(|| stems(name).iter().find_map(|n| self.named.get(n.as_str()).copied()).filter(fits))
+            .and_then(placed)
+            .or_else(|| stems(name).iter().find_map(|n| self.named.get(n.as_str()).copied()).and_then(placed))
     }
 }
 

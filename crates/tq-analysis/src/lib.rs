@@ -24,6 +24,7 @@ mod accuracy;
 mod advice;
 mod answers;
 mod auc;
+mod beyond;
 mod calibrated;
 mod compare;
 mod constants;
@@ -33,6 +34,7 @@ mod error;
 mod evaluate;
 mod fidelity;
 mod finite;
+mod held;
 mod latency;
 mod layers;
 mod metrics;
@@ -41,6 +43,7 @@ mod origin;
 mod peers;
 mod plot;
 mod preprocess;
+mod product;
 mod recommend;
 mod report;
 mod rows;
@@ -52,7 +55,7 @@ mod spearman;
 mod user_metric;
 
 pub use accuracy::{Accuracy, EvalOptions, Evaluation, evaluate};
-pub use advice::{Advice, AdviceOptions, Evidence, Finding, FindingKind, advise};
+pub use advice::{Advice, AdviceOptions, Evidence, Finding, FindingKind, Unexplained, advise};
 pub use auc::RocAuc;
 pub use compare::{
     CompareOptions, Comparison, ModelFigures, compare_models, compare_with_metrics, compare_with_progress,

@@ -65,6 +65,33 @@ fn a_healthy_model_has_no_findings() {
 }
 
 #[test]
+fn an_error_without_a_known_cause_is_told_with_its_layer() {
+    let g = model();
+    for i in 0..4 {
+        // Weights that are not the float model's, as no rounding makes them.
+        let mut q = quantized(&g, int8_qconfig());
+        let codes = q.find_value(&format!("w{i}_quantized")).unwrap();
+        let weights = q.values[codes.0].constant.as_mut().unwrap().as_mut_slice::<i8>().unwrap();
+        weights.reverse();
+        let a = advice(&g, &q);
+        assert!(a.sqnr_db < 10.0, "{a:#?}");
+        let unexplained = a.unexplained.as_ref().unwrap_or_else(|| panic!("{a:#?}"));
+        let layer = unexplained.layer.as_ref().unwrap();
+        assert_eq!((layer.node.as_str(), unexplained.unmatched), (format!("conv{i}").as_str(), 0), "{a:#?}");
+        assert!(
+            unexplained.to_string().contains(&format!("conv{i} (Conv) errs most by itself")),
+            "{unexplained}"
+        );
+    }
+    // What is explained, or small, is not.
+    let mut q = quantized(&g, int8_qconfig());
+    assert_eq!(advice(&g, &q).unexplained, None);
+    scaled(&mut q, "r1_scale", 1.0 / 6.0);
+    let a = advice(&g, &q);
+    assert!(a.sqnr_db < 20.0 && a.unexplained.is_none(), "{a:#?}");
+}
+
+#[test]
 fn an_activation_channel_fifty_times_as_large() {
     for layer in 0..3 {
         let mut g = model();

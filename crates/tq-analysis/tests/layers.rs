@@ -6,7 +6,8 @@ mod common;
 
 use common::{CHANNELS, data, model, noise};
 use tq_analysis::{LayerErrors, QuantizationDebugger};
-use tq_graph::{Graph, Tensor};
+use tq_graph::op::BinaryOp;
+use tq_graph::{Graph, Op, Tensor, ValueId, infer};
 use tq_observers::PerChannelMinMaxObserver;
 use tq_passes::{Configuration, QConfigDict, Recipe, convert, int8_qconfig, prepare_static};
 use tq_qtypes::{DType, Granularity, QuantSpec};
@@ -116,4 +117,71 @@ fn what_has_no_counterpart_is_listed() {
     let nodes: Vec<&str> = e.unmatched.iter().map(|u| u.node.as_str()).collect();
     assert_eq!(nodes, ["conv2", "conv3"], "{e:?}");
     assert!(e.unmatched[0].reason.contains("no tensor elsewhere"), "{:?}", e.unmatched[0]);
+}
+
+/// The same model as operators on codes, as files of such operators have it: what flattens takes and gives codes, and the last product
+/// sums integers that a constant scales.
+fn on_codes(q: &Graph) -> Graph {
+    let mut g = q.clone();
+    let at = |g: &Graph, name: &str| g.nodes.iter().position(|n| n.name == name).unwrap();
+    let before = |g: &Graph, v: ValueId| g.nodes.iter().position(|n| n.output(0) == Some(v)).unwrap();
+    // Dequantize, Flatten, Quantize.
+    let flat = at(&g, "flat");
+    let (real, given) = (g.nodes[flat].input(0).unwrap(), g.nodes[flat].output(0).unwrap());
+    let quantize = g.nodes.iter().position(|n| n.input(0) == Some(given)).unwrap();
+    let (codes, result) = (g.nodes[before(&g, real)].input(0), g.nodes[quantize].output(0));
+    g.nodes[flat].inputs = vec![codes];
+    g.nodes[flat].outputs = vec![result];
+    g.nodes.remove(quantize);
+    // Dequantize of both, and MatMul.
+    let head = at(&g, "head");
+    let [x, w] = [0, 1].map(|i| g.nodes[before(&g, g.nodes[head].input(i).unwrap())].inputs.clone());
+    let [sx, sw] = [x[1], w[1]].map(|s| g.constant(s.unwrap()).unwrap().to_f32_vec().unwrap());
+    let factors =
+        g.add_constant("factors", Tensor::vector(sw.iter().map(|s| s * sx[0]).collect::<Vec<f32>>()));
+    let y = g.nodes[head].output(0).unwrap();
+    g.nodes.remove(head);
+    let product = [x[0], w[0], x[2], w[2]].map(Option::unwrap);
+    let sums = g.add_node("head", Op::MatMulInteger, &product, "sums");
+    let cast = g.add_node("head_Cast", Op::Cast { to: DType::F32, saturate: true }, &[sums], "unscaled");
+    g.add_node("head_Mul", Op::Binary(BinaryOp::Mul), &[cast, factors], "scaled");
+    g.nodes.last_mut().unwrap().outputs = vec![Some(y)];
+    g.compact();
+    g.sort().unwrap();
+    infer::infer(&mut g).unwrap();
+    g
+}
+
+#[test]
+fn operators_on_codes_are_layers_like_their_twins() {
+    let g = model();
+    let q = quantized(&g, int8_qconfig().into());
+    let [twin, e] = [&q, &on_codes(&q)].map(|q| errors(&g, q));
+    let all = |e: &LayerErrors| {
+        let unmatched = e.unmatched.iter().map(|u| u.node.clone());
+        let mut nodes: Vec<String> = e.layers.iter().map(|l| l.node.clone()).chain(unmatched).collect();
+        nodes.sort();
+        nodes
+    };
+    assert_eq!(all(&twin), all(&e), "{e:?}");
+    assert!(e.unmatched.is_empty(), "{e:?}");
+    for l in &e.layers {
+        let other = layer(&twin, &l.node);
+        for (own, of_twin) in [
+            (l.introduced_db, other.introduced_db),
+            (l.inherited_db, other.inherited_db),
+            (l.total_db, other.total_db),
+        ] {
+            assert!((own - of_twin).abs() < 0.01, "{l:?} {other:?}");
+        }
+        assert_eq!(l.saturated, other.saturated, "{l:?}");
+    }
+    // One whose scale is not constant is listed with that reason, and not dropped.
+    let mut other = on_codes(&q);
+    let mul = other.nodes.iter_mut().find(|n| n.name == "head_Mul").unwrap();
+    mul.inputs.swap(0, 1);
+    mul.inputs[0] = mul.inputs[1];
+    let e = errors(&g, &other);
+    let head = e.unmatched.iter().find(|u| u.node == "head").unwrap_or_else(|| panic!("{e:?}"));
+    assert!(head.reason.contains("DynamicQuantizeLinear"), "{head:?}");
 }

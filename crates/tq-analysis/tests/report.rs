@@ -146,6 +146,7 @@ fn hostile_names_stay_text() {
         rows: 8,
         sqnr_db: 20.0,
         findings: vec![found],
+        unexplained: None,
         skipped: vec![(hostile.into(), hostile.into())],
     };
     let html = {

@@ -58,6 +58,9 @@ fn other_data_wrong_pairs_and_data_that_is_not_finite_are_told() {
     );
     let same = b.tq(&format!("compare model.onnx model.onnx --input eval.npz {SCALE}"));
     assert!(same.stderr.contains("the same model") && same.stdout.contains("SQNR exact"), "{}", same.stdout);
+    // A table of no rows is no table.
+    let run = b.tq(&format!("layers model.onnx q.onnx --input eval.npz {SCALE} --top 0"));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
     // Of two files that are joined the one is named that has it.
     let mut data = vec![0.25f32; 3 * 784];
     b.write("fine.npy", &common::npy_f32(&[3, 1, 28, 28], &data));
@@ -94,4 +97,32 @@ fn channels_are_evened_out_on_demand() {
     // The ranges of a saved state are those of other channels.
     let run = b.tq("quantize model.onnx -o p.onnx --calib-state s.json --equalize");
     assert_eq!(run.code, Some(2), "{}", run.stderr);
+}
+
+#[test]
+fn a_file_of_operators_on_codes_has_the_layers_and_findings_of_its_twin() {
+    let b = Bench::new().with_digits();
+    b.json(&format!("quantize model.onnx -o q.onnx --calib calib.npz {SCALE} --json"));
+    b.json("export q.onnx -o qo.onnx --form qoperator --json");
+    let [twin, told] = ["q.onnx", "qo.onnx"]
+        .map(|q| b.json(&format!("layers model.onnx {q} --input eval.npz {SCALE} --json")));
+    let names = |v: &serde_json::Value| -> Vec<String> {
+        let all = [&v["layers"], &v["unmatched"]].map(|l| l.as_array().unwrap().clone());
+        let mut names: Vec<String> =
+            all.concat().iter().map(|l| l["node"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&twin), names(&told), "{twin} {told}");
+    let layers = told["layers"].as_array().unwrap();
+    assert!(layers.len() >= 3, "{told}");
+    for l in layers {
+        let of_twin = twin["layers"].as_array().unwrap().iter().find(|t| t["node"] == l["node"]).unwrap();
+        for figure in ["introduced_db", "inherited_db", "total_db"] {
+            let [a, b] = [l, of_twin].map(|l| l[figure].as_f64().unwrap());
+            assert!((a - b).abs() < 0.5, "{figure}: {l} {of_twin}");
+        }
+    }
+    let advice = b.json(&format!("advise model.onnx qo.onnx --input eval.npz {SCALE} --json"));
+    assert_eq!(advice["skipped"].as_array().map(Vec::len), Some(0), "{advice}");
 }

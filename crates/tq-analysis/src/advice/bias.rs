@@ -119,7 +119,7 @@ fn float_bias(survey: &Survey<'_>, node: &Node, channels: usize) -> Option<Opera
         Some(Node { op: Op::DequantizeLinear { .. }, inputs, .. }) => inputs.first().copied().flatten()?,
         _ => v,
     };
-    FloatConstants::new(survey.float).find(node, 2, &graph.value(codes).name, channels)
+    FloatConstants::new(survey.float).find(node, 2, &graph.value(codes).name, &[channels])
 }
 
 /// Scale of the accumulator of each channel.

@@ -56,10 +56,10 @@ fn used_bits(w: &Weights) -> u32 {
     let (lo, hi) = w.codes.iter().fold((0, 0), |(lo, hi), q| (lo.min(*q), hi.max(*q)));
     let whole = w.params.dtype.bits() as u32;
     if lo >= 0 && w.params.quant_min == 0 {
-        return (i64::BITS - hi.leading_zeros()).clamp(1, whole);
+        return (i32::BITS - hi.leading_zeros()).clamp(1, whole);
     }
     // A code `q` needs the bits of its value and one for the sign.
-    let of = |q: i64| i64::BITS - (if q < 0 { !q } else { q }).leading_zeros() + 1;
+    let of = |q: i32| i32::BITS - (if q < 0 { !q } else { q }).leading_zeros() + 1;
     of(lo).max(of(hi)).clamp(2, whole)
 }
 

@@ -1,5 +1,6 @@
 //! What is found wrong with a quantized model, and what to do about it.
 
+use super::Unexplained;
 use serde::Serialize;
 use std::fmt;
 
@@ -111,8 +112,8 @@ pub struct Finding {
     /// Energy of the error at the model's output that goes away when the cause is repaired, over the energy of the float
     /// model's output. Zero for what costs time alone.
     pub noise: f64,
-    /// Percent of the quantized model's error at its output that this is. Causes interact, so that shares need not add up to
-    /// 100, and one that alone would ruin the output may have more.
+    /// Percent of the quantized model's error at its output that this is, 100 at most. Causes interact, so that shares need not add
+    /// up to 100.
     pub share: f64,
     /// Percent of the quantized model's run time, where the cause costs time.
     pub time_share: Option<f64>,
@@ -143,6 +144,8 @@ pub struct Advice {
     pub sqnr_db: f64,
     /// What was found: first what explains most of the error, then what costs time, by its share.
     pub findings: Vec<Finding>,
+    /// Where the error arises, where it is large and no finding explains most of it.
+    pub unexplained: Option<Unexplained>,
     /// Quantized tensors that could not be looked at, each with the reason.
     pub skipped: Vec<(String, String)>,
 }

@@ -17,10 +17,12 @@ mod seen;
 mod survey;
 mod suspect;
 mod trial;
+mod unexplained;
 mod weights;
 mod wide_range;
 
 pub use finding::{Advice, Evidence, Finding, FindingKind};
+pub use unexplained::Unexplained;
 
 use crate::origin::origin;
 use crate::{AnalysisError, Dataset, Runner};
@@ -83,7 +85,8 @@ pub fn advise(
 ) -> Result<Advice, AnalysisError> {
     let mut quantized = quantized.clone();
     infer::infer(&mut quantized)?;
-    let float = origin(float, &quantized)?;
+    let given = float;
+    let float = origin(given, &quantized)?;
     let output = options.output.as_deref();
     let from = (data, options.calibration.as_ref());
     let survey = Survey::new(&float, &quantized, from, output, (options.batch, options.rows.max(1)))?;
@@ -119,5 +122,10 @@ pub fn advise(
     costs.extend(island::detect(&survey)?);
     costs.sort_by(|a, b| b.time_share.unwrap_or(0.0).total_cmp(&a.time_share.unwrap_or(0.0)));
     findings.extend(costs);
-    Ok(Advice { rows: survey.rows.rows, sqnr_db: error.sqnr_db(), findings, skipped: survey.skipped })
+    let (rows, sqnr_db) = (survey.rows.rows, error.sqnr_db());
+    let unexplained = match unexplained::is_unexplained(sqnr_db, &findings) {
+        true => Some(unexplained::arises(given, &quantized, data, options)?),
+        false => None,
+    };
+    Ok(Advice { rows, sqnr_db, findings, unexplained, skipped: survey.skipped })
 }

@@ -21,6 +21,17 @@ impl Readers {
         self.outputs.sort_unstable();
         self.outputs.dedup();
     }
+
+    /// They but these nodes.
+    pub(super) fn without(&self, nodes: &[NodeId]) -> Readers {
+        let kept = self.nodes.iter().copied().filter(|id| !nodes.contains(id));
+        Readers { nodes: kept.collect(), outputs: self.outputs.clone() }
+    }
+
+    /// Whether nobody reads codes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.outputs.is_empty()
+    }
 }
 
 /// The two models, to be asked for readers.

@@ -25,6 +25,14 @@ const EVEN: &str = "the same with --equalize";
 /// Name of the evidence of what leaving layers in float costs.
 const COST: &str = "multiplications of the layers to be left in float";
 
+/// Name of the evidence of what the output errs with all codes, simulated in the float model.
+const ALL: &str = "SQNR of the output with all codes";
+/// Name of the evidence of what is left of that.
+const LEFT: &str = "the same with these layers in float";
+
+/// What is left of the noise where leaving layers in float does more than a little: 1 dB.
+const HELPS: f64 = 0.8;
+
 /// Tells of each finding of outlier channels what helps.
 pub(super) fn told(
     survey: &Survey<'_>,
@@ -48,6 +56,14 @@ pub(super) fn told(
         let words: Vec<String> = names.iter().map(|name| shell_word(name)).collect();
         let excluded = format!("`--exclude {}`", words.join(" "));
         let price = cost.map_or(String::new(), |c| format!(", {c:.1} % of the multiplications"));
+        let float = left_in_float(survey, &about)?;
+        let [all, rest] = float.map(decibels);
+        finding.evidence.push(Evidence { what: ALL, value: all, unit: "dB" });
+        finding.evidence.push(Evidence { what: LEFT, value: rest, unit: "dB" });
+        let tried = match float[1] <= HELPS * float[0] {
+            true => format!("tried, it gives {rest:.1} dB in place of {all:.1} dB"),
+            false => format!("tried, it does little: {rest:.1} dB in place of {all:.1} dB"),
+        };
         let helps = equalized(survey, a, &about, (&even, &report))?;
         finding.advice = match helps {
             Some([before, after]) => {
@@ -56,12 +72,12 @@ pub(super) fn told(
                 format!(
                     "Even the channels out: `tq quantize --equalize`, or `equalize` before `prepare_static`. It scales them where \
                      they are made and, the other way, where they are read, and the float model answers the same. Or leave \
-                     the layers before and after in float: {excluded}. That costs the integer kernels of {}{price}.",
+                     the layers before and after in float: {excluded}; {tried}. That costs the integer kernels of {}{price}.",
                     some(&names)
                 )
             }
             None => format!(
-                "Leave the layers before and after these channels in float: {excluded}, or `QConfigDict::set_module_name(node, None)`. It costs the \
+                "Leave the layers before and after these channels in float: {excluded}, or `QConfigDict::set_module_name(node, None)`; {tried}. It costs the \
                  integer kernels of {}{price}. Scaling the channels (`--equalize`) does not help here, for what lies between the \
                  layers minds the size, or the weights that read them are as large.",
                 some(&names)
@@ -120,6 +136,27 @@ fn share_of_work(model: &Runner, names: &[String]) -> Option<f64> {
     let all = sum(&mut nodes.iter().map(|n| n.macs));
     let own = sum(&mut nodes.iter().filter(|n| names.contains(&n.node)).map(|n| n.macs));
     (all > 0).then(|| 100.0 * own as f64 / all as f64)
+}
+
+/// The error of the output with all codes, and with those of these layers left out: what they read and their weights.
+fn left_in_float(survey: &Survey<'_>, about: &[NodeId]) -> Result<[f64; 2], AnalysisError> {
+    let (mut all, mut rest) = (Vec::new(), Vec::new());
+    for a in &survey.activations {
+        all.push(a.as_it_is());
+        let readers = a.readers.without(about);
+        if !readers.is_empty() {
+            rest.push(Edit::Quantize { value: a.float, params: a.params.clone(), readers });
+        }
+    }
+    for w in &survey.weights {
+        let Some(values) = w.values(survey) else { continue };
+        let edit = Edit::quantized_operand(w.float, &values, &w.dims, &w.params)?;
+        if !about.contains(&w.float.node) {
+            rest.push(edit.clone());
+        }
+        all.push(edit);
+    }
+    Ok([noise(survey.float, &all, &survey.rows)?, noise(survey.float, &rest, &survey.rows)?])
 }
 
 /// The error of the output by the activation and the weights of the layers about it, as they are and with channels evened out;

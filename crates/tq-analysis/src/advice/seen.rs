@@ -1,5 +1,6 @@
 //! What the data makes of one activation in codes.
 
+use crate::beyond::is_beyond;
 use tq_graph::Tensor;
 use tq_qtypes::{AffineParams, DType, Granularity, QScheme, QuantSpec, Rounding, affine};
 
@@ -138,9 +139,9 @@ impl Seen {
         if let Some(used) = usize::try_from(code - self.codes.0).ok().and_then(|i| self.used.get_mut(i)) {
             *used = true;
         }
+        self.beyond += u64::from(is_beyond(x, self.scale, self.zero, self.codes));
         let error = f64::from(x) - f64::from(affine::dequantize_f32(code, self.scale, self.zero));
         if x < self.range.0 || x > self.range.1 {
-            self.beyond += u64::from(error.abs() > 0.5 * f64::from(self.scale));
             self.clipped += error * error;
         } else {
             self.rounding += error * error;

@@ -3,12 +3,13 @@
 use super::activations::{Activation, activations, share_scales};
 use super::seen::Seen;
 use crate::accuracy::{find_output, nth};
-use crate::constants::{FloatConstants, Operand, reader};
+use crate::constants::{FloatConstants, Operand};
+use crate::held::{Placed, held};
 use crate::layers::{Tapped, values};
 use crate::{AnalysisError, Batch, Dataset};
-use tq_graph::qdq::{QdqView, node_params};
-use tq_graph::{Graph, Op, Tensor};
-use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
+use tq_graph::qdq::QdqView;
+use tq_graph::{Graph, Op, Tensor, ValueId};
+use tq_qtypes::{AffineParams, Granularity};
 
 /// Data, and what the float model answers.
 pub(super) struct Rows {
@@ -33,7 +34,7 @@ pub(super) struct Weights {
     pub(super) channel_axis: usize,
     pub(super) depthwise: bool,
     /// The codes.
-    pub(super) codes: Vec<i64>,
+    pub(super) codes: Vec<i32>,
     /// Their shape, of as many elements as the float model's.
     pub(super) dims: Vec<usize>,
 }
@@ -120,7 +121,7 @@ fn first(data: &Dataset, batch: Option<usize>, rows: usize) -> Result<Vec<Batch>
     if count == 0 { Err(AnalysisError::Empty) } else { Ok(batches) }
 }
 
-/// Every constant of real numbers that a Dequantize node has in codes, biases left out.
+/// Every constant of real numbers that the quantized model has in codes, biases left out.
 fn weights(
     float: &Graph,
     quantized: &Graph,
@@ -128,53 +129,42 @@ fn weights(
     skipped: &mut Vec<(String, String)>,
 ) -> Vec<Weights> {
     let constants = FloatConstants::new(float);
-    let consumers = quantized.consumers();
+    let all = held(quantized, view);
+    let name = |v: ValueId| quantized.value(v).name.clone();
+    skipped.extend(all.unknown.into_iter().map(|(v, why)| (name(v), why)));
     let mut found: Vec<Weights> = Vec::new();
-    for node in &quantized.nodes {
-        let (Op::DequantizeLinear { .. }, Some(codes), Some(real)) =
-            (&node.op, node.input(0), node.output(0))
-        else {
+    for held in all.weights.iter().filter(|h| h.params.is_some()) {
+        let (Some(tensor), node) = (quantized.constant(held.value), quantized.node(held.reader)) else {
             continue;
         };
-        let Some(tensor) = quantized.constant(codes).filter(|t| t.dtype() != DType::I32 && t.rank() >= 2)
-        else {
-            continue;
-        };
-        let Some(reader) = reader(quantized, &consumers, real) else { continue };
-        let name = quantized.value(codes).name.clone();
-        let Some(at) = constants.find(reader.1, reader.2, &name, tensor.len()) else {
-            let place = format!("neither as input {} of {} nor by a name", reader.2, reader.1.name);
-            skipped.push((name, format!("the float model has no constant like it, {place}")));
-            continue;
-        };
-        let (Some(params), Some(codes)) = (node_params(quantized, node), tensor.to_i64_vec()) else {
-            skipped.push((name, "its scale is not constant".into()));
+        let Some(at) = constants.find(node, held.input, &name(held.value), tensor.dims()) else {
+            let place = format!("neither as input {} of {} nor by a name", held.input, node.name);
+            skipped.push((name(held.value), format!("the float model has no constant like it, {place}")));
             continue;
         };
         if found.iter().any(|w| w.float == at) {
             continue;
         }
-        let kind = view.operators.iter().find(|o| o.node == reader.0).map(|o| o.kind);
-        let dims = tensor.dims().to_vec();
-        let depthwise = match &reader.1.op {
+        let Some(Placed { codes, dims, params }) = held.placed(quantized, &at) else {
+            skipped.push((
+                name(held.value),
+                "its codes are not laid out as the float model's weights are".into(),
+            ));
+            continue;
+        };
+        // Its layout is that of the float model, and so is what reads it.
+        let reader = float.node(at.node);
+        let depthwise = match &reader.op {
             Op::Conv(attrs) => attrs.groups > 1 && dims.get(1) == Some(&1) && dims[0] == attrs.groups,
-            _ => kind == Some(OperatorKind::DepthwiseConv),
+            _ => false,
         };
         let channel_axis = match params.granularity {
             Granularity::PerChannel { axis } => axis,
-            _ => channel_axis(&reader.1.op, dims.len()),
+            _ => channel_axis(&reader.op, dims.len()),
         };
         let tensor = float.value(at.value).name.clone();
-        found.push(Weights {
-            float: at,
-            tensor,
-            params,
-            node: reader.1.name.clone(),
-            channel_axis,
-            depthwise,
-            codes,
-            dims,
-        });
+        let node = node.name.clone();
+        found.push(Weights { float: at, tensor, params, node, channel_axis, depthwise, codes, dims });
     }
     found
 }
@@ -185,6 +175,8 @@ fn channel_axis(op: &Op, rank: usize) -> usize {
         Op::MatMul => rank - 1,
         Op::Gemm { trans_b, .. } => usize::from(!trans_b),
         Op::ConvTranspose(_) => 1,
+        // [directions, rows, columns]
+        Op::Recurrent { .. } => rank.saturating_sub(2),
         _ => 0,
     }
 }

@@ -53,6 +53,8 @@ impl Suspect {
         if little && !always {
             return Ok(None);
         }
+        // One that alone errs more than all errors do together, which cancel in part, is all of it.
+        let share = share.min(100.0);
         // A repair that is none, and an error of nothing, explain nothing.
         let (explained, share) = match little {
             true => (0.0, 0.0),

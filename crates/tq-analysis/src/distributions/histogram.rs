@@ -69,7 +69,9 @@ impl Histogram {
         heights.map(move |(i, height)| {
             let low = self.low + step * i as f64;
             let middle = low + step / 2.0;
-            let is_beyond = self.clip.is_some_and(|(a, b)| middle < a || middle > b);
+            // What is told as nothing is not shown as something.
+            let beyond = self.clip.is_some_and(|(a, b)| middle < a || middle > b);
+            let is_beyond = beyond && self.clipped != Some(0.0);
             Bar { from: share(low), to: share(low + step), height, is_beyond }
         })
     }

@@ -1,5 +1,6 @@
 //! What a layer comes to.
 
+use crate::beyond::is_beyond;
 use crate::distributions::{Counting, Histogram};
 use crate::plot::error_heatmap;
 use crate::{AnalysisError, OutputError};
@@ -105,12 +106,6 @@ impl Grid {
     fn code(&self, x: f32) -> i32 {
         affine::quantize_f32(x, self.scale, self.zero, self.min, self.max, Rounding::Divide)
     }
-
-    /// Whether `x` is nearer to a code that there is not than to the last one.
-    fn is_beyond(&self, x: f32) -> bool {
-        let at = f64::from(x) / f64::from(self.scale) + f64::from(self.zero);
-        at < f64::from(self.min) - 0.5 || at > f64::from(self.max) + 0.5
-    }
 }
 
 /// Sums over batches.
@@ -159,7 +154,7 @@ impl Tally {
         let Some(grid) = &mut self.grid else { return Ok(()) };
         for x in values {
             self.values += 1;
-            self.saturated += u64::from(grid.is_beyond(x));
+            self.saturated += u64::from(is_beyond(x, grid.scale, grid.zero, (grid.min, grid.max)));
             self.underflow += u64::from(x != 0.0 && grid.code(x) == grid.zero);
         }
         for x in quantized.to_f32_vec().unwrap_or_default() {

@@ -8,6 +8,7 @@ pub use error::{LayerError, LayerErrors, Unmatched};
 
 use crate::{AnalysisError, Batch, Dataset, Histogram, Runner, plot_histograms};
 use error::Tally;
+use pairs::with_real_results;
 pub(crate) use pairs::{Pair, matched, stems};
 pub(crate) use part::part;
 
@@ -57,6 +58,7 @@ impl<'d> QuantizationDebugger<'d> {
         let mut quantized = quantized.clone();
         infer::infer(&mut quantized)?;
         let float = origin(float, &quantized)?;
+        let quantized = with_real_results(quantized)?;
         Ok(Self { float, quantized, data, batch: BATCH, rows: None })
     }
 

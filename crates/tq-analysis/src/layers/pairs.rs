@@ -3,10 +3,11 @@
 use super::error::Unmatched;
 use super::part::{constants, part};
 use crate::AnalysisError;
+use crate::product::{made_by, moves_codes, static_product};
 use std::collections::{HashMap, HashSet};
-use tq_graph::qdq::{QOutput, QdqView, codes_in_use};
-use tq_graph::{Graph, NodeId, Op, ValueId};
-use tq_qtypes::AffineParams;
+use tq_graph::qdq::{FloatNode, QOutput, QdqView, codes_in_use, node_params};
+use tq_graph::{Graph, Node, NodeId, Op, ValueId, infer};
+use tq_qtypes::{AffineParams, DType};
 
 /// A layer in both models.
 pub(crate) struct Pair {
@@ -69,18 +70,31 @@ struct Names<'g> {
     float_producers: Vec<Option<NodeId>>,
     producers: Vec<Option<NodeId>>,
     consumers: Vec<Vec<NodeId>>,
+    /// Real numbers of computed codes, by the names that these may have in the float model.
+    reals: HashMap<String, ValueId>,
 }
 
 impl<'g> Names<'g> {
     fn new(float: &'g Graph, quantized: &'g Graph) -> Self {
         let computed = |(_, v): &(usize, &'g tq_graph::Value)| v.constant.is_none();
         let values = float.values.iter().enumerate().filter(computed);
+        let mut reals = HashMap::new();
+        for node in quantized.nodes.iter().filter(|n| matches!(n.op, Op::DequantizeLinear { .. })) {
+            if let (Some(codes), Some(real)) = (node.input(0), node.output(0))
+                && quantized.constant(codes).is_none()
+            {
+                for stem in stems(&quantized.value(codes).name) {
+                    reals.entry(stem).or_insert(real);
+                }
+            }
+        }
         Self {
             float: values.map(|(i, v)| (v.name.as_str(), ValueId(i))).collect(),
             float_nodes: float.iter_nodes().map(|(id, n)| (n.name.as_str(), id)).collect(),
             float_producers: float.producers(),
             producers: quantized.producers(),
             consumers: quantized.consumers(),
+            reals,
         }
     }
 
@@ -135,14 +149,18 @@ fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
             let (result, found) = match output {
                 QOutput::Float(v) => (Ok((*v, None)), stems(&quantized.value(*v).name)),
                 QOutput::Codes(c) => {
-                    let result = match names.dequantized(quantized, c.value) {
+                    let clamp = clamp(quantized, &names.consumers, c.value);
+                    nodes.extend(clamp.map(|(id, _)| id));
+                    let codes = clamp.map_or(c.value, |(_, clamped)| clamped);
+                    let result = match names.dequantized(quantized, codes) {
                         Some((id, real)) => {
                             nodes.push(id);
                             Ok((real, Some(in_use.get(&c.value).unwrap_or(&c.params).clone())))
                         }
-                        None => Err("its result leaves the model as codes".to_owned()),
+                        // `with_real_results` has given every other one a Dequantize.
+                        None => Err("what its codes stand for is not constant".to_owned()),
                     };
-                    (result, stems(&quantized.value(c.value).name))
+                    (result, stems(&quantized.value(codes).name))
                 }
             };
             layers.push(Layer { node: op.node, nodes, result, names: found });
@@ -156,6 +174,10 @@ fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
     };
     for float in &view.floats {
         let node = quantized.node(float.node);
+        if let Some(layer) = on_integers(quantized, names, float) {
+            layers.push(layer);
+            continue;
+        }
         if let Some(out) = node.output(0)
             && node.inputs.iter().flatten().any(on_codes)
             && !constant.contains(&out)
@@ -166,6 +188,96 @@ fn layers(quantized: &Graph, names: &Names<'_>) -> Vec<Layer> {
     }
     layers.sort_by_key(|l| l.node);
     layers
+}
+
+/// A node that takes codes as they are and is no operator of the view: a product whose sums are scaled by a constant, or one of another
+/// form, of which it is told why it has no figures.
+fn on_integers(quantized: &Graph, names: &Names<'_>, float: &FloatNode) -> Option<Layer> {
+    let (id, node) = (float.node, quantized.node(float.node));
+    let of = |result, nodes, names| Some(Layer { node: id, nodes, result, names });
+    let none = |why: String| of(Err(why), vec![id], Vec::new());
+    match &node.op {
+        Op::MatMulInteger | Op::ConvInteger(_) => {
+            let product = static_product(quantized, &names.producers, &names.consumers, id);
+            match product {
+                Some(p) => of(Ok((p.result, None)), p.nodes, stems(&quantized.value(p.result).name)),
+                None => none(float.reason.to_string()),
+            }
+        }
+        Op::QLinearConv(_) | Op::QLinearMatMul => {
+            none("its scales and zero points are not constants of a form that is looked at".to_owned())
+        }
+        _ => {
+            let codes = moved(quantized, node)?;
+            // Codes that no Quantize has made are bytes of another kind.
+            let (dequantize, real) = names.dequantized(quantized, codes)?;
+            let params = node_params(quantized, quantized.node(dequantize));
+            of(Ok((real, params)), vec![id, dequantize], stems(&quantized.value(codes).name))
+        }
+    }
+}
+
+/// The codes that a node gives which takes codes and moves them. A Clip of codes belongs to the operator before it.
+fn moved(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let (from, to) = (node.input(0)?, node.output(0)?);
+    let moves = moves_codes(&node.op) && node.op != Op::Clip;
+    (moves && is_code(graph, from) && is_code(graph, to)).then_some(to)
+}
+
+/// The Clip of codes that alone reads these, as an activation function is on codes, and what it gives.
+fn clamp(graph: &Graph, consumers: &[Vec<NodeId>], codes: ValueId) -> Option<(NodeId, ValueId)> {
+    let dequantizes = |id: &&NodeId| matches!(graph.node(**id).op, Op::DequantizeLinear { .. });
+    let mut others = consumers[codes.0].iter().filter(|id| !dequantizes(id));
+    let (id, None) = (*others.next()?, others.next()) else { return None };
+    let node = graph.node(id);
+    let clamped = node.output(0).filter(|_| node.op == Op::Clip && node.input(0) == Some(codes))?;
+    Some((id, clamped))
+}
+
+/// Whether a computed value is of a type that codes have.
+pub(super) fn is_code(graph: &Graph, v: ValueId) -> bool {
+    let bytes = [DType::U8, DType::I8, DType::U4, DType::I4, DType::U2, DType::I2];
+    graph.constant(v).is_none() && graph.value(v).dtype.is_some_and(|t| bytes.contains(&t))
+}
+
+/// The quantized model with a Dequantize behind all codes that have none, as where operators take codes and give codes: what a layer's
+/// result stands for can then be looked at.
+pub(super) fn with_real_results(mut quantized: Graph) -> Result<Graph, AnalysisError> {
+    let view = QdqView::new(&quantized);
+    let consumers = quantized.consumers();
+    let has_real = |codes: ValueId| {
+        let dequantizes = |id: &NodeId| {
+            let node = quantized.node(*id);
+            matches!(node.op, Op::DequantizeLinear { .. }) && node.input(0) == Some(codes)
+        };
+        consumers[codes.0].iter().any(dequantizes)
+    };
+    let producers = quantized.producers();
+    let of_operators = view.operators.iter().flat_map(|o| &o.outputs).filter_map(|output| match output {
+        QOutput::Codes(c) => {
+            Some(clamp(&quantized, &consumers, c.value).map_or(c.value, |(_, clamped)| clamped))
+        }
+        QOutput::Float(_) => None,
+    });
+    let moved = view.floats.iter().filter_map(|f| moved(&quantized, quantized.node(f.node)));
+    let missing: Vec<(ValueId, Op, Vec<ValueId>)> = of_operators
+        .chain(moved)
+        .filter(|codes| !has_real(*codes))
+        .filter_map(|codes| {
+            let node = made_by(&quantized, &producers, codes)?;
+            let Op::QuantizeLinear { axis, block_size, .. } = node.op else { return None };
+            let params = [node.input(1), node.input(2)].into_iter().flatten();
+            let inputs = std::iter::once(codes).chain(params).collect();
+            Some((codes, Op::DequantizeLinear { axis, block_size }, inputs))
+        })
+        .collect();
+    for (codes, op, inputs) in missing {
+        let name = format!("{}_looked_at", quantized.value(codes).name);
+        let (node, out) = (quantized.fresh_node_name(&name), quantized.fresh_value_name(&name));
+        quantized.add_node(node, op, &inputs, out);
+    }
+    infer::infer(&mut quantized)?;
+    Ok(quantized)
 }
 
 fn pair(
@@ -200,7 +312,10 @@ fn pair(
     }
     let (float_part, float_inputs) = part(float, &float_nodes, counterpart)?;
     let standing_for = |v: &ValueId| {
-        let at = float_reads.iter().position(|same| same == v)?;
+        // What is moved as codes on its way is found by its name.
+        let Some(at) = float_reads.iter().position(|same| same == v) else {
+            return names.reals.get(float.value(*v).name.as_str()).copied();
+        };
         let codes = names.codes_of(quantized, inputs[at]);
         let real = codes.and_then(|c| names.dequantized(quantized, c)).map(|(_, real)| real);
         Some(real.unwrap_or(inputs[at]))

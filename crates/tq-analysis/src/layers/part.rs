@@ -1,5 +1,7 @@
 //! A few nodes of a graph as a graph of their own.
 
+use super::pairs::is_code;
+use crate::product::moves_codes;
 use std::collections::HashSet;
 use tq_graph::{Dim, Graph, GraphError, NodeId, Op, ValueId, infer};
 
@@ -33,7 +35,9 @@ pub(crate) fn part(
             let Some(from) = producers[v.0] else { continue };
             // Scales and zero points that are computed are part of it; the data of a Quantize is where it begins.
             let data = stops && graph.node(id).input(0) == Some(*v);
-            if constant.contains(v) || (is_quantization(&graph.node(from).op) && !data) {
+            // What moves codes stands between a layer and the Quantize that makes them.
+            let moved = is_code(graph, *v) && moves_codes(&graph.node(from).op);
+            if constant.contains(v) || ((is_quantization(&graph.node(from).op) || moved) && !data) {
                 open.push(from);
             }
         }

@@ -86,7 +86,7 @@ pub(crate) fn histogram_sheet(histograms: &[Histogram]) -> Result<Vec<u8>, Analy
                 area.draw(&PathElement::new(ends, LIMIT.stroke_width(2)))?;
             }
             let (from, to) = h.span();
-            let clipped = h.clipped.map_or(String::new(), |p| format!(", {p:.2} % clipped"));
+            let clipped = h.clipped.map_or(String::new(), |p| format!(", {} clipped", share(p)));
             place.frame(area, &h.tensor, &number(from), &format!("{}{clipped}", number(to)))
         },
     )
@@ -124,6 +124,11 @@ pub(crate) fn number(x: f64) -> String {
     }
 }
 
+/// A percentage that is not rounded to 0 unless it is that.
+fn share(percent: f64) -> String {
+    if percent > 0.0 && percent < 0.005 { "< 0.01 %".to_owned() } else { format!("{percent:.2} %") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +137,11 @@ mod tests {
     fn pixels(png: &[u8], colour: RGBColor) -> usize {
         let picture = image::load_from_memory(png).unwrap().to_rgb8();
         picture.pixels().filter(|p| p.0 == [colour.0, colour.1, colour.2]).count()
+    }
+
+    #[test]
+    fn little_is_not_told_as_nothing() {
+        assert_eq!([0.0, 0.004, 0.005, 12.0].map(share), ["0.00 %", "< 0.01 %", "0.01 %", "12.00 %"]);
     }
 
     #[test]

@@ -100,7 +100,9 @@ pub(super) fn with_float_weights(mut graph: Graph, float: &Graph) -> Graph {
         // Codes that a Reshape gives the shape of the weights are of that shape only behind it.
         if let (Some(tensor), Some((_, reader, input))) =
             (graph.constant(codes), reader(&graph, &consumers, out))
-            && let Some(at) = constants.find(reader, input, &graph.value(codes).name, tensor.len())
+            && let Some(at) = constants
+                .find(reader, input, &graph.value(codes).name, tensor.dims())
+                .filter(|at| !at.transposed)
             && let Some(real) = float.constant(at.value).and_then(|t| t.clone().reshape(tensor.dims()).ok())
         {
             replaced.insert(out, real);

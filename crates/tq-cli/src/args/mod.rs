@@ -269,8 +269,8 @@ pub(crate) struct Layers {
     #[arg(long, required_unless_present = "pictures", num_args = 1.., value_name = "[NAME=]FILE")]
     pub(crate) input: Vec<String>,
     /// Layers that the table shows, those that err most first. A heatmap and --json have all.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) top: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
     /// Write a picture of the errors of all layers, a .png file.
     #[arg(long, value_name = "FILE")]
     pub(crate) heatmap: Option<PathBuf>,
@@ -334,8 +334,8 @@ pub(crate) struct Sensitivity {
     #[arg(long)]
     pub(crate) estimate: bool,
     /// Layers that the table shows, those that do most harm first. --json has all.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) top: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     #[command(flatten)]

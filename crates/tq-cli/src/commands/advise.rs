@@ -42,12 +42,16 @@ fn text(advice: &Advice) -> String {
         out += &format!("\n{}. {}\n", i + 1, words(f));
     }
     let verdict = match advice.findings.len() {
+        0 if advice.unexplained.is_some() => "no finding".to_owned(),
         0 => "nothing to advise".to_owned(),
         1 => "one finding".to_owned(),
         n => format!("{n} findings"),
     };
     out +=
         &format!("\n{verdict}, from {} samples; output: SQNR {}", advice.rows, decibels(advice.sqnr_db, 2));
+    if let Some(open) = &advice.unexplained {
+        out += &format!("\n{open}");
+    }
     for (tensor, reason) in &advice.skipped {
         out += &format!("\nnot looked at: {tensor}: {reason}");
     }

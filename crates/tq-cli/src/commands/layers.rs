@@ -50,7 +50,7 @@ pub(crate) fn layers(args: &Layers) -> Result<()> {
         say("the second model has no quantized layer");
     }
     emit(args.json, &errors, || {
-        format!("{}\n{}", text(&errors, args.top), sums(&overflow_certificates(&quantized)))
+        format!("{}\n{}", text(&errors, args.top as usize), sums(&overflow_certificates(&quantized)))
     })
 }
 

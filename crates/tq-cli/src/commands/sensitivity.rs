@@ -46,7 +46,7 @@ pub(crate) fn sensitivity(args: &Args) -> Result<()> {
             );
         }
         let estimate = estimate_sensitivity(&graph, &given.data, &options)?;
-        return emit(args.json, &estimate, || estimated_text(&estimate, args.top));
+        return emit(args.json, &estimate, || estimated_text(&estimate, args.top as usize));
     }
     let labels = test.as_ref().unwrap_or(&given).labels(args.labels.as_deref())?;
     let data = test.as_ref().map_or(&given.data, |t| &t.data);
@@ -59,7 +59,7 @@ pub(crate) fn sensitivity(args: &Args) -> Result<()> {
     let result = sensitivity_with_progress(&graph, &given.data, data, labels.as_deref(), &options, tell);
     drop(progress);
     let measured = result?;
-    emit(args.json, &measured, || measured_text(&measured, args.top))
+    emit(args.json, &measured, || measured_text(&measured, args.top as usize))
 }
 
 fn kind(name: TensorKindName) -> TensorKind {

@@ -15,8 +15,17 @@ pub(super) fn write(out: &mut String, report: &Report) -> fmt::Result {
         decibels(advice.sqnr_db)
     );
     section(out, "findings", "Findings", &says)?;
-    if advice.findings.is_empty() {
-        out.push_str("<p>Nothing stands out: no single cause explains much of the error.</p>\n");
+    match &advice.unexplained {
+        Some(open) => {
+            let mut says = open.to_string();
+            // A sentence begins with a capital.
+            says.get_mut(..1).map(str::make_ascii_uppercase);
+            writeln!(out, "<p>{}.</p>", escape(&says))?;
+        }
+        None if advice.findings.is_empty() => {
+            out.push_str("<p>Nothing stands out: no single cause explains much of the error.</p>\n");
+        }
+        None => {}
     }
     advice.findings.iter().try_for_each(|f| finding(out, report, f))?;
     if !advice.skipped.is_empty() {

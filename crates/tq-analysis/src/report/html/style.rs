@@ -66,7 +66,7 @@ figure svg{width:100%;height:auto;margin:.4rem 0 .15rem}
 details{margin-top:.75rem}
 summary{cursor:pointer;color:var(--accent);margin-bottom:.75rem}
 ul.reasons{margin:.25rem 0;padding-left:1.25rem}
-@media (max-width:80rem){th,td{padding:.35rem .4rem}th:nth-child(2),td.name{min-width:9rem}td.text,th.text{min-width:5.5rem}td.text{overflow-wrap:anywhere}}
+@media (max-width:80rem){th,td{padding:.35rem .4rem}th:nth-child(2),td.name{min-width:9rem}td.text,th.text{min-width:5.5rem}td.text{overflow-wrap:break-word}}
 @media print{.scroll{overflow:visible;max-height:none}th{position:static}}
 "#;
 

@@ -48,8 +48,9 @@ pub(super) fn write(out: &mut String, report: &Report) -> fmt::Result {
     if !e.floats.is_empty() {
         writeln!(
             out,
-            "<details{}><summary>Why {floats} run in float</summary>\n<ul class=\"reasons\">",
-            if e.floats.len() <= 8 { " open" } else { "" }
+            "<details{}><summary>Why {} in float</summary>\n<ul class=\"reasons\">",
+            if e.floats.len() <= 8 { " open" } else { "" },
+            several(e.floats.len(), "node runs", "nodes run")
         )?;
         for f in &e.floats {
             writeln!(out, "<li><b>{}</b> ({}): {}</li>", escape(&f.node), escape(&f.op), escape(&f.reason))?;
