@@ -62,8 +62,25 @@ pub(crate) struct Given {
     pub(crate) classes: Option<Classes>,
     /// Whether rows are read batch by batch, because they may be more than memory holds.
     pub(crate) streamed: bool,
-    /// For each input the files that its rows come from, with their numbers of rows.
-    parts: Vec<Vec<(String, usize)>>,
+    pub(crate) places: Places,
+}
+
+/// For each input the files that its rows come from, with their numbers of rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Vec<Vec<(String, usize)>>);
+
+impl Places {
+    /// The file that a row of an input comes from, and its number there.
+    pub(crate) fn place(&self, input: usize, row: usize) -> Option<(&str, usize)> {
+        let mut row = row;
+        for (file, rows) in self.0.get(input)? {
+            match row < *rows {
+                true => return Some((file, row)),
+                false => row -= rows,
+            }
+        }
+        None
+    }
 }
 
 impl Given {
@@ -80,7 +97,7 @@ impl Given {
         match self.data.require_finite() {
             Ok(()) => Ok(self),
             Err(AnalysisError::NotFinite { input, name, row, element, value }) => {
-                let place = self.place(input, row).map(|(file, row)| (file.to_owned(), row));
+                let place = self.places.place(input, row).map(|(file, row)| (file.to_owned(), row));
                 let row = place.as_ref().map_or(row, |(_, row)| *row);
                 let error = AnalysisError::NotFinite { input, name, row, element, value };
                 Err(match place {
@@ -90,18 +107,6 @@ impl Given {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The file that a row of an input comes from, and its number there.
-    pub(crate) fn place(&self, input: usize, row: usize) -> Option<(&str, usize)> {
-        let mut row = row;
-        for (file, rows) in self.parts.get(input)? {
-            match row < *rows {
-                true => return Some((file, row)),
-                false => row -= rows,
-            }
-        }
-        None
     }
 }
 
@@ -132,6 +137,19 @@ fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) 
     // Inputs that are zeros take no data.
     let names: Vec<&str> =
         input_names(graph).into_iter().filter(|n| !args.zeros.iter().any(|z| z == n)).collect();
+    let is_for = |spec: &str, name: &str| spec.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+    for name in &args.zeros {
+        if let Some(spec) =
+            all.iter().find(|spec| is_for(spec, name) && !names.iter().any(|n| is_for(spec, n)))
+        {
+            bail!("{spec}: data for input {name}, which --zeros makes zeros");
+        }
+    }
+    if let (Some(first), []) = (all.first(), &names[..])
+        && !args.zeros.is_empty()
+    {
+        bail!("{first}: no input is left that it could be for: --zeros makes all of them zeros");
+    }
     let mut assigned = assign_numbered(&names, &all)?.into_iter();
     let (mut segments, mut parts) = (Vec::new(), Vec::new());
     for id in &graph.inputs {
@@ -145,6 +163,12 @@ fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) 
         for (number, path) in assigned.next().unwrap_or_default() {
             sources.push(match number < specs.len() {
                 true => {
+                    if let (Some((before, _)), false) = (path.split_once('='), Path::new(path).exists()) {
+                        bail!(
+                            "{path}: there is no such file, and the model has no input `{before}`: it has [{}]",
+                            input_names(graph).join(", ")
+                        );
+                    }
                     let array = read(path)?;
                     files.push((path.to_owned(), array.dims().first().copied().unwrap_or(0)));
                     Source::Array(array)
@@ -175,7 +199,7 @@ fn load_all(graph: &Graph, specs: &[String], all: Vec<String>, args: &DataArgs) 
         true => Dataset::with_sequences(graph, arrays_of(segments), preprocess),
         false => Dataset::with_sources(graph, segments, preprocess),
     };
-    Ok(Given { data: data.with_context(|| all.join(", "))?, classes, streamed, parts })
+    Ok(Given { data: data.with_context(|| all.join(", "))?, classes, streamed, places: Places(parts) })
 }
 
 /// The arrays of sources that are nothing else: pictures are no sequences, and the command line says so.

@@ -95,11 +95,38 @@ pub(crate) fn size_change(before: u64, after: u64) -> String {
     }
 }
 
+/// A table for people.
+pub(crate) struct Table(comfy_table::Table);
+
 /// A table with these titles.
-pub(crate) fn table(titles: &[&str]) -> comfy_table::Table {
+pub(crate) fn table(titles: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(titles.iter());
-    table
+    Table(table)
+}
+
+impl Table {
+    /// Adds a row of one line: names in a model may hold ends of lines, which would look like more rows.
+    pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item: AsRef<str>>) -> &mut Self {
+        self.add_lines(cells.into_iter().map(|cell| on_one_line(cell.as_ref())))
+    }
+
+    /// Adds a row whose cells may have several lines.
+    pub(crate) fn add_lines(&mut self, cells: impl IntoIterator<Item: AsRef<str>>) -> &mut Self {
+        self.0.add_row(cells.into_iter().map(|cell| cell.as_ref().to_owned()));
+        self
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The text without ends of lines.
+pub(crate) fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
 /// Signal to noise, with so many digits; what is beyond the rounding of f32 is exact.
@@ -124,6 +151,13 @@ mod tests {
             harmless("a\u{1b}[31m\u{202e}b\r\n\u{9b}ü│"),
             "a\u{FFFD}[31m\u{FFFD}b\u{FFFD}\n\u{FFFD}ü│"
         );
+    }
+
+    #[test]
+    fn a_name_makes_no_row_of_a_table() {
+        let rows = |name: &str| table(&["node"]).add_row([name]).to_string().lines().count();
+        assert_eq!(rows("a\nb\r\nc"), rows("a"));
+        assert_eq!(table(&["node"]).add_lines(["a\nb"]).to_string().lines().count(), rows("a") + 1);
     }
 
     #[test]

@@ -359,6 +359,73 @@ fn what_cannot_be_meant_is_refused() {
     assert!(text.contains("the float model itself is right on "), "{text}");
 }
 
+/// Numbers that look up what no table has are of a sample, and that has a file.
+#[test]
+fn a_sample_that_looks_up_nothing_is_named() {
+    use torsh_quantization::model::{DType, Dim, Graph, Op, Tensor, infer::infer};
+    let b = Bench::new();
+    let mut g = Graph::new("words");
+    let ids = g.add_input("ids", DType::I64, vec![Dim::symbol("N"), 2usize.into()]);
+    let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+    let words = g.add_constant("words", Tensor::new(&[10, 3], wave(30)).unwrap());
+    let x = g.add_node("embed", Op::Gather { axis: 0 }, &[words, ids], "embedded");
+    let x = g.add_node("flat", Op::Flatten { axis: 1 }, &[x], "flattened");
+    let w = g.add_constant("w", Tensor::new(&[6, 4], wave(24)).unwrap());
+    let x = g.add_node("body", Op::MatMul, &[x, w], "x");
+    let w = g.add_constant("v", Tensor::new(&[4, 2], wave(8)).unwrap());
+    let y = g.add_node("linear\nscores", Op::MatMul, &[x, w], "y");
+    g.outputs.push(y);
+    infer(&mut g).unwrap();
+    save(&g, &b.path("words.tq")).unwrap();
+    // Negative numbers count from the end.
+    let mut rows: Vec<i64> = (0..16).map(|i| i % 20 - 10).collect();
+    b.write("good.npy", &npy_i64(&[8, 2], &rows));
+    rows[3 * 2 + 1] = 10;
+    b.write("bad.npy", &npy_i64(&[8, 2], &rows));
+    b.write("y.npy", &npy_i64(&[8], &[0, 1, 0, 1, 0, 1, 0, 1]));
+    b.write("yy.npy", &npy_i64(&[16], &[0, 1].repeat(8)));
+    let told =
+        ["bad.npy: sample 3: element 1 of input ids is 10, and node embed looks it up in a table of 10"];
+    let line = "qat words.tq -o q.tq --epochs 1 --batch 4";
+    // Whichever part it falls to.
+    b.fails(&format!("{line} --train good.npy bad.npy --labels yy.npy --val-split 0.9"), &told);
+    b.fails(&format!("{line} --train good.npy bad.npy --labels yy.npy --val-split 0.1"), &told);
+    let good = format!("{line} --train good.npy --labels y.npy");
+    b.fails(&format!("{good} --val bad.npy --val-labels y.npy"), &told);
+    b.fails(&format!("{line} --train idx=good.npy --labels y.npy"), &["no input `idx`: it has [ids]"]);
+    b.fails(&format!("{good} --zeros ids"), &["good.npy", "--zeros makes all of them zeros"]);
+    let named = format!("{line} --train ids=good.npy --labels y.npy --zeros ids");
+    b.fails(&named, &["ids=good.npy: data for input ids, which --zeros makes zeros"]);
+    // The end of a line in a name is none of a table.
+    let run = b.tq(&format!("{good} --exclude linear*"));
+    assert!(run.stdout.contains("│ linear\u{FFFD}scores "), "{} {}", run.stdout, run.stderr);
+}
+
+/// A folder that is there when training begins may be gone when it is over: the model is not lost.
+#[test]
+fn a_folder_that_vanishes_is_made_again() {
+    let b = digits(64, 16);
+    std::fs::create_dir(b.path("out")).unwrap();
+    let line = format!("{COMMON} --epochs 3 --batch 4 --checkpoint c.tqt --every 1 -o out/q.onnx");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tq"))
+        .args(line.split_whitespace())
+        .current_dir(b.folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while !b.path("c.tqt").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(300), "no checkpoint in five minutes");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::fs::remove_dir(b.path("out")).expect("training was over before");
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("the folder was gone"), "{told}");
+    assert!(load_model(&b.path("out/q.onnx")).is_ok());
+}
+
 /// Clips for a model of frames, with an initial state of zeros.
 #[test]
 fn sequences_are_trained_run_by_run() {

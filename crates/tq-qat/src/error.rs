@@ -299,6 +299,31 @@ pub enum QatError {
         /// The number.
         value: f64,
     },
+    /// A sample that looks up what is not in a table of the model.
+    #[error(
+        "sample {sample}: element {element} of input {name} is {index}, and node {node} looks it up in a table of {len}"
+    )]
+    Lookup {
+        /// Which input.
+        input: usize,
+        /// Its name.
+        name: String,
+        /// The sample, counted from 0.
+        sample: usize,
+        /// Which of its numbers.
+        element: usize,
+        /// The number.
+        index: i64,
+        /// Name of the node.
+        node: String,
+        /// Entries of the table.
+        len: usize,
+    },
+    /// A teacher of classes whose scores go through a sigmoid.
+    #[error(
+        "the first output goes through a sigmoid, and a teacher of classes is learned from by softmax: binary cross-entropy is the loss for such outputs"
+    )]
+    SigmoidOfClasses,
     /// More or fewer labels than samples.
     #[error("{labels} labels for {rows} samples")]
     LabelCount {

@@ -3,7 +3,7 @@
 use super::load;
 use super::prepare::prepared;
 use crate::args::Explain;
-use crate::output::{emit, table};
+use crate::output::{emit, on_one_line, table};
 use anyhow::Result;
 use serde::Serialize;
 use torsh_quantization::ptq::{NodePlan, Prepared};
@@ -42,7 +42,7 @@ impl<'a> Report<'a> {
         let mut table = table(&["node", "type", "scheme", "rule", "runs as, or why in float"]);
         for n in &self.nodes {
             let kind = n.module_type.as_ref().unwrap_or(&n.op);
-            table.add_row([&n.node, kind, &n.scheme, &n.rule.to_string(), &outcome(n)]);
+            table.add_lines([&on_one_line(&n.node), kind, &n.scheme, &n.rule.to_string(), &outcome(n)]);
         }
         format!("{table}\n{}", self.summary())
     }
@@ -54,8 +54,14 @@ impl<'a> Report<'a> {
         for n in &self.nodes {
             let losers: Vec<String> = n.losers.iter().map(Rule::to_string).collect();
             let outcome = format!("{}\n{}", n.scheme, outcome(n));
-            let name = format!("{}\n{}", n.node, n.module_type.as_ref().unwrap_or(&n.op));
-            table.add_row([&name, &n.path, &n.rule.to_string(), &losers.join("\n"), &outcome]);
+            let name = format!("{}\n{}", on_one_line(&n.node), n.module_type.as_ref().unwrap_or(&n.op));
+            table.add_lines([
+                &name,
+                &on_one_line(&n.path),
+                &n.rule.to_string(),
+                &losers.join("\n"),
+                &outcome,
+            ]);
         }
         format!("{table}\n{}", self.summary())
     }

@@ -13,7 +13,7 @@ use crate::files::format_of;
 use crate::output::{emit, one_line, say};
 use crate::progress::Progress;
 use anyhow::{Context as _, Result, bail};
-use given::{blame, check_files, samples};
+use given::{Data, DataPlaces, blame, check_files, samples};
 use report::{Measured, Report};
 use settings::{configuration, options, quantizers};
 use torsh_quantization::export::Provenance;
@@ -26,7 +26,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     options.validate()?;
     let config = configuration(args)?;
     let graph = load(&args.model)?;
-    let (train, validation) = samples(&graph, args)?;
+    let Data { train, validation, places } = samples(&graph, args)?;
     let model = || args.model.display().to_string();
     let original = graph.clone();
     let prepared = prepared_as(graph, config.clone(), &args.plan, &args.model)?;
@@ -46,7 +46,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     let counts = (train.len(), validation.len());
     let held_out = validation.clone();
     let mut trainer =
-        Trainer::new(qat_model, train, validation, options.clone()).map_err(|e| blame(e, args))?;
+        Trainer::new(qat_model, train, validation, options.clone()).map_err(|e| blame(e, args, &places))?;
     if args.resume
         && let Some(file) = &args.checkpoint
     {
@@ -55,13 +55,18 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
         say(&format!("{}: going on in epoch {epoch}, after step {step}", file.display()));
     }
     // What was best so far is kept, whatever ends training.
-    let failed = run(&mut trainer, args).err();
+    let failed = run(&mut trainer, args, &places).err();
 
     // It is written before anything is measured, so that nothing that goes wrong then loses it.
     let history = trainer.history().to_vec();
     let (best, float, fixed) = (trainer.best(), trainer.float(), trainer.fixed_constants());
     let mut quantized = trainer.converted().with_context(model)?;
     Provenance::default().config(&config).apply(&mut quantized.graph);
+    // It was there when training began, which may be hours ago.
+    if let Some(folder) = args.output.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        say(&format!("{}: the folder was gone, and is made again", folder.display()));
+    }
     let opset = write_model(&quantized.graph, &args.output, format_of(&args.output)?, args.opset)?;
     let written = || format!("{} was written, but measuring it failed", args.output.display());
     let outputs = trainer.outputs().with_context(written)?;
@@ -105,7 +110,7 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
 }
 
 /// All steps that are left.
-fn run(trainer: &mut Trainer, args: &Qat) -> Result<()> {
+fn run(trainer: &mut Trainer, args: &Qat, places: &DataPlaces) -> Result<()> {
     let (steps, epochs) = (trainer.steps_per_epoch(), args.training.epochs as usize);
     let mut progress = Progress::new("training", steps * epochs);
     let save = |trainer: &Trainer| match &args.checkpoint {
@@ -113,7 +118,7 @@ fn run(trainer: &mut Trainer, args: &Qat) -> Result<()> {
         None => Ok(()),
     };
     loop {
-        match trainer.advance().map_err(|e| blame(e, args))? {
+        match trainer.advance().map_err(|e| blame(e, args, places))? {
             None => return Ok(()),
             Some(Event::Epoch(_)) => save(trainer)?,
             Some(Event::Step(report)) => {

@@ -102,11 +102,7 @@ impl Task {
         let is_taught = matches!(self.samples.targets(), Targets::Teacher) && self.labels.is_some();
         let sigmoid = model.heads().first().is_some_and(|head| head.activation == Activation::Sigmoid);
         if is_taught && sigmoid {
-            return Err(QatError::Training(
-                "the first output goes through a sigmoid, and a teacher of classes is learned from by softmax: binary \
-                 cross-entropy is the loss for such outputs"
-                    .to_owned(),
-            ));
+            return Err(QatError::SigmoidOfClasses);
         }
         Ok(())
     }

@@ -34,6 +34,7 @@
 mod batches;
 mod checkpoint;
 mod imitation;
+mod lookups;
 mod measure;
 mod options;
 mod order;

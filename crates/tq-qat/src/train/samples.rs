@@ -147,6 +147,11 @@ impl Samples {
         &self.targets
     }
 
+    /// What each input of the model is given.
+    pub(super) fn given(&self) -> &[SampleInput] {
+        &self.inputs
+    }
+
     /// Whether the model is given one sample at a time.
     #[must_use]
     pub fn is_one_by_one(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The loop.
 
 use super::batches::Batches;
+use super::lookups::check_lookups;
 use super::measure::{Measured, Task, Teacher, fits};
 use super::options::{Criterion, TrainOptions};
 use super::order::permutation;
@@ -71,8 +72,10 @@ impl Trainer {
     /// # Errors
     /// [`QatError::Training`] and [`QatError::Hyperparameter`] for options that cannot be, or do not go with the samples;
     /// [`QatError::Scores`] and [`QatError::TargetShape`] when the first output is none that the criterion takes;
-    /// [`QatError::TargetProbability`] for what binary cross-entropy cannot come near; [`QatError::NothingToTrain`]; [`QatError::LabelRange`] naming the first sample whose label is no class; [`QatError::Samples`] when a model that
-    /// insists on a batch has fewer training samples; [`QatError::Validation`], and what a forward pass says.
+    /// [`QatError::TargetProbability`] for what binary cross-entropy cannot come near; [`QatError::SigmoidOfClasses`];
+    /// [`QatError::NothingToTrain`]; [`QatError::LabelRange`] naming the first sample whose label is no class, and
+    /// [`QatError::Lookup`] the first that looks up what is in no table; [`QatError::Samples`] when a model that insists on a
+    /// batch has fewer training samples; [`QatError::Validation`], and what a forward pass says.
     pub fn new(
         model: QatModel,
         train: Samples,
@@ -89,12 +92,14 @@ impl Trainer {
             let message = format!("{}, but the model takes batches of {}", train.len(), batches.pass);
             return Err(QatError::Samples { what: "training samples", message });
         }
+        let of_validation = |source| QatError::Validation { epoch: 0, source: Box::new(source) };
+        check_lookups(model.prepared().graph(), &train)?;
+        check_lookups(model.prepared().graph(), &validation).map_err(of_validation)?;
         check_output(&model, &train, &options, batches)?;
         let (train, validation) =
             (taught(&model, train, &options, batches)?, taught(&model, validation, &options, batches)?);
         check_probabilities(&train, &options)?;
-        check_probabilities(&validation, &options)
-            .map_err(|source| QatError::Validation { epoch: 0, source: Box::new(source) })?;
+        check_probabilities(&validation, &options).map_err(of_validation)?;
         let task = |samples: Samples| {
             let teacher = match options.distillation {
                 Some(_) => Some(Teacher::of(&model, &samples, batches)?),
@@ -108,7 +113,6 @@ impl Trainer {
         }
         model.set_observing_activations(options.observe_epochs != Some(0));
         model.train(false);
-        let failed = |source| QatError::Validation { epoch: 0, source: Box::new(source) };
         // All scales begin now, those too that no loss needs.
         let probe: Vec<usize> = batches.filled(&[0]);
         model.run(&Tape::without_gradients(), &train.samples.inputs(&probe)?)?;
@@ -116,20 +120,20 @@ impl Trainer {
         let output = train.forward(&model, &Tape::without_gradients(), options.criterion, &probe)?;
         if let [_, classes] = output.shape() {
             train.check_labels(*classes)?;
-            validation.check_labels(*classes).map_err(failed)?;
+            validation.check_labels(*classes).map_err(of_validation)?;
         }
-        let start = validation.measure(&model, &options, batches).map_err(failed)?;
+        let start = validation.measure(&model, &options, batches).map_err(of_validation)?;
         let float = match model.is_quantizing() {
             false => start.score,
             true => {
                 model.set_quantizing(false);
                 let measured = validation.measure(&model, &options, batches);
                 model.set_quantizing(true);
-                measured.map_err(failed)?.score
+                measured.map_err(of_validation)?.score
             }
         };
         let largest_loss = EXPLODED * start.score.loss.max(train.loss_of_nothing(options.criterion)?);
-        let reference = Reference::of(&model, &validation.samples, batches).map_err(failed)?;
+        let reference = Reference::of(&model, &validation.samples, batches).map_err(of_validation)?;
         model.train(true);
         if !model.is_trained(train.heads()) {
             return Err(QatError::NothingToTrain { constants: model.fixed_constants() });

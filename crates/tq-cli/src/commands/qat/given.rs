@@ -1,7 +1,7 @@
 //! The files that `tq qat` reads and writes, and the samples in them.
 
 use crate::args::{DataArgs, LossName, Qat};
-use crate::arrays::{self, Given};
+use crate::arrays::{self, Given, Places};
 use crate::files::{check_target, format_of};
 use crate::npy::read_array;
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -52,8 +52,33 @@ pub(super) fn check_files(args: &Qat) -> Result<()> {
     Ok(())
 }
 
-/// Names what is to blame: the labels, or the model.
-pub(super) fn blame(error: QatError, args: &Qat) -> anyhow::Error {
+/// What is trained on, and what is measured on, with the files that they come from.
+pub(super) struct Data {
+    pub(super) train: Samples,
+    pub(super) validation: Samples,
+    pub(super) places: DataPlaces,
+}
+
+/// The files that samples come from.
+pub(super) struct DataPlaces {
+    train: Places,
+    /// Those of `--val`; otherwise validation samples are of the files for training.
+    validation: Option<Places>,
+}
+
+/// Names what is to blame: the samples, the labels, or the model.
+pub(super) fn blame(error: QatError, args: &Qat, places: &DataPlaces) -> anyhow::Error {
+    let error = match error {
+        QatError::Validation { source, .. } if matches!(*source, QatError::Lookup { .. }) => {
+            return looked_up(*source, places.validation.as_ref().unwrap_or(&places.train));
+        }
+        error @ QatError::Lookup { .. } => return looked_up(error, &places.train),
+        QatError::Validation { source, .. } if matches!(*source, QatError::SigmoidOfClasses) => *source,
+        error => error,
+    };
+    if matches!(error, QatError::SigmoidOfClasses) {
+        return anyhow!("{}: {error}: --loss bce", args.model.display());
+    }
     let is_label = |e: &QatError| {
         matches!(
             e,
@@ -75,19 +100,37 @@ pub(super) fn blame(error: QatError, args: &Qat) -> anyhow::Error {
     anyhow::Error::new(error).context(context)
 }
 
+/// Names the file of a sample that looks up what is not there, and its number in that file.
+fn looked_up(error: QatError, places: &Places) -> anyhow::Error {
+    match error {
+        QatError::Lookup { input, name, sample, element, index, node, len } => {
+            let place = places.place(input, sample);
+            let row = place.map_or(sample, |(_, row)| row);
+            let error = QatError::Lookup { input, name, sample: row, element, index, node, len };
+            match place {
+                Some((file, _)) => anyhow::Error::new(error).context(file.to_owned()),
+                None => error.into(),
+            }
+        }
+        error => error.into(),
+    }
+}
+
 /// What is trained on, and what is measured on.
-pub(super) fn samples(graph: &Graph, args: &Qat) -> Result<(Samples, Samples)> {
+pub(super) fn samples(graph: &Graph, args: &Qat) -> Result<Data> {
     let given = arrays::load_steps(graph, &args.train, &args.data)?;
     let sources = args.data.sources(&args.train).join(", ");
     let train = of_given(graph, &given, args.labels.as_deref(), args, &sources)?;
     if args.val.is_empty() {
         let (train, validation) = train.split(args.val_split, args.training.seed).context("--val-split")?;
-        return Ok((train, validation));
+        let places = DataPlaces { train: given.places, validation: None };
+        return Ok(Data { train, validation, places });
     }
     let mut data = arrays::load_files(graph, &args.val, &args.data)?;
     data.classes = None;
     let validation = of_given(graph, &data, args.val_labels.as_deref(), args, &args.val.join(", "))?;
-    Ok((train, validation))
+    let places = DataPlaces { train: given.places, validation: Some(data.places) };
+    Ok(Data { train, validation, places })
 }
 
 /// What is expected of samples: classes, values, or what the float model says.
@@ -149,7 +192,9 @@ fn of_given(
     Samples::of_inputs(inputs, targets).map_err(|error| {
         let labels = || labels.map_or_else(of_sources, |file| file.display().to_string());
         let place = match &error {
-            QatError::SampleNotFinite { input: Some(input), sample, .. } => given.place(*input, *sample),
+            QatError::SampleNotFinite { input: Some(input), sample, .. } => {
+                given.places.place(*input, *sample)
+            }
             _ => None,
         };
         match (place, error) {
