@@ -407,7 +407,7 @@ fn a_folder_that_vanishes_is_made_again() {
     let b = digits(64, 16);
     std::fs::create_dir(b.path("out")).unwrap();
     let line = format!("{COMMON} --epochs 3 --batch 4 --checkpoint c.tqt --every 1 -o out/q.onnx");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tq"))
+    let child = Command::new(env!("CARGO_BIN_EXE_tq"))
         .args(line.split_whitespace())
         .current_dir(b.folder.path())
         .stdout(Stdio::null())
