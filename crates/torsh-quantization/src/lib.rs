@@ -189,7 +189,7 @@ pub mod qat {
     pub use tq_qat::train::{
         Agreement, CodeDistances, Criterion, Distillation, EpochReport, Event, Imitation, OptimizerConfig,
         OutputComparison, OutputReport, SampleInput, Samples, Score, StepReport, Targets, TrainOptions,
-        Trainer, same_decisions,
+        Trainer, check_batch_axis, same_decisions,
     };
     pub use tq_qat::{
         Activation, BatchNorm, CustomRule, FakeQuantize, FixedConstant, LearnableFakeQuantize, ModelState,

@@ -364,7 +364,7 @@ pub enum QatError {
     },
     /// A loss that is finite and absurd: training makes the model worse step by step.
     #[error(
-        "the loss has exploded: {loss:.3e}, after {start:.3e} before training, at a learning rate of {lr:e}: a smaller rate, or a bound of the gradients, holds it"
+        "the loss has exploded: {loss:.3e}, after {start:.3e} before training, at a learning rate of {lr:e}: a smaller one holds it"
     )]
     Exploded {
         /// Of the step.

@@ -12,13 +12,13 @@ use crate::args::Qat;
 use crate::files::format_of;
 use crate::output::{emit, one_line, say};
 use crate::progress::Progress;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use given::{Data, DataPlaces, blame, check_files, samples};
 use report::{Measured, Report};
 use settings::{configuration, options, quantizers};
 use torsh_quantization::export::Provenance;
 use torsh_quantization::ptq::{NodeReport, Placement};
-use torsh_quantization::qat::{Event, QatModel, Trainer};
+use torsh_quantization::qat::{Event, QatModel, Trainer, check_batch_axis};
 
 pub(crate) fn qat(args: &Qat) -> Result<()> {
     check_files(args)?;

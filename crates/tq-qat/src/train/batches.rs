@@ -28,7 +28,7 @@ impl Batches {
         if samples.is_one_by_one() {
             return Ok(Self { step: 1, pass: 1, whole: false });
         }
-        check_axis(graph)?;
+        check_batch_axis(graph)?;
         let first = |v: &tq_graph::ValueId| graph.value(*v).shape.as_ref().and_then(|s| s.first().cloned());
         let fixed = graph.inputs.iter().find_map(|v| first(v).as_ref().and_then(Dim::known_usize));
         match fixed.unwrap_or(pass) {
@@ -57,15 +57,19 @@ impl Batches {
     }
 }
 
-/// Refuses inputs whose samples lie along another axis than the first, as in sequences of a fixed length with the batch behind:
-/// what lies along their first axis are no samples.
-fn check_axis(graph: &Graph) -> Result<(), QatError> {
+/// Refuses a model with an input whose samples lie along another axis than the first, as in sequences with the batch behind the
+/// steps: what lies along the first axis are no samples. Samples of such models are given one by one, each whole
+/// ([`super::SampleInput::Whole`]).
+///
+/// # Errors
+/// [`QatError::BatchAxis`].
+pub fn check_batch_axis(graph: &Graph) -> Result<(), QatError> {
     let shape = |v: &tq_graph::ValueId| graph.value(*v).shape.as_deref().unwrap_or_default();
     let free = graph.outputs.iter().filter_map(|v| shape(v).first().filter(|d| d.known_usize().is_none()));
     for samples in free {
         for v in &graph.inputs {
             let [first, rest @ ..] = shape(v) else { continue };
-            if first.known_usize().is_some()
+            if first != samples
                 && let Some(axis) = rest.iter().position(|d| d == samples)
             {
                 let dims: Vec<String> = shape(v).iter().map(ToString::to_string).collect();
@@ -99,10 +103,15 @@ mod tests {
             tq_graph::infer::infer(&mut g).unwrap();
             g
         };
-        let error = check_axis(&graph(vec![7usize.into(), Dim::symbol("N"), 4usize.into()])).unwrap_err();
+        let error =
+            check_batch_axis(&graph(vec![7usize.into(), Dim::symbol("N"), 4usize.into()])).unwrap_err();
         assert!(matches!(&error, QatError::BatchAxis { axis: 1, .. }), "{error}");
         assert!(error.to_string().contains("[7, N, 4]"), "{error}");
-        assert!(check_axis(&graph(vec![Dim::symbol("N"), 7usize.into(), 4usize.into()])).is_ok());
-        assert!(check_axis(&graph(vec![Dim::symbol("T"), Dim::symbol("N"), 4usize.into()])).is_ok());
+        assert!(check_batch_axis(&graph(vec![Dim::symbol("N"), 7usize.into(), 4usize.into()])).is_ok());
+        // Of any length, too.
+        let free = graph(vec![Dim::symbol("T"), Dim::symbol("N"), 4usize.into()]);
+        assert!(check_batch_axis(&free).unwrap_err().to_string().contains("[T, N, 4]"));
+        let square = graph(vec![Dim::symbol("N"), Dim::symbol("N"), 4usize.into()]);
+        assert!(check_batch_axis(&square).is_ok());
     }
 }

@@ -267,8 +267,9 @@ impl Trainer {
 
 /// Reads the bytes of a checkpoint.
 fn parse(bytes: &[u8]) -> Result<(Saved, BTreeMap<String, Tensor>), String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| format!("no safetensors file: {e}"))?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format!("no safetensors file: {e}"))?;
+    let damaged = |e: &dyn std::fmt::Display| format!("it is damaged, or no checkpoint: {e}");
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
     let json = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let json = json.ok_or_else(|| format!("its metadata has no {KEY}"))?;
     // The version comes first: another one may have other fields.
@@ -276,11 +277,11 @@ fn parse(bytes: &[u8]) -> Result<(Saved, BTreeMap<String, Tensor>), String> {
     struct Versioned {
         version: u32,
     }
-    let Versioned { version } = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let Versioned { version } = serde_json::from_str(json).map_err(|e| damaged(&e))?;
     if version != VERSION {
         return Err(format!("version {version} of the format, this program reads {VERSION}"));
     }
-    let envelope: Envelope = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let envelope: Envelope = serde_json::from_str(json).map_err(|e| damaged(&e))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {

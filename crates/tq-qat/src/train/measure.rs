@@ -120,12 +120,23 @@ impl Task {
         criterion: Criterion,
         rows: &[usize],
     ) -> Result<Vec<Var>, QatError> {
-        if self.heads() == 1 {
-            return Ok(vec![self.forward(model, tape, criterion, rows)?]);
+        let scores = match self.heads() {
+            1 => vec![self.forward(model, tape, criterion, rows)?],
+            heads => {
+                let mut scores = model.scores_of(tape, &self.samples.inputs(rows)?, heads)?;
+                scores[0] = as_matrix(&scores[0])?;
+                scores
+            }
+        };
+        // One sample that is given whole may have any number of rows.
+        let other = scores.iter().map(Var::shape).find(|dims| dims.first() != Some(&rows.len()));
+        match other {
+            Some(dims) if !self.samples.is_one_by_one() => Err(QatError::Training(format!(
+                "the model gives scores of shape {dims:?} for {} samples: not one row each",
+                rows.len()
+            ))),
+            _ => Ok(scores),
         }
-        let mut scores = model.scores_of(tape, &self.samples.inputs(rows)?, self.heads())?;
-        scores[0] = as_matrix(&scores[0])?;
-        Ok(scores)
     }
 
     /// What the criterion looks at: scores as a matrix, or the first output.

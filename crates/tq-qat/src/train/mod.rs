@@ -43,6 +43,7 @@ mod report;
 mod samples;
 mod trainer;
 
+pub use batches::check_batch_axis;
 pub use imitation::{CodeDistances, Imitation, OutputComparison, same_decisions};
 pub use options::{Criterion, Distillation, OptimizerConfig, TrainOptions};
 pub use report::{Agreement, EpochReport, Event, OutputReport, Score, StepReport};
