@@ -107,18 +107,21 @@ fn as_products(q: &Graph) -> Graph {
 
 #[test]
 fn weights_with_rows_and_columns_exchanged_have_the_findings_of_their_twin() {
-    let g = linear(UnaryOp::Tanh, 40.0);
     // Weights alone are codes: activations have no part in it.
     let weights = int8_qconfig().activation(PlaceholderObserver::default());
     let one_scale = weights.clone().weight(MinMaxObserver::symmetric());
     let few = QuantSpec { quant_min: -2, quant_max: 1, ..QuantSpec::i8_symmetric(Granularity::PerTensor) };
     let few = weights.clone().weight(MinMaxObserver::new(few, f32::EPSILON).unwrap());
-    for (qconfig, kind) in [(one_scale, FindingKind::OutlierWeights), (few, FindingKind::FewBits)] {
+    for (qconfig, factor, kind) in
+        [(one_scale, 40.0, FindingKind::OutlierWeights), (few, 1.0, FindingKind::FewBits)]
+    {
+        let g = linear(UnaryOp::Tanh, factor);
         let q = quantized(&g, qconfig);
         let [twin, turned] = [&q, &as_products(&q)].map(|q| told(&g, q));
         assert!(turned.skipped.is_empty() && turned.findings[0].kind == kind, "{turned:#?}");
         assert_eq!(twin, turned);
     }
+    let g = linear(UnaryOp::Tanh, 40.0);
     // With a scale a channel, which is another axis there, there is nothing to tell of either.
     let q = quantized(&g, weights);
     let [twin, turned] = [&q, &as_products(&q)].map(|q| told(&g, q));
