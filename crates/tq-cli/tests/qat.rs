@@ -426,6 +426,36 @@ fn a_folder_that_vanishes_is_made_again() {
     assert!(load_model(&b.path("out/q.onnx")).is_ok());
 }
 
+/// Samples behind the steps of a sequence are no rows: said before labels are counted.
+#[test]
+fn samples_behind_another_axis_are_refused() {
+    use torsh_quantization::model::op::ReduceKind;
+    use torsh_quantization::model::{DType, Dim, Graph, Op, Tensor};
+    for steps in [Dim::symbol("T"), 7usize.into()] {
+        let b = Bench::new();
+        let mut g = Graph::new("steps first");
+        let x = g.add_input("x", DType::F32, vec![steps, Dim::symbol("N"), 4usize.into()]);
+        let turned = g.add_node("turned", Op::Transpose { perm: Some(vec![1, 0, 2]) }, &[x], "turned.y");
+        let mean = g.add_constant("axes", Tensor::vector(vec![1i64]));
+        let mean = g.add_node(
+            "mean",
+            Op::Reduce { kind: ReduceKind::Mean, keep_dims: false, noop_with_empty_axes: false },
+            &[turned, mean],
+            "m",
+        );
+        let w = g.add_constant("w", Tensor::new(&[4, 3], (0..12).map(|i| i as f32 - 5.0).collect()).unwrap());
+        let y = g.add_node("linear", Op::MatMul, &[mean, w], "y");
+        g.outputs.push(y);
+        save(&g, &b.path("steps.tq")).unwrap();
+        b.write("x.npy", &npy("<f4", &[7, 10, 4], &[0; 1120]));
+        b.write("y.npy", &npy_i64(&[10], &[0; 10]));
+        b.fails(
+            "qat steps.tq -o q.onnx --train x.npy --labels y.npy",
+            &["its samples lie along axis 1", "--sequences"],
+        );
+    }
+}
+
 /// Clips for a model of frames, with an initial state of zeros.
 #[test]
 fn sequences_are_trained_run_by_run() {

@@ -17,6 +17,7 @@ use given::{Data, DataPlaces, blame, check_files, samples};
 use report::{Measured, Report};
 use settings::{configuration, options, quantizers};
 use torsh_quantization::export::Provenance;
+use torsh_quantization::model::infer::infer;
 use torsh_quantization::ptq::{NodeReport, Placement};
 use torsh_quantization::qat::{Event, QatModel, Trainer, check_batch_axis};
 
@@ -26,6 +27,16 @@ pub(crate) fn qat(args: &Qat) -> Result<()> {
     options.validate()?;
     let config = configuration(args)?;
     let graph = load(&args.model)?;
+    // Before samples are counted along an axis that has none.
+    let mut shaped = graph.clone();
+    if !args.data.sequences && args.data.zeros.is_empty() && infer(&mut shaped).is_ok() {
+        check_batch_axis(&shaped).map_err(|e| {
+            let model = args.model.display();
+            anyhow!(
+                "{model}: {e}: with --sequences, arrays [samples, ...] of what the model is given for one"
+            )
+        })?;
+    }
     let Data { train, validation, places } = samples(&graph, args)?;
     let model = || args.model.display().to_string();
     let original = graph.clone();
