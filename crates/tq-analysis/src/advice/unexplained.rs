@@ -15,7 +15,7 @@ const MOST: f64 = 50.0;
 /// Where an error arises that no finding explains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Unexplained {
-    /// The layer that errs most by itself; none where no layer can be held against the float model.
+    /// The layer that errs most by itself, which need not be much; none where no layer can be held against the float model.
     pub layer: Option<LayerError>,
     /// Layers that could not be held against the float model, among which it may be.
     pub unmatched: usize,
@@ -25,6 +25,13 @@ impl fmt::Display for Unexplained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let few = |n: usize| if n == 1 { "1 layer was".to_owned() } else { format!("{n} layers were") };
         match &self.layer {
+            // Its own error is not large: that of the output is made of many.
+            Some(l) if l.introduced_db >= LARGE => write!(
+                f,
+                "no cause is known of most of the error, and no layer stands out: {} ({}) adds most, {:.1} dB of its own; the errors \
+                 of many layers come together",
+                l.node, l.op, l.introduced_db
+            )?,
             Some(l) => write!(
                 f,
                 "no cause is known of most of the error; {} ({}) errs most by itself: {:.1} dB of its own, {:.1} dB inherited, {:.1} dB \
@@ -61,4 +68,29 @@ pub(super) fn arises(
     let errors = debugger.calculate_layer_errors()?;
     let layer = errors.worst_first().first().map(|l| (*l).clone());
     Ok(Unexplained { layer, unmatched: errors.unmatched.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_blamed_for_a_large_error_alone() {
+        let said = |introduced_db: f64| {
+            let layer = LayerError {
+                node: "fc".into(),
+                op: "Gemm".into(),
+                tensor: "y".into(),
+                introduced_db,
+                inherited_db: 25.9,
+                total_db: 25.8,
+                saturated: None,
+                underflow: None,
+                dead_codes: None,
+            };
+            Unexplained { layer: Some(layer), unmatched: 0 }.to_string()
+        };
+        assert!(said(3.0).contains("fc (Gemm) errs most by itself"), "{}", said(3.0));
+        assert!(said(28.7).contains("no layer stands out"), "{}", said(28.7));
+    }
 }

@@ -3,7 +3,7 @@
 use super::load;
 use crate::args::Advise;
 use crate::arrays::{self, DEFAULT_BATCH};
-use crate::output::{decibels, emit, table};
+use crate::output::{decibels, emit, on_one_line, table};
 use anyhow::Result;
 use torsh_quantization::analysis::{self, Advice, AdviceOptions, Finding};
 
@@ -60,5 +60,5 @@ fn text(advice: &Advice) -> String {
 
 fn words(f: &Finding) -> String {
     let numbers: Vec<String> = f.evidence.iter().map(ToString::to_string).collect();
-    format!("{}\n   {}\n   ({})", f.says, f.advice, numbers.join("; "))
+    format!("{}\n   {}\n   ({})", on_one_line(&f.says), on_one_line(&f.advice), numbers.join("; "))
 }
