@@ -7,7 +7,8 @@
 //! * [`Precision::F64`]: the judge. Every float tensor (input, constant, attribute) is promoted to f64, `Cast` to a
 //!   float type keeps f64, and nothing rounds between DequantizeLinear and QuantizeLinear.
 //!
-//! Results do not depend on the number of threads. Transcendental functions come from `libm`, sums have one fixed
+//! Results do not depend on the number of threads. Transcendental functions come from `libm` (sigmoid and tanh of
+//! f32 are made of IEEE operations here), sums have one fixed
 //! order; only matrix products and convolutions of floats depend on the processor, whose vectors and multiply-add they use.
 #![forbid(unsafe_code)]
 

@@ -52,15 +52,8 @@ impl WeightStore {
     pub(crate) fn product_depths(&self, kernels: &Kernels, node: &str, largest: u8) -> Option<ProductDepths> {
         let packed = self.of_node(node)?;
         let of = |largest: u8| {
-            let add = |sum: Depths, rhs| {
-                let more = kernels.gemm().depths(rhs, largest);
-                Depths {
-                    two: sum.two + more.two,
-                    one: sum.one + more.one,
-                    widened: sum.widened + more.widened,
-                }
-            };
-            packed.matrices().fold(Depths::default(), add)
+            let all = packed.matrices().map(|rhs| kernels.gemm().depths(rhs, largest));
+            all.fold(Depths::default(), Depths::plus)
         };
         // Codes up to 1 saturate nothing: a kernel that widens even these knows no other way.
         let smallest = of(1);

@@ -56,8 +56,9 @@ pub struct Depths {
 }
 
 impl Depths {
-    /// The sum over several panels.
-    pub(crate) fn plus(self, other: Self) -> Self {
+    /// The sum over several panels, or matrices packed by one kernel.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self { two: self.two + other.two, one: self.one + other.one, widened: self.widened + other.widened }
     }
 }
