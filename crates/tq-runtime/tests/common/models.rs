@@ -40,13 +40,13 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     let only = std::env::var("TQ_CASE").ok();
     let wanted = NAMES.iter().filter(|n| only.as_deref().is_none_or(|o| o == **n));
-    wanted
-        .map(|name| {
-            let dir = root.join(name);
-            let json = serde_json::from_reader(File::open(dir.join("case.json")).unwrap()).unwrap();
-            Case { name: (*name).to_owned(), dir, json }
-        })
-        .collect()
+    wanted.map(|name| case_in(name, &root.join(name)).unwrap()).collect()
+}
+
+/// The case in `dir`.
+pub(crate) fn case_in(name: &str, dir: &Path) -> std::io::Result<Case> {
+    let json = serde_json::from_reader(File::open(dir.join("case.json"))?)?;
+    Ok(Case { name: name.to_owned(), dir: dir.to_owned(), json })
 }
 
 impl Case {
