@@ -36,7 +36,7 @@ fn stays_inside<K: Microkernel>(isa: Isa, token: Option<K>, library: impl Fn(K) 
     assert!(isa.exercise(token.is_some()).is_ok(), "{isa} is required and not there");
     let Some(token) = token else { return };
     at_both_ends(|| {
-        let report = Suite { threads: vec![2], seed: 9 }.check(&*library(token));
+        let report = Suite::from_env(9, &[2]).check(&*library(token));
         assert!(report.unwrap_or_else(|failure| panic!("{failure}")).cases > 1000);
         loops::check_tiles(token);
     });

@@ -70,6 +70,14 @@ impl Suite {
         Self { threads: Vec::new(), ..Self::default() }
     }
 
+    /// Pools of `threads`; none of them where the environment variable `TQ_SERIAL` is set, as by `cargo xtask test-vnni`, whose
+    /// emulator has no threads.
+    #[must_use]
+    pub fn from_env(seed: u64, threads: &[usize]) -> Self {
+        let serial = std::env::var_os("TQ_SERIAL").is_some_and(|value| !value.is_empty());
+        Self { threads: if serial { Vec::new() } else { threads.to_vec() }, seed }
+    }
+
     /// Checks every family that `library` has.
     ///
     /// # Errors
