@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: what every change must pass besides the tests.
 
-use crate::{bench_counts, tidy, workspace};
+use crate::{bench_counts, level, tidy, workspace};
 use anyhow::Result;
 
 pub(crate) fn run() -> Result<()> {
@@ -15,5 +15,14 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     eprintln!("ci: formatting, clippy, documentation and tidy are clean");
     bench_counts::run_if_there()?;
+    // Emulating them takes longer than all of this.
+    let others: Vec<&str> =
+        level::LEVELS.iter().map(|(name, _)| *name).filter(|name| !level::is_native(name)).collect();
+    if !others.is_empty() {
+        eprintln!(
+            "SKIPPED {}: this processor has not got them; `cargo xtask matrix` emulates them",
+            others.join(", ")
+        );
+    }
     Ok(())
 }

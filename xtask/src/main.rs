@@ -5,11 +5,16 @@ mod arm;
 mod bench_counts;
 mod bench_x86;
 mod ci;
+mod digests;
 mod gen_onnx;
+mod level;
+mod matrix;
 mod model_table;
 mod oracle;
+mod record;
 mod tidy;
 mod train_demo;
+mod vnni;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +38,13 @@ const USAGE: &str = "usage: cargo xtask TASK
                   and Debian's compiler into target/xarch
   test-arm        runs the tests of kernels as ARM processors of three levels (NEON, dot products, 8-bit matrix products)
                   in qemu; fails where a level did not run. Words behind it choose tests
+  setup-vnni      installs Bochs's processor, a Python package, into target/xarch
+  test-vnni       runs the tests of the AVX-VNNI and AVX-512 VNNI kernels in it, and natively where this processor has them
+  test-scalar     runs the tests of kernels and sessions with scalar kernels. Words behind it choose tests
+  digests         runs the demo model and those of TQ_MODELS_DIR, quantized once, at every level of every processor that is
+                  there or emulated, and compares the SHA-256 of what they answer; with --record writes docs/MATRIX.md
+  matrix          every level against every suite, digests among them: passed, failed, or skipped and why; with --record
+                  writes docs/MATRIX.md
   oracle-rust     runs exported files in tract and rten, which it builds first (a hundred crates, into target/oracle)";
 
 fn main() -> ExitCode {
@@ -49,6 +61,11 @@ fn main() -> ExitCode {
         Some("oracle-rust") => oracle::run_rust(),
         Some("setup-arm") => arm::setup(args.iter().any(|a| a == "--debian")),
         Some("test-arm") => arm::test(&args[1..]),
+        Some("setup-vnni") => vnni::setup(),
+        Some("test-vnni") => vnni::test(),
+        Some("test-scalar") => matrix::scalar(&args[1..]),
+        Some("digests") => digests::run(args.iter().any(|a| a == "--record")),
+        Some("matrix") => matrix::run(args.iter().any(|a| a == "--record")),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

@@ -22,6 +22,12 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Has cargo build release code without what takes long and serves no test: linking optimization and debug information.
+pub(crate) fn quick_release(cargo: &mut Command) -> &mut Command {
+    cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_INCREMENTAL", "0")
+}
+
 /// Runs a program, showing its command line and its output; an error unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);

@@ -10,16 +10,17 @@ use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
-use tools::{Standard, Tools};
+use tools::Standard;
+pub(crate) use tools::Tools;
 
 /// The target that everything is built for.
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// The packages whose tests exercise kernels, without what the host tests as well.
 const PACKAGES: [&str; 2] = ["tq-kernels", "tq-arm"];
 
 /// Processors of qemu, each with the levels that it has; the last one is what detection has to find.
-const PROCESSORS: [(&str, &[&str]); 3] =
+pub(crate) const PROCESSORS: [(&str, &[&str]); 3] =
     [("cortex-a53", &["neon"]), ("neoverse-n1", &["neon", "dotprod"]), ("max", &["neon", "dotprod", "i8mm"])];
 
 /// Everything that these tasks leave behind.
@@ -27,12 +28,29 @@ fn home() -> PathBuf {
     workspace::root().join("target/xarch")
 }
 
+/// What is there to build for ARM with; an error says what is missing.
+pub(crate) fn tools() -> Result<Tools> {
+    Tools::find(&home())
+}
+
+/// Where things built for ARM go.
+pub(crate) fn built() -> PathBuf {
+    home().join("build").join(TARGET)
+}
+
+/// The emulator as `processor`; the program and its arguments come behind.
+pub(crate) fn emulator(tools: &Tools, processor: &str) -> Command {
+    let mut qemu = Command::new(tools.qemu);
+    qemu.args(["-L", tools::LIBRARIES, "-cpu", processor]);
+    qemu
+}
+
 /// Finds out what is there; with `debian` installs what is not.
 pub(crate) fn setup(debian: bool) -> Result<()> {
     if debian {
         debian::install(&home())?;
     }
-    let tools = Tools::find(&home())?;
+    let tools = tools()?;
     eprintln!("setup-arm: all is there. {tools}");
     Ok(())
 }
@@ -42,7 +60,7 @@ pub(crate) fn setup(debian: bool) -> Result<()> {
 /// Every run names the levels that it must exercise (`TQ_REQUIRE_ISA`) and the one that must be chosen by itself
 /// (`TQ_EXPECT_ISA`), so a level that did not run is a failure.
 pub(crate) fn test(filter: &[String]) -> Result<()> {
-    let tools = Tools::find(&home())?;
+    let tools = tools()?;
     let mut rows = Vec::new();
     for (processor, levels) in PROCESSORS {
         let level = levels.last().context("a processor without a level")?;
@@ -68,7 +86,7 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
 }
 
 /// Cargo, building for [`TARGET`] and running what it built as `processor`.
-fn cargo(tools: &Tools, processor: &str) -> Command {
+pub(crate) fn cargo(tools: &Tools, processor: &str) -> Command {
     let mut cargo = workspace::cargo();
     cargo.env("CARGO_TARGET_DIR", home().join("build"));
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", tools.linker);

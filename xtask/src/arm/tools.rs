@@ -22,7 +22,7 @@ pub(super) enum Standard {
 }
 
 /// All of them.
-pub(super) struct Tools {
+pub(crate) struct Tools {
     pub(super) linker: &'static str,
     pub(super) qemu: &'static str,
     pub(super) standard: Standard,
