@@ -7,7 +7,7 @@
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::product::{Conv, packing};
 use benches::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
-use benches::{Mode, ONE_DEEP, Product, Spec, Stage, TWO_DEEP, WIDENED, Weights};
+use benches::{Mode, ONE_DEEP, Product, Spec, Stage, TWO_DEEP, PLAIN, Weights};
 use std::hint::black_box;
 use torsh_quantization::prelude::*;
 use tq_kernels::BinaryOp;
@@ -23,7 +23,7 @@ fn products() -> Vec<Spec> {
     let mut specs = Vec::new();
     // Every tile of 1 to 8 rows, every sequence of instructions.
     for rows in 1..=8 {
-        for (depth, weight) in [("two-deep", TWO_DEEP), ("one-deep", ONE_DEEP), ("widened", WIDENED)] {
+        for (depth, weight) in [("two-deep", TWO_DEEP), ("one-deep", ONE_DEEP), ("plain", PLAIN)] {
             let product = Product {
                 shape: (rows, 512, 64),
                 weights: Weights::Same(weight),

@@ -1,7 +1,7 @@
 //! Times matrix products on request, for `benches/peers/gemm.py`.
 //!
 //! Reads lines `M K N MODE MILLISECONDS` (MODE is A1, A2 or B) and answers each with the kernel's name, the fastest call in
-//! nanoseconds, and the shares of the products that run two deep, one deep and widened. One thread. Every product is held to
+//! nanoseconds, and the shares of the products that run two deep, one deep and plainly. One thread. Every product is held to
 //! the scalar kernel before it is timed.
 #![forbid(unsafe_code)]
 
@@ -37,10 +37,10 @@ fn answer(
         case.run()?;
         best = best.min(start.elapsed().as_nanos());
     }
-    let all = (depths.two + depths.one + depths.widened).max(1) as f64;
+    let all = (depths.two + depths.one + depths.plain).max(1) as f64;
     let share = |part: usize| part as f64 / all;
-    let (two, one, widened) = (share(depths.two), share(depths.one), share(depths.widened));
-    Ok(format!("{} {best} {two:.3} {one:.3} {widened:.3}", case.kernel))
+    let (two, one, plain) = (share(depths.two), share(depths.one), share(depths.plain));
+    Ok(format!("{} {best} {two:.3} {one:.3} {plain:.3}", case.kernel))
 }
 
 fn main() -> Result<(), Error> {

@@ -29,8 +29,8 @@ pub const TWO_DEEP: i8 = 32;
 /// A weight that can be added one deep and no deeper when codes are up to 255.
 pub const ONE_DEEP: i8 = 64;
 
-/// A weight that has to be widened when codes are up to 255.
-pub const WIDENED: i8 = 65;
+/// A weight that no proof covers when codes are up to 255.
+pub const PLAIN: i8 = 65;
 
 /// A convolution of ResNet: channels in and out, height and width, kernel, stride.
 #[derive(Debug, Clone, Copy)]

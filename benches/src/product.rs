@@ -271,11 +271,11 @@ mod tests {
             let depths = |weight| {
                 let (shape, weights) = ((6, 512, 64), Weights::Same(weight));
                 let depths = Product { shape, weights, largest: 255, stage: Stage::Codes }.depths(&kernels);
-                depths.map(|d| (d.two > 0, d.one > 0, d.widened > 0))
+                depths.map(|d| (d.two > 0, d.one > 0, d.plain > 0))
             };
             assert_eq!(depths(crate::TWO_DEEP), Ok((true, false, false)));
             assert_eq!(depths(crate::ONE_DEEP), Ok((false, true, false)));
-            assert_eq!(depths(crate::WIDENED), Ok((false, false, true)));
+            assert_eq!(depths(crate::PLAIN), Ok((false, false, true)));
         }
     }
 }

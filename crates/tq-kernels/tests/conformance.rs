@@ -42,7 +42,7 @@ fn weights_run_on_the_kernel_that_packed_them() {
     assert_eq!(error, KernelError::KernelMismatch { packed: "one", running: "other" });
 }
 
-/// A scalar tile that wants large codes widened, and is wrong where told.
+/// A scalar tile that saturates where told.
 #[derive(Debug, Clone, Copy)]
 struct Saturating {
     limit: i32,
@@ -76,7 +76,6 @@ impl Microkernel for Saturating {
                 panel[(k / 2 * 8 + c) * 2 + k % 2] = w;
             }
         }
-        // Larger codes come widened.
         100
     }
 
@@ -84,10 +83,7 @@ impl Microkernel for Saturating {
         for r in 0..lhs.rows {
             for c in 0..8 {
                 let pair = |g: usize| {
-                    let code = |k: usize| match lhs.max {
-                        0..=100 => i32::from(lhs.codes[r * lhs.stride + k]),
-                        _ => i32::from(lhs.widened[r * lhs.widened_stride + k]),
-                    };
+                    let code = |k: usize| i32::from(lhs.codes[r * lhs.stride + k]);
                     let product = |u: usize| code(2 * g + u) * i32::from(rhs.data[(g * 8 + c) * 2 + u]);
                     let sum = product(0) + product(1);
                     if lhs.max > self.up_to { sum } else { sum.clamp(-self.limit - 1, self.limit) }

@@ -12,17 +12,17 @@ pub struct ProductDepths {
     pub two_deep: f64,
     /// Products of two.
     pub one_deep: f64,
-    /// Codes and weights widened to 16 bits before they are multiplied: exact for any of them, and the slowest.
-    pub widened: f64,
+    /// Magnitudes of weights with codes about 0 that take their signs: exact for any of them, and the slowest.
+    pub plain: f64,
 }
 
 impl ProductDepths {
     /// The shares of the parts; `None` where there are none.
     pub(crate) fn of(parts: Depths) -> Option<Self> {
-        let all = parts.two + parts.one + parts.widened;
+        let all = parts.two + parts.one + parts.plain;
         let share = |part: usize| part as f64 / all as f64;
         let shares =
-            Self { two_deep: share(parts.two), one_deep: share(parts.one), widened: share(parts.widened) };
+            Self { two_deep: share(parts.two), one_deep: share(parts.one), plain: share(parts.plain) };
         (all > 0).then_some(shares)
     }
 }
@@ -30,8 +30,8 @@ impl ProductDepths {
 impl fmt::Display for ProductDepths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| 100.0 * share;
-        let (two, one, widened) = (percent(self.two_deep), percent(self.one_deep), percent(self.widened));
-        write!(f, "{two:.0} % two deep, {one:.0} % one deep, {widened:.0} % widened")
+        let (two, one, plain) = (percent(self.two_deep), percent(self.one_deep), percent(self.plain));
+        write!(f, "{two:.0} % two deep, {one:.0} % one deep, {plain:.0} % plain")
     }
 }
 
@@ -55,7 +55,7 @@ impl WeightStore {
             let all = packed.matrices().map(|rhs| kernels.gemm().depths(rhs, largest));
             all.fold(Depths::default(), Depths::plus)
         };
-        // Codes up to 1 saturate nothing: a kernel that widens even these knows no other way.
+        // Codes up to 1 saturate nothing: a kernel that runs even these plainly knows no other way.
         let smallest = of(1);
         (smallest.two + smallest.one > 0).then(|| ProductDepths::of(of(largest))).flatten()
     }
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn shares_come_to_one() {
-        let shares = ProductDepths::of(Depths { two: 1, one: 2, widened: 1 }).unwrap();
-        assert_eq!(shares.to_string(), "25 % two deep, 50 % one deep, 25 % widened");
+        let shares = ProductDepths::of(Depths { two: 1, one: 2, plain: 1 }).unwrap();
+        assert_eq!(shares.to_string(), "25 % two deep, 50 % one deep, 25 % plain");
         assert_eq!(ProductDepths::of(Depths::default()), None);
     }
 }

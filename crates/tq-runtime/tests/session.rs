@@ -346,10 +346,10 @@ fn layers_say_which_sequences_are_proved_exact() {
     assert_eq!(with.len(), 4, "{explanation}");
     for depths in with {
         for d in [depths.any_codes, depths.codes_to_127] {
-            assert!((d.two_deep + d.one_deep + d.widened - 1.0).abs() < 1e-12, "{d:?}");
+            assert!((d.two_deep + d.one_deep + d.plain - 1.0).abs() < 1e-12, "{d:?}");
         }
         // One deep is exact for all weights where codes are at most 127.
-        assert!(depths.codes_to_127.widened == 0.0 && depths.any_codes.widened > 0.0, "{depths:?}");
+        assert!(depths.codes_to_127.plain == 0.0 && depths.any_codes.plain > 0.0, "{depths:?}");
     }
     assert!(explanation.to_string().contains("% one deep"), "{explanation}");
     let profile = session.profile(&[image(&[1, 3, 16, 16], 5)], 1).unwrap();

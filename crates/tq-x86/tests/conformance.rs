@@ -32,12 +32,12 @@ fn depths_are_what_the_weights_allow() {
     };
     let Some(gemm) = library.gemm() else { return };
     let (n, k) = (40, 1104);
-    // Shares of pairs of groups: 3 panels of 128 pairs of the first 1024 steps of K, and of 10 of the other 80.
+    // Shares of pairs of groups: 5 halves of panels of 128 pairs of the first 1024 steps of K, and of 10 of the other 80.
     let of = |weight: i8, max: u8| {
         let packed = gemm.pack(&tq_kernels::RhsMatrix::new(&vec![weight; n * k], n, k));
-        packed.map(|packed| gemm.depths(&packed, max)).map(|d| (d.two, d.one, d.widened))
+        packed.map(|packed| gemm.depths(&packed, max)).map(|d| (d.two, d.one, d.plain))
     };
-    let all = 3 * (128 + 10);
+    let all = 5 * (128 + 10);
     // Four times 32 by 255 is below 2¹⁵, twice 64 is too, twice 65 is not.
     assert_eq!(of(32, 255), Ok((all, 0, 0)));
     assert_eq!(of(64, 255), Ok((0, all, 0)));

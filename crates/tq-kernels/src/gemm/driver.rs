@@ -19,7 +19,7 @@ const GRAIN: usize = 1024 * 1024;
 /// Elements of K that any kernel can sum in 32 bits: 255 · 128 · this is below 2³¹.
 const WIDE_BLOCK: usize = 32 * 1024;
 
-/// The longest rows that are moved: of longer ones too few would fit the scratch beside their widened copies.
+/// The longest rows that are moved: longer ones have more to copy than they gain.
 const MOVED_K: usize = 1024;
 
 /// Bytes of a panel of columns of `k` weights.
@@ -73,8 +73,12 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
             return Depths::default();
         }
         let panel = panel_bytes::<K>(packed.k()).unwrap_or(0).max(1);
-        let panels = packed.panels().chunks_exact(panel);
-        panels.map(|p| self.0.depths(packed.k(), p, max)).fold(Depths::default(), Depths::plus)
+        let panels = packed.panels().chunks_exact(panel).enumerate();
+        let of = |(p, data)| {
+            let columns = K::NR.min(packed.n().saturating_sub(p * K::NR));
+            self.0.depths(packed.k(), RhsPanel { data, columns }, max)
+        };
+        panels.map(of).fold(Depths::default(), Depths::plus)
     }
 
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {
@@ -142,13 +146,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         // Rows that could stay where they are may have to be moved to smaller codes, which pays with several panels.
         let may_move = k <= MOVED_K && columns > K::NR && self.rhs.plain_max() < u8::MAX;
         let stride = if in_place.is_some() && !may_move { 0 } else { lines(k_padded) };
-        let widened_stride = if self.rhs.plain_max() == u8::MAX { 0 } else { lines(2 * k_padded) / 2 };
-        let row_bytes = stride + 2 * widened_stride;
-        let fit = SCRATCH_BYTES.checked_div(row_bytes).unwrap_or(MAX_ROWS);
+        let fit = SCRATCH_BYTES.checked_div(stride).unwrap_or(MAX_ROWS);
         let block_rows = ((fit.min(MAX_ROWS) / K::MR).max(1) * K::MR).min(rows.next_multiple_of(K::MR));
-        with_scratch(block_rows * row_bytes, |scratch: &mut [i16]| {
-            let (widened, codes) = scratch.split_at_mut(block_rows * widened_stride);
-            let packed: &mut [u8] = bytemuck::cast_slice_mut(codes);
+        with_scratch(block_rows * stride, |packed: &mut [u8]| {
             for r in (0..rows).step_by(block_rows) {
                 let count = block_rows.min(rows - r);
                 if in_place.is_none() {
@@ -169,9 +169,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                         (&*packed, stride)
                     }
                 };
-                let (ranges, widened) = (ranges.less(base), (&mut *widened, widened_stride));
-                let plain_max = self.rhs.plain_max();
-                let rows = PackedRows::new(&self.kernel, codes, count, k_padded, &ranges, plain_max, widened);
+                let rows = PackedRows::new(codes, count, &ranges.less(base));
                 self.packed_block(&rows, base, column, columns, &mut out[r * self.out_stride..]);
             }
         });

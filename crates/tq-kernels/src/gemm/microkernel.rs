@@ -18,10 +18,6 @@ pub struct LhsTile<'a> {
     pub codes: &'a [u8],
     /// Codes from one row to the next.
     pub stride: usize,
-    /// The same rows in 16 bits, or nothing where no code is above what [`Microkernel::pack_panel`] returned.
-    pub widened: &'a [i16],
-    /// Elements from one row of `widened` to the next.
-    pub widened_stride: usize,
     /// No code of these rows is larger, by [`Microkernel::range`]: what proofs that nothing saturates may build on.
     pub max: u8,
 }
@@ -51,15 +47,15 @@ pub struct Depths {
     pub two: usize,
     /// Products of one step of K added in 16 bits.
     pub one: usize,
-    /// Factors widened to 16 bits first, or instructions that cannot saturate.
-    pub widened: usize,
+    /// Products that are exact for any codes and weights, by instructions that cannot saturate or by factors that are made so.
+    pub plain: usize,
 }
 
 impl Depths {
     /// The sum over several panels, or matrices packed by one kernel.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { two: self.two + other.two, one: self.one + other.one, widened: self.widened + other.widened }
+        Self { two: self.two + other.two, one: self.one + other.one, plain: self.plain + other.plain }
     }
 }
 
@@ -88,7 +84,7 @@ pub trait Microkernel: RowKernel {
 
     /// Packs up to NR columns to `panel`, which holds [`Microkernel::panel_bytes`] zeros.
     ///
-    /// Gives the largest lhs code with which the kernel needs no widened rows: 255 where it never does.
+    /// Gives the largest lhs code with which all products run the shortest way that the kernel has: 255 where it has one.
     fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
         if columns.k > 0 {
             for (c, row) in columns.data.chunks_exact(columns.k).enumerate() {
@@ -109,17 +105,10 @@ pub trait Microkernel: RowKernel {
         (0, u8::MAX)
     }
 
-    /// Widens codes; the slices are equally long.
-    fn widen(&self, codes: &[u8], widened: &mut [i16]) {
-        for (d, &s) in widened.iter_mut().zip(codes) {
-            *d = i16::from(s);
-        }
-    }
-
-    /// How the panel's products run where no lhs code is above `max`.
-    fn depths(&self, k: usize, panel: &[i8], max: u8) -> Depths {
-        let _ = (panel, max);
-        Depths { widened: k.div_ceil(Self::KU), ..Depths::default() }
+    /// How the products of the panel's columns in use run where no lhs code is above `max`.
+    fn depths(&self, k: usize, rhs: RhsPanel, max: u8) -> Depths {
+        let _ = (rhs, max);
+        Depths { plain: k.div_ceil(Self::KU), ..Depths::default() }
     }
 
     /// `tile[r * NR + c] = Σ_k lhs[r][k] * rhs[k][c]` over the elements `k` of K, for every row `r` of `lhs` and column

@@ -12,7 +12,7 @@ pub struct PackedRhs {
     n: usize,
     k: usize,
     panels: AlignedBuffer,
-    /// The largest lhs code with which no panel needs widened rows.
+    /// The largest lhs code with which all panels run the shortest way.
     plain_max: u8,
     /// Per channel `Σ (w - zw)`: what one step of the lhs zero point takes away.
     column_sums: Vec<i64>,
@@ -37,7 +37,7 @@ impl PackedRhs {
     }
 
     /// Makes this the weights `rhs` of the kernel named `kernel`, in the memory it has where that is enough. `pack` writes
-    /// `bytes` zeros for their panels, and gives the largest lhs code with which none needs widened rows.
+    /// `bytes` zeros for their panels, and gives the largest lhs code with which all of them run the shortest way.
     pub(super) fn renew(
         &mut self,
         kernel: &'static str,
@@ -96,7 +96,7 @@ impl PackedRhs {
         self.k
     }
 
-    /// The largest lhs code with which no panel needs rows of 16 bits.
+    /// The largest lhs code with which all panels run the shortest way.
     pub(super) fn plain_max(&self) -> u8 {
         self.plain_max
     }

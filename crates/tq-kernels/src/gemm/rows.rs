@@ -52,43 +52,20 @@ pub(super) struct PackedRows<'a> {
     pub(super) codes: &'a [u8],
     pub(super) stride: usize,
     pub(super) rows: usize,
-    widened: &'a [i16],
-    widened_stride: usize,
     /// The largest code of each tile.
     max: [u8; MAX_ROWS],
 }
 
 impl<'a> PackedRows<'a> {
-    /// `rows` rows of `k` codes, `stride` apart, with these ranges. Where one is above `plain_max`, all are copied in 16 bits to
-    /// `scratch.0`, `scratch.1` apart.
-    pub(super) fn new<K: Microkernel>(
-        kernel: &K,
-        (codes, stride): (&'a [u8], usize),
-        rows: usize,
-        k: usize,
-        ranges: &Ranges,
-        plain_max: u8,
-        (scratch, widened_stride): (&'a mut [i16], usize),
-    ) -> Self {
-        let max = ranges.max;
-        if max.iter().all(|max| *max <= plain_max) {
-            return Self { codes, stride, rows, widened: &[], widened_stride: 0, max };
-        }
-        for (r, dst) in scratch.chunks_exact_mut(widened_stride.max(1)).take(rows).enumerate() {
-            kernel.widen(&codes[r * stride..][..k], &mut dst[..k]);
-        }
-        Self { codes, stride, rows, widened: scratch, widened_stride, max }
+    /// `rows` rows of codes, `stride` apart, with these ranges.
+    pub(super) fn new((codes, stride): (&'a [u8], usize), rows: usize, ranges: &Ranges) -> Self {
+        Self { codes, stride, rows, max: ranges.max }
     }
 
     /// Tile `tile`, whose `rows` rows start with row `first`.
     #[inline]
     pub(super) fn tile(&self, tile: usize, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
-        let max = self.max[tile];
         let codes = &self.codes[first * self.stride..][..(rows - 1) * self.stride + k];
-        let widened = match self.widened {
-            [] => &[],
-            all => &all[first * self.widened_stride..][..(rows - 1) * self.widened_stride + k],
-        };
-        LhsTile { rows, codes, stride: self.stride, widened, widened_stride: self.widened_stride, max }
+        LhsTile { rows, codes, stride: self.stride, max: self.max[tile] }
     }
 }

@@ -115,26 +115,21 @@ impl Microkernel for Avx2 {
         unsafe { gemm::range(codes, rows, stride, k) }
     }
 
-    fn widen(&self, codes: &[u8], widened: &mut [i16]) {
-        // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe { gemm::widen(codes, widened) }
-    }
-
-    fn depths(&self, k: usize, panel: &[i8], max: u8) -> Depths {
-        gemm::depths(k.next_multiple_of(gemm::KU), panel, max)
+    fn depths(&self, k: usize, rhs: RhsPanel, max: u8) -> Depths {
+        gemm::depths(k.next_multiple_of(gemm::KU), rhs, max)
     }
 
     fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, out: &mut [i32]) {
-        let panel = rhs.data;
+        let (panel, columns) = (rhs.data, rhs.columns);
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
             match lhs.rows {
-                1 => gemm::tile::<1>(lhs, k, panel, out),
-                2 => gemm::tile::<2>(lhs, k, panel, out),
-                3 => gemm::tile::<3>(lhs, k, panel, out),
-                4 => gemm::tile::<4>(lhs, k, panel, out),
-                5 => gemm::tile::<5>(lhs, k, panel, out),
-                _ => gemm::tile::<6>(lhs, k, panel, out),
+                1 => gemm::tile::<1>(lhs, k, panel, columns, out),
+                2 => gemm::tile::<2>(lhs, k, panel, columns, out),
+                3 => gemm::tile::<3>(lhs, k, panel, columns, out),
+                4 => gemm::tile::<4>(lhs, k, panel, columns, out),
+                5 => gemm::tile::<5>(lhs, k, panel, columns, out),
+                _ => gemm::tile::<6>(lhs, k, panel, columns, out),
             }
         }
     }

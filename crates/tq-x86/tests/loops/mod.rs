@@ -26,14 +26,14 @@ pub(crate) fn check_tiles<K: Microkernel>(kernel: K) {
     for k in [1, 3, 4, 5, 8, 16, 31, 64, 100, 257, 1024, 1100] {
         let padded = usize::next_multiple_of(k, K::KU);
         for columns in [1, 7, 8, 16, 17, K::NR].into_iter().filter(|&c| c <= K::NR) {
-            // Small weights run deep, large ones are widened.
+            // Small weights run deep, large ones by magnitude.
             for size in [20, 64, 128] {
                 let weight = |v: u32| ((v >> 5) as i32 % (2 * size + 1) - size).min(127) as i8;
                 let weights: Vec<i8> = noise(3, columns * k).map(weight).collect();
                 let mut panel = vec![0i8; K::panel_bytes(padded).unwrap()];
-                let plain_max = kernel.pack_panel(RhsColumns { data: &weights, k }, &mut panel);
+                kernel.pack_panel(RhsColumns { data: &weights, k }, &mut panel);
                 for rows in 1..=K::MR {
-                    tile(kernel, (rows, columns, k, padded), &weights, &panel, plain_max);
+                    tile(kernel, (rows, columns, k, padded), &weights, &panel);
                 }
             }
         }
@@ -45,7 +45,6 @@ fn tile<K: Microkernel>(
     (rows, columns, k, padded): (usize, usize, usize, usize),
     weights: &[i8],
     panel: &[i8],
-    plain_max: u8,
 ) {
     let stride = padded + rows % 3;
     let mut lhs = codes(5, (rows - 1) * stride + padded);
@@ -56,11 +55,7 @@ fn tile<K: Microkernel>(
     let rows_alone = lhs[..(rows - 1) * stride + k].to_vec();
     let (least, max) = kernel.range(&rows_alone, rows, stride, k);
     assert!((0..rows).flat_map(|r| &lhs[r * stride..][..k]).all(|a| (least..=max).contains(a)));
-    let mut widened = vec![0i16; if max > plain_max { lhs.len() } else { 0 }];
-    if !widened.is_empty() {
-        kernel.widen(&lhs, &mut widened);
-    }
-    let tile = LhsTile { rows, codes: &lhs, stride, widened: &widened, widened_stride: stride, max };
+    let tile = LhsTile { rows, codes: &lhs, stride, max };
     let mut out = vec![0x5A5A_5A5Ai32; rows * K::NR];
     kernel.tile(&tile, 0..padded, RhsPanel { data: panel, columns }, &mut out);
     for r in 0..rows {

@@ -46,11 +46,3 @@ fn least_byte(bytes: __m128i) -> u8 {
     let words = _mm_min_epu8(bytes, _mm_srli_epi16::<8>(bytes));
     _mm_cvtsi128_si32(_mm_minpos_epu16(words)) as u8
 }
-
-/// Codes in 16 bits.
-#[target_feature(enable = "avx2")]
-pub(in super::super) fn widen(codes: &[u8], widened: &mut [i16]) {
-    for (d, &s) in widened.iter_mut().zip(codes) {
-        *d = i16::from(s);
-    }
-}

@@ -2,9 +2,9 @@
 //!
 //! `vpmaddubsw` multiplies unsigned codes with signed weights and adds pairs of products in 16 bits, where they saturate
 //! beyond 32767. Two pairs of 127 by 128 fit, two of 255 by 128 do not. So packing finds out, for every group of 4 steps of K by
-//! 16 columns, up to which code its products fit ([`proof`]), and sorts the groups by it ([`panel`]); a tile whose largest
-//! code is known takes as many of them as are proved by the short sequences, and the rest by one that cannot
-//! saturate ([`tile`]).
+//! 8 columns, up to which code its products fit ([`proof`]), and sorts the groups by it ([`panel`]); a tile whose largest
+//! code is known takes as many of them as are proved by the short sequences, and the rest by one that is exact for
+//! any codes ([`tile`]).
 
 mod codes;
 mod panel;
@@ -12,16 +12,18 @@ mod proof;
 mod rows;
 mod tile;
 
-pub(super) use codes::{range, widen};
+pub(super) use codes::range;
 pub(super) use panel::{depths, pack_panel, panel_bytes};
 pub(super) use tile::tile;
 
-/// Rows of a tile: 12 of the 16 registers are sums.
+/// Rows of a tile.
 pub(super) const MR: usize = 6;
-/// Columns of a tile: two vectors of 32-bit sums.
-pub(super) const NR: usize = 16;
+/// Columns of a tile: two halves, each with an order of groups of its own.
+pub(super) const NR: usize = 2 * HALF;
+/// Columns of a half: a vector of 32-bit sums.
+const HALF: usize = 8;
 /// Elements of K at a time: what one 32-bit sum takes from `vpmaddubsw` and `vpmaddwd`.
 pub(super) const KU: usize = 4;
 
-/// The weights of one group: `[NR][KU]`.
-type Group = [i8; NR * KU];
+/// The weights of one group: `[HALF][KU]`.
+type Group = [i8; HALF * KU];

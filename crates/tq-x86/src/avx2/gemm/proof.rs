@@ -8,8 +8,8 @@ use std::arch::x86_64::*;
 /// pair's 16-bit sum is bounded by, in units of the largest code.
 #[derive(Clone, Copy)]
 pub(super) struct PairSums {
-    positive: [__m256i; 2],
-    negative: [__m256i; 2],
+    positive: __m256i,
+    negative: __m256i,
 }
 
 impl PairSums {
@@ -18,13 +18,11 @@ impl PairSums {
     #[target_feature(enable = "avx2")]
     pub(super) fn of(group: &Group) -> Self {
         let (zero, one) = (_mm256_setzero_si256(), _mm256_set1_epi8(1));
-        let halves = group.as_chunks::<32>().0;
-        let w = [load_32(&halves[0]), load_32(&halves[1])];
+        let w = load_32(group);
         // Two times -128 is far from the ends of 16 bits.
-        let pairs = |w| _mm256_maddubs_epi16(one, w);
         Self {
-            positive: [pairs(_mm256_max_epi8(w[0], zero)), pairs(_mm256_max_epi8(w[1], zero))],
-            negative: [pairs(_mm256_min_epi8(w[0], zero)), pairs(_mm256_min_epi8(w[1], zero))],
+            positive: _mm256_maddubs_epi16(one, _mm256_max_epi8(w, zero)),
+            negative: _mm256_maddubs_epi16(one, _mm256_min_epi8(w, zero)),
         }
     }
 
@@ -32,9 +30,10 @@ impl PairSums {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn plus(self, other: Self) -> Self {
-        let add =
-            |a: [__m256i; 2], b: [__m256i; 2]| [_mm256_add_epi16(a[0], b[0]), _mm256_add_epi16(a[1], b[1])];
-        Self { positive: add(self.positive, other.positive), negative: add(self.negative, other.negative) }
+        Self {
+            positive: _mm256_add_epi16(self.positive, other.positive),
+            negative: _mm256_add_epi16(self.negative, other.negative),
+        }
     }
 
     /// The largest code, at most 255, with which no sum in any order of these products leaves 16 bits.
@@ -44,11 +43,9 @@ impl PairSums {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn exact_up_to(self) -> u8 {
-        let positive = _mm256_max_epi16(self.positive[0], self.positive[1]);
-        let negative = _mm256_min_epi16(self.negative[0], self.negative[1]);
         let (mut most, mut least) = ([0i16; 16], [0i16; 16]);
-        store_16_i16(&mut most, positive);
-        store_16_i16(&mut least, negative);
+        store_16_i16(&mut most, self.positive);
+        store_16_i16(&mut least, self.negative);
         let most = most.iter().copied().fold(0, i16::max);
         let least = least.iter().copied().fold(0, i16::min);
         let up = i32::from(i16::MAX) / i32::from(most).max(1);
