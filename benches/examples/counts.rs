@@ -7,7 +7,7 @@
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::product::{Conv, packing};
 use benches::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
-use benches::{Mode, ONE_DEEP, Product, Spec, Stage, TWO_DEEP, PLAIN, Weights};
+use benches::{Mode, ONE_DEEP, PLAIN, Product, Spec, Stage, TWO_DEEP, Weights};
 use std::hint::black_box;
 use torsh_quantization::prelude::*;
 use tq_kernels::BinaryOp;

@@ -1,10 +1,10 @@
 //! The tiled driver: everything around a microkernel.
 
 use super::{
-    AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsTile, MAX_NR, MAX_TILE,
+    AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR, MAX_SUMS,
     Microkernel, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
     Stage, check_run,
-    rows::{MAX_ROWS, PackedRows, Ranges},
+    rows::{MAX_ROWS, Ranges},
 };
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::product;
@@ -84,7 +84,7 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {
         const {
             assert!(K::MR >= 1 && K::NR >= 1 && K::KU >= 1);
-            assert!(K::MR <= MAX_ROWS && K::NR <= MAX_NR && K::MR * K::NR <= MAX_TILE);
+            assert!(K::MR <= MAX_ROWS && K::NR <= MAX_NR && K::MR * K::NR <= MAX_SUMS / 3);
         };
         check_run(self.name(), &lhs, rhs, epilogue, &out)?;
         let (kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
@@ -169,8 +169,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                         (&*packed, stride)
                     }
                 };
-                let rows = PackedRows::new(codes, count, &ranges.less(base));
-                self.packed_block(&rows, base, column, columns, &mut out[r * self.out_stride..]);
+                let ranges = ranges.less(base);
+                let rows = LhsRows { rows: count, codes: codes.0, stride: codes.1, max: &ranges.max };
+                self.packed_block(rows, base, column, columns, &mut out[r * self.out_stride..]);
             }
         });
     }
@@ -239,7 +240,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     }
 
     /// Multiplies packed rows, whose codes are less by `base` than those of the lhs, with the panels of the given columns.
-    fn packed_block(&self, lhs: &PackedRows, base: u8, column: usize, columns: usize, out: &mut [S::Out]) {
+    fn packed_block(&self, lhs: LhsRows, base: u8, column: usize, columns: usize, out: &mut [S::Out]) {
         let rhs = self.rhs;
         let k = self.k_padded();
         let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
@@ -251,7 +252,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 *sum = lhs.codes[r * lhs.stride..][..k].iter().map(|&a| i64::from(a)).sum();
             }
         }
-        let mut tile = [0i32; MAX_TILE];
+        let mut sums = [0i32; MAX_SUMS];
+        // Whole tiles, as many as the sums have room for.
+        let tiles = const { MAX_SUMS / K::NR / K::MR };
         for first in (column..column + columns).step_by(K::NR) {
             let count = K::NR.min(column + columns - first);
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
@@ -259,25 +262,27 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             let factors = self.stage.factors();
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
-            for (t, r) in (0..lhs.rows).step_by(K::MR).enumerate() {
-                let tile_rows = K::MR.min(lhs.rows - r);
-                let lhs = lhs.tile(t, r, tile_rows, k);
+            for t in (0..lhs.rows.div_ceil(K::MR)).step_by(tiles) {
+                let (r, lhs) = (t * K::MR, lhs.part(t, K::MR, tiles * K::MR));
                 let out = &mut out[r * self.out_stride + first - column..];
                 if wide {
-                    self.wide_tile(&lhs, weights, &row_sums[r..], &panel, first, out);
+                    for (i, tile) in lhs.tiles(K::MR) {
+                        let out = &mut out[i * self.out_stride..];
+                        self.wide_tile(&tile, weights, &row_sums[r + i..], &panel, first, out);
+                    }
                     continue;
                 }
-                self.kernel.tile(&lhs, 0..k, weights, &mut tile);
+                self.kernel.tiles(&lhs, 0..k, weights, &mut sums);
                 if !rhs.zero_points().is_empty() {
                     let zero_points = &rhs.zero_points()[first..][..count];
-                    for (row, &sum) in tile.chunks_exact_mut(K::NR).zip(&row_sums[r..][..tile_rows]) {
+                    for (row, &sum) in sums.chunks_exact_mut(K::NR).zip(&row_sums[r..][..lhs.rows]) {
                         // Exact: packing proved the product and the difference to fit.
                         for (acc, &zero_point) in row.iter_mut().zip(zero_points) {
                             *acc -= zero_point * sum as i32;
                         }
                     }
                 }
-                self.stage.narrow(&self.kernel, tile_rows, &tile, K::NR, &panel, out, self.out_stride);
+                self.stage.narrow(&self.kernel, lhs.rows, &sums, K::NR, &panel, out, self.out_stride);
             }
         }
     }
@@ -293,8 +298,8 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         out: &mut [S::Out],
     ) {
         let k = self.k_padded();
-        let mut tile = [0i32; MAX_TILE];
-        let mut sums = [0i64; MAX_TILE];
+        let mut tile = [0i32; MAX_SUMS / 3];
+        let mut sums = [0i64; MAX_SUMS / 3];
         let block = WIDE_BLOCK / K::KU * K::KU;
         for start in (0..k).step_by(block) {
             let end = (start + block).min(k);

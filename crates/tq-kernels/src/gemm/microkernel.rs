@@ -3,8 +3,8 @@
 use crate::RowKernel;
 use std::ops::Range;
 
-/// The largest MR·NR of a microkernel: its tile lives on the stack.
-pub const MAX_TILE: usize = 512;
+/// Sums that are computed at a time, and live on the stack; MR·NR of a microkernel is at most a third.
+pub const MAX_SUMS: usize = 1536;
 
 /// The largest NR of a microkernel.
 pub const MAX_NR: usize = 64;
@@ -20,6 +20,38 @@ pub struct LhsTile<'a> {
     pub stride: usize,
     /// No code of these rows is larger, by [`Microkernel::range`]: what proofs that nothing saturates may build on.
     pub max: u8,
+}
+
+/// Rows of the lhs, cut into tiles of MR rows, the last of which may have fewer.
+#[derive(Debug, Clone, Copy)]
+pub struct LhsRows<'a> {
+    /// Rows, 1 at least.
+    pub rows: usize,
+    /// Rows of codes, `stride` apart, each padded with zeros to a multiple of KU.
+    pub codes: &'a [u8],
+    /// Codes from one row to the next.
+    pub stride: usize,
+    /// Of each tile: no code of it is larger, by [`Microkernel::range`].
+    pub max: &'a [u8],
+}
+
+impl<'a> LhsRows<'a> {
+    /// The tiles of `mr` rows, each with its first row.
+    pub fn tiles(self, mr: usize) -> impl Iterator<Item = (usize, LhsTile<'a>)> {
+        (0..self.rows).step_by(mr).zip(self.max).map(move |(first, &max)| {
+            let codes = self.codes.get(first * self.stride..).unwrap_or_default();
+            (first, LhsTile { rows: mr.min(self.rows - first), codes, stride: self.stride, max })
+        })
+    }
+
+    /// The rows from tile `tile` of `mr` rows on, at most `rows` of them.
+    #[must_use]
+    pub fn part(self, tile: usize, mr: usize, rows: usize) -> Self {
+        let first = (tile * mr).min(self.rows);
+        let codes = self.codes.get(first * self.stride..).unwrap_or_default();
+        let max = self.max.get(tile..).unwrap_or_default();
+        Self { rows: rows.min(self.rows - first), codes, max, ..self }
+    }
 }
 
 /// Up to NR columns of the rhs, to be packed.
@@ -119,4 +151,12 @@ pub trait Microkernel: RowKernel {
     /// any order fits 32 bits: the caller has proved it.
     /// Arguments that break these rules may give wrong sums or a panic, but nothing worse.
     fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]);
+
+    /// [`Microkernel::tile`] for rows of several tiles, one behind the other in `sums`: for kernels that look at a panel before
+    /// they multiply.
+    fn tiles(&self, lhs: &LhsRows, k: Range<usize>, rhs: RhsPanel, sums: &mut [i32]) {
+        for (first, tile) in lhs.tiles(Self::MR) {
+            self.tile(&tile, k.clone(), rhs, &mut sums[first * Self::NR..]);
+        }
+    }
 }

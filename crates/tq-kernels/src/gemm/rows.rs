@@ -1,6 +1,6 @@
 //! Rows of the lhs in the shape that tiles read.
 
-use super::{LhsTile, Microkernel};
+use super::Microkernel;
 
 /// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
 pub(super) const MAX_ROWS: usize = 96;
@@ -12,7 +12,7 @@ const WORTH_MOVING: u8 = 16;
 pub(super) struct Ranges {
     least: u8,
     /// The largest code of each tile.
-    max: [u8; MAX_ROWS],
+    pub(super) max: [u8; MAX_ROWS],
 }
 
 impl Ranges {
@@ -44,28 +44,5 @@ impl Ranges {
             *max = max.saturating_sub(base);
         }
         self
-    }
-}
-
-/// Up to [`MAX_ROWS`] rows of codes, with what tiles have to know about them.
-pub(super) struct PackedRows<'a> {
-    pub(super) codes: &'a [u8],
-    pub(super) stride: usize,
-    pub(super) rows: usize,
-    /// The largest code of each tile.
-    max: [u8; MAX_ROWS],
-}
-
-impl<'a> PackedRows<'a> {
-    /// `rows` rows of codes, `stride` apart, with these ranges.
-    pub(super) fn new((codes, stride): (&'a [u8], usize), rows: usize, ranges: &Ranges) -> Self {
-        Self { codes, stride, rows, max: ranges.max }
-    }
-
-    /// Tile `tile`, whose `rows` rows start with row `first`.
-    #[inline]
-    pub(super) fn tile(&self, tile: usize, first: usize, rows: usize, k: usize) -> LhsTile<'a> {
-        let codes = &self.codes[first * self.stride..][..(rows - 1) * self.stride + k];
-        LhsTile { rows, codes, stride: self.stride, max: self.max[tile] }
     }
 }

@@ -8,8 +8,8 @@ use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Isa,
-    KernelLibrary, LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, Requantize,
-    RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
+    KernelLibrary, LhsRows, LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool,
+    Requantize, RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -119,19 +119,14 @@ impl Microkernel for Avx2 {
         gemm::depths(k.next_multiple_of(gemm::KU), rhs, max)
     }
 
-    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, out: &mut [i32]) {
-        let (panel, columns) = (rhs.data, rhs.columns);
+    fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, sums: &mut [i32]) {
+        let &LhsTile { rows, codes, stride, max } = lhs;
+        self.tiles(&LhsRows { rows, codes, stride, max: &[max] }, k, rhs, sums);
+    }
+
+    fn tiles(&self, lhs: &LhsRows, k: Range<usize>, rhs: RhsPanel, sums: &mut [i32]) {
         // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe {
-            match lhs.rows {
-                1 => gemm::tile::<1>(lhs, k, panel, columns, out),
-                2 => gemm::tile::<2>(lhs, k, panel, columns, out),
-                3 => gemm::tile::<3>(lhs, k, panel, columns, out),
-                4 => gemm::tile::<4>(lhs, k, panel, columns, out),
-                5 => gemm::tile::<5>(lhs, k, panel, columns, out),
-                _ => gemm::tile::<6>(lhs, k, panel, columns, out),
-            }
-        }
+        unsafe { gemm::tiles(lhs, k, rhs.data, rhs.columns, sums) }
     }
 }
 

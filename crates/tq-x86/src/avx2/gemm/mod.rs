@@ -14,7 +14,7 @@ mod tile;
 
 pub(super) use codes::range;
 pub(super) use panel::{depths, pack_panel, panel_bytes};
-pub(super) use tile::tile;
+pub(super) use tile::tiles;
 
 /// Rows of a tile.
 pub(super) const MR: usize = 6;

@@ -120,7 +120,8 @@ impl Block<'_> {
         let one = usize::from(self.one[class]).min(pairs);
         let places = if one == pairs { self.by_two } else { &IN_ORDER[..one] };
         let (two, one) = places.split_at(usize::from(self.two[class]).min(places.len()));
-        let correction = &self.corrections[usize::from(self.correction[class]).min(self.corrections.len() - 1)];
+        let correction =
+            &self.corrections[usize::from(self.correction[class]).min(self.corrections.len() - 1)];
         Walk { two, one, plain: two.len() + one.len(), correction }
     }
 }
@@ -134,11 +135,12 @@ pub(super) fn blocks_from(panel: &[i8], half: usize, from: usize) -> &[u8] {
 }
 
 impl<'a> Block<'a> {
-    /// Asks for the weights of pair `pair` in the half panel behind this one, which begins `half` bytes further. It is needed next,
-    /// and the processor does not guess where a walk goes.
+    /// Asks for the weights of pair `pair` of the block behind this one. It is needed next, and the processor does not guess where
+    /// a walk goes.
     #[inline(always)]
-    pub(super) fn prefetch_behind(&self, half: usize, pair: usize) {
-        prefetch(self.weights.as_ptr().wrapping_add(pair).wrapping_byte_add(half).cast());
+    pub(super) fn prefetch_behind(&self, pair: usize) {
+        let here = self.weights.as_ptr().wrapping_add(pair);
+        prefetch(here.wrapping_byte_add(block_bytes(self.groups)).cast());
     }
 
     /// The first block of `panel`, which has as many of the `left` groups as it can hold, and the panel behind it.

@@ -6,53 +6,62 @@ use crate::memory::{first, load_16};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-/// `R` rows of groups of KU codes, and places of groups that lie within them.
+/// Where the groups of a block belong in K, in pairs: each of `groups` groups.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    pairs: &'a [[u8; 2]],
+    groups: usize,
+}
+
+/// One of [`Places`].
+#[derive(Clone, Copy)]
+pub(super) struct Place(usize);
+
+impl<'a> Places<'a> {
+    /// Panics where a place is not below `groups`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn new(pairs: &'a [[u8; 2]], groups: usize) -> Self {
+        assert!(usize::from(largest(pairs.as_flattened())) < groups, "a group lies outside of K");
+        Self { pairs, groups }
+    }
+}
+
+/// `R` rows of groups of KU codes, which are read at [`Places`].
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, const R: usize> {
     first: *const u8,
     stride: usize,
-    places: &'a [[u8; 2]],
+    places: Places<'a>,
     _codes: PhantomData<&'a [u8]>,
 }
 
-/// The place of a group that lies within rows.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'r>(usize, PhantomData<&'r ()>);
-
 impl<'a, const R: usize> Rows<'a, R> {
-    /// `groups` groups, one at least, from code `from` of each row on; the rows are `stride` codes apart. Groups are read where
-    /// `places` says.
+    /// Rows whose groups begin with code `from` of each; the rows are `stride` codes apart.
     ///
-    /// Panics where `data` is too short, and where a place is not below `groups`.
+    /// Panics where `data` is too short.
     #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(super) fn new(
-        data: &'a [u8],
-        stride: usize,
-        from: usize,
-        groups: usize,
-        places: &'a [[u8; 2]],
-    ) -> Self {
+    pub(super) fn new(data: &'a [u8], stride: usize, from: usize, places: Places<'a>) -> Self {
         let data = &data[from..];
-        let end = stride.checked_mul(R - 1).and_then(|start| start.checked_add(groups.checked_mul(KU)?));
-        assert!(groups > 0 && end.is_some_and(|end| end <= data.len()), "rows of the lhs are too short");
-        assert!(usize::from(largest(places.as_flattened())) < groups, "a group lies outside the rows");
+        let len = places.groups.checked_mul(KU);
+        let end = stride.checked_mul(R - 1).and_then(|start| start.checked_add(len?));
+        assert!(end.is_some_and(|end| end <= data.len()), "rows of the lhs are too short");
         Self { first: data.as_ptr(), stride, places, _codes: PhantomData }
     }
 
-    /// The places of pair `pair`. Panics where there is none.
+    /// The groups of pair `pair`: what each has in row after row. Panics where there is none.
     #[inline(always)]
-    pub(super) fn places(&self, pair: usize) -> [Place<'_>; 2] {
-        self.places[pair].map(|place| Place(usize::from(place), PhantomData))
+    pub(super) fn pair(&self, pair: usize) -> [impl Fn(usize) -> [u8; KU]; 2] {
+        self.places.pairs[pair].map(|place| move |row: usize| self.group(row, Place(usize::from(place))))
     }
 
-    /// The group at `place` of row `row`, or of the last one where there is none.
+    /// The group at `place`, which is one of these rows' places, of row `row`; of the last one where there is none.
     #[inline(always)]
-    pub(super) fn group(&self, row: usize, place: Place<'_>) -> [u8; KU] {
+    fn group(&self, row: usize, place: Place) -> [u8; KU] {
         let row = row.min(R - 1);
         // SAFETY: `new` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which lives for
-        // `'a`, and that all places are below `groups`: a `Place` is one of these, or of rows that `places` was called on
-        // while it lived. With `row <= R - 1` the KU codes end within them. An array of bytes is aligned anywhere.
+        // `'a`, and `Places::new` that all places are below `groups`. With `row <= R - 1` the KU codes end within them. An
+        // array of bytes is aligned anywhere.
         unsafe { self.first.add(row * self.stride + place.0 * KU).cast::<[u8; KU]>().read() }
     }
 }
