@@ -6,8 +6,8 @@
 //! |---|---|
 //! | 16 | by class of the largest code: pairs of groups, from the first on, in which each group alone is exact |
 //! | 16 | by class: pairs of groups whose sum is exact in 16 bits, from the first on of the walk |
-//! | 16 | by class: the correction to take |
-//! | 1 a pair | the pairs by how far their sum is exact: the walk where all groups alone are exact |
+//! | 16 | by class: the correction to take; the highest bit is set where the walk is that of the next row |
+//! | 1 a pair | the pairs by how far their sum is exact: the walk where all groups alone are exact, and more go two deep by it |
 //! | 2 a pair | where in the block's K its groups belong; a group of zeros makes their number even |
 //! | | zeros up to a multiple of 64 |
 //! | 32 a pair, 512 at most | corrections: 32-bit sums a column |
@@ -28,6 +28,8 @@ const BLOCK: usize = 256;
 pub(super) const BLOCK_K: usize = BLOCK * KU;
 /// Classes of codes.
 const CLASSES: usize = 16;
+/// Beside the number of a correction: the pairs are walked by how far their sum is exact.
+const BY_TWO: u8 = 0x80;
 /// Bytes of a group's weights.
 const GROUP_BYTES: usize = size_of::<Group>();
 
@@ -78,6 +80,7 @@ pub(super) type Correction = [i32; HALF];
 pub(super) struct Block<'a> {
     /// Groups of K in this block.
     pub(super) groups: usize,
+    bytes: usize,
     one: &'a [u8; CLASSES],
     two: &'a [u8; CLASSES],
     correction: &'a [u8; CLASSES],
@@ -91,38 +94,27 @@ pub(super) struct Block<'a> {
 
 /// How the pairs of a block are computed for a class of codes.
 pub(super) struct Walk<'a> {
-    /// Pairs that are added in 16 bits.
-    pub(super) two: &'a [u8],
-    /// Pairs in which each group is widened by itself.
-    pub(super) one: &'a [u8],
-    /// The first of the pairs that are multiplied by magnitude; those behind it are too.
+    /// How many pairs, of those that the walk starts with, are added in 16 bits.
+    pub(super) two: usize,
+    /// The first of the pairs that are multiplied by magnitude; those behind it are too. Those before it are exact alone.
     pub(super) plain: usize,
+    /// All the pairs in the order of the walk, where it is not that in which they stand.
+    pub(super) order: Option<&'a [u8]>,
     /// What is to be added where there are such.
     pub(super) correction: &'a Correction,
 }
-
-/// The pairs as they stand.
-const IN_ORDER: [u8; BLOCK / 2] = {
-    let mut places = [0; BLOCK / 2];
-    let mut i = 0;
-    while i < places.len() {
-        places[i] = i as u8;
-        i += 1;
-    }
-    places
-};
 
 impl Block<'_> {
     /// The walk over the pairs for a class of codes.
     #[inline(always)]
     pub(super) fn walk(&self, class: usize) -> Walk<'_> {
         let pairs = self.order.len();
-        let one = usize::from(self.one[class]).min(pairs);
-        let places = if one == pairs { self.by_two } else { &IN_ORDER[..one] };
-        let (two, one) = places.split_at(usize::from(self.two[class]).min(places.len()));
-        let correction =
-            &self.corrections[usize::from(self.correction[class]).min(self.corrections.len() - 1)];
-        Walk { two, one, plain: two.len() + one.len(), correction }
+        let plain = usize::from(self.one[class]).min(pairs);
+        let two = usize::from(self.two[class]).min(plain);
+        let order = (self.correction[class] & BY_TWO != 0).then_some(self.by_two);
+        let correction = usize::from(self.correction[class] & !BY_TWO).min(self.corrections.len() - 1);
+        let correction = &self.corrections[correction];
+        Walk { two, plain, order, correction }
     }
 }
 
@@ -135,12 +127,11 @@ pub(super) fn blocks_from(panel: &[i8], half: usize, from: usize) -> &[u8] {
 }
 
 impl<'a> Block<'a> {
-    /// Asks for the weights of pair `pair` of the block behind this one. It is needed next, and the processor does not guess where
-    /// a walk goes.
+    /// Asks for the weights that stand where `weights` do in the block behind this one. It is needed next, and the processor does not
+    /// guess where a walk goes.
     #[inline(always)]
-    pub(super) fn prefetch_behind(&self, pair: usize) {
-        let here = self.weights.as_ptr().wrapping_add(pair);
-        prefetch(here.wrapping_byte_add(block_bytes(self.groups)).cast());
+    pub(super) fn prefetch_behind(&self, weights: &[Group; 2]) {
+        prefetch(weights.as_ptr().wrapping_byte_add(self.bytes).cast());
     }
 
     /// The first block of `panel`, which has as many of the `left` groups as it can hold, and the panel behind it.
@@ -158,6 +149,7 @@ impl<'a> Block<'a> {
         let (by_two, order) = places.split_at(pairs);
         let block = Block {
             groups,
+            bytes: block_bytes(groups),
             one: &counts[0],
             two: &counts[1],
             correction: &counts[2],
@@ -229,16 +221,20 @@ fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, blo
     let (header, rest) = block.split_at_mut(header_bytes(pairs.len()));
     let (corrections, packed) = rest.split_at_mut(corrections(pairs.len()) * size_of::<Correction>());
     let (counts, places) = header.split_at_mut(3 * CLASSES);
+    let mut by_sum = [false; CLASSES];
     for class in 0..CLASSES {
         let max = class_max(class);
         let one = pairs.partition_point(|pair| pair.one >= max);
-        let in_order = || pairs.iter().take_while(|pair| pair.two >= max).count();
-        let anywhere = || pairs.iter().filter(|pair| pair.two >= max).count();
+        let in_order = pairs.iter().take_while(|pair| pair.two >= max).count();
+        let anywhere = pairs.iter().filter(|pair| pair.two >= max).count();
+        by_sum[class] = one == pairs.len() && anywhere > in_order;
         counts[class] = one as u8;
-        counts[CLASSES + class] = if one == pairs.len() { anywhere() } else { in_order() } as u8;
+        counts[CLASSES + class] = if by_sum[class] { anywhere } else { in_order } as u8;
     }
     let (by_two, places) = places.split_at_mut(pairs.len());
-    by_two.copy_from_slice(&IN_ORDER[..pairs.len()]);
+    for (place, pair) in by_two.iter_mut().zip(0..) {
+        *place = pair;
+    }
     by_two.sort_unstable_by_key(|&p| (u8::MAX - pairs[usize::from(p)].two, p));
     let packed: &mut [[Group; 2]] = bytemuck::cast_slice_mut(packed);
     for ((pair, place), packed) in pairs.iter().zip(places.as_chunks_mut::<2>().0).zip(&mut *packed) {
@@ -247,7 +243,11 @@ fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, blo
         *packed = pair.order.map(|g| weights[usize::from(g)]);
     }
     let (one, others) = counts.split_at_mut(CLASSES);
-    correct(packed, one, &mut others[CLASSES..], bytemuck::cast_slice_mut(corrections));
+    let of_class = &mut others[CLASSES..];
+    correct(packed, one, of_class, bytemuck::cast_slice_mut(corrections));
+    for (of_class, by_sum) in of_class.iter_mut().zip(by_sum) {
+        *of_class |= if by_sum { BY_TWO } else { 0 };
+    }
     // Tiles go by classes: the largest code of the last class that runs two deep.
     let whole = (0..CLASSES).rev().find(|&class| usize::from(counts[CLASSES + class]) == pairs.len());
     whole.map_or(0, class_max)
@@ -296,8 +296,8 @@ pub(in super::super) fn depths(k: usize, rhs: RhsPanel, max: u8) -> Depths {
         while left > 0 {
             let (block, behind) = Block::take(panel, left);
             let walk = block.walk(class_of(max));
-            depths.two += walk.two.len();
-            depths.one += walk.one.len();
+            depths.two += walk.two;
+            depths.one += walk.plain - walk.two;
             depths.plain += block.order.len() - walk.plain;
             (panel, left) = (behind, left - block.groups);
         }

@@ -25,6 +25,12 @@ impl<'a> Places<'a> {
         assert!(usize::from(largest(pairs.as_flattened())) < groups, "a group lies outside of K");
         Self { pairs, groups }
     }
+
+    /// How many pairs.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
 }
 
 /// `R` rows of groups of KU codes, which are read at [`Places`].

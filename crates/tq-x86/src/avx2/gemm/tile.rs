@@ -62,17 +62,25 @@ struct Part<'a> {
 fn add<const R: usize>(part: &Part, block: &Block, walk: &Walk, tile: &mut [[[i32; HALF]; 2]]) {
     let tile = &mut tile.as_chunks_mut::<R>().0[0];
     let rows = Rows::<R>::new(part.tile.codes, part.tile.stride, part.start, part.places);
+    // One bound for both: a pair has places and weights.
+    assert_eq!(part.places.len(), block.weights.len());
     let mut sums = [_mm256_setzero_si256(); R];
     if !part.first {
         for (sum, row) in sums.iter_mut().zip(&*tile) {
             *sum = load_8_i32(&row[part.half]);
         }
     }
-    if R == 1 {
-        one_by_one(&rows, block, walk, &mut sums);
-    } else {
-        two_deep(&rows, block, walk, &mut sums);
-        one_deep(&rows, block, walk, &mut sums);
+    match walk.order {
+        _ if R == 1 => one_by_one(&rows, block, walk, &mut sums),
+        Some(order) => {
+            let (two, one) = order.split_at(walk.two);
+            two_deep(&rows, block, two.iter().map(|&pair| usize::from(pair)), &mut sums);
+            one_deep(&rows, block, one.iter().map(|&pair| usize::from(pair)), &mut sums);
+        }
+        None => {
+            two_deep(&rows, block, 0..walk.two, &mut sums);
+            one_deep(&rows, block, walk.two..walk.plain, &mut sums);
+        }
     }
     by_magnitude(&rows, block, walk, &mut sums);
     for (row, sum) in tile.iter_mut().zip(sums) {
@@ -90,11 +98,16 @@ fn broadcast(codes: [u8; KU]) -> __m256i {
 /// Pairs of groups, each added in 16 bits: packing proved that they fit.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn two_deep<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums: &mut Sums<R>) {
+fn two_deep<const R: usize>(
+    rows: &Rows<R>,
+    block: &Block,
+    pairs: impl Iterator<Item = usize>,
+    sums: &mut Sums<R>,
+) {
     let ones = _mm256_set1_epi16(1);
-    for &pair in walk.two {
-        block.prefetch_behind(usize::from(pair));
-        let ([a, b], weights) = (rows.pair(usize::from(pair)), &block.weights[usize::from(pair)]);
+    for pair in pairs {
+        let ([a, b], weights) = (rows.pair(pair), &block.weights[pair]);
+        block.prefetch_behind(weights);
         let weights = [load_32(&weights[0]), load_32(&weights[1])];
         for (r, sum) in sums.iter_mut().enumerate() {
             let a = _mm256_maddubs_epi16(broadcast(a(r)), weights[0]);
@@ -107,11 +120,16 @@ fn two_deep<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums: &m
 /// Pairs of groups, each group widened by itself: packing proved that its products fit.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn one_deep<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums: &mut Sums<R>) {
+fn one_deep<const R: usize>(
+    rows: &Rows<R>,
+    block: &Block,
+    pairs: impl Iterator<Item = usize>,
+    sums: &mut Sums<R>,
+) {
     let ones = _mm256_set1_epi16(1);
-    for &pair in walk.one {
-        block.prefetch_behind(usize::from(pair));
-        let (groups, weights) = (rows.pair(usize::from(pair)), &block.weights[usize::from(pair)]);
+    for pair in pairs {
+        let (groups, weights) = (rows.pair(pair), &block.weights[pair]);
+        block.prefetch_behind(weights);
         for (codes, weights) in groups.iter().zip(weights) {
             let weights = load_32(weights);
             for (r, sum) in sums.iter_mut().enumerate() {
@@ -129,7 +147,7 @@ fn one_deep<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums: &m
 fn one_by_one<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums: &mut Sums<R>) {
     let ones = _mm256_set1_epi16(1);
     for (pair, weights) in block.weights.iter().enumerate().take(walk.plain) {
-        block.prefetch_behind(pair);
+        block.prefetch_behind(weights);
         let [a, b] = rows.pair(pair);
         let weights = [load_32(&weights[0]), load_32(&weights[1])];
         for (r, sum) in sums.iter_mut().enumerate() {
@@ -158,7 +176,7 @@ fn by_magnitude<const R: usize>(rows: &Rows<R>, block: &Block, walk: &Walk, sums
         *sum = _mm256_add_epi32(*sum, correction);
     }
     for (pair, weights) in block.weights.iter().enumerate().skip(walk.plain) {
-        block.prefetch_behind(pair);
+        block.prefetch_behind(weights);
         for (codes, weights) in rows.pair(pair).iter().zip(weights) {
             let weights = load_32(weights);
             let magnitudes = _mm256_abs_epi8(weights);
