@@ -109,7 +109,7 @@ def main():
             if len(rows) == 1:
                 print(f"{kernel}, ONNX Runtime {onnxruntime.__version__}; 10^9 multiply-adds a second, median (best)")
                 print(f"{'M x K x N':>16} {'A1':>15} {'A2':>15} {'B':>15} {'ORT u8 s8':>15} {'ORT u8 u8':>15}   "
-                      "A1/ORT A2/ORT  B/ORT  B/exact   B two/one/wide %")
+                      "A1/ORT A2/ORT  B/ORT  B/exact   B two/one/plain %")
             cell = lambda name: f"{median[name]:7.1f} ({rows[-1]['best'][name]:5.1f})"
             of = "/".join(f"{100 * s:.0f}" for s in shares["B"])
             print(f"{'x'.join(map(str, shape)):>16} {cell('A1')} {cell('A2')} {cell('B')} {cell('ort')} {cell('ort exact')}   "
