@@ -7,7 +7,7 @@ use benches::{GEMM_SHAPES, noise, one_thread, reals};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array2, linalg::general_mat_mul};
 use std::hint::black_box;
-use tq_kernels::{Epilogue, GemmOut, Kernels, Lhs, OutputStage, RhsMatrix};
+use tq_kernels::{Epilogue, GemmOut, Kernels, Lhs, Multipliers, OutputStage, RhsMatrix};
 
 /// The libraries this machine can run, scalar first.
 fn libraries() -> Vec<Kernels> {
@@ -27,7 +27,11 @@ fn gemm(c: &mut Criterion) {
         let lhs: Vec<u8> = noise(1, m * k).into_iter().map(|v| (v >> 11) as u8).collect();
         let rhs: Vec<i8> = noise(2, n * k).into_iter().map(|v| (v >> 11) as i8).collect();
         let multiplier = [1.0 / (k as f32 * 64.0)];
-        let stage = OutputStage::Requantize { multiplier: &multiplier, zero_point: 128, clamp: (0, 255) };
+        let stage = OutputStage::Requantize {
+            multiplier: Multipliers::Float(&multiplier),
+            zero_point: 128,
+            clamp: (0, 255),
+        };
         let epilogue = Epilogue { lhs_zero_point: 128, stage };
         let mut expected: Option<Vec<u8>> = None;
         for kernels in libraries() {

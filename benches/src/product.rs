@@ -1,7 +1,9 @@
 //! Matrix products and convolutions.
 
 use crate::{Case, Out, Spec, Work, noise};
-use tq_kernels::{Depths, Epilogue, GemmOut, KernelError, Kernels, Lhs, OutputStage, PAD, RhsMatrix};
+use tq_kernels::{
+    Depths, Epilogue, GemmOut, KernelError, Kernels, Lhs, Multipliers, OutputStage, PAD, RhsMatrix,
+};
 
 /// Rows, inner dimension and columns of a product.
 pub type Shape = (usize, usize, usize);
@@ -198,7 +200,7 @@ fn multiplier(k: usize) -> f32 {
 }
 
 pub(crate) fn requantize(multiplier: &[f32]) -> OutputStage<'_> {
-    OutputStage::Requantize { multiplier, zero_point: 128, clamp: (0, 255) }
+    OutputStage::Requantize { multiplier: Multipliers::Float(multiplier), zero_point: 128, clamp: (0, 255) }
 }
 
 /// Codes, uniform up to the largest one.

@@ -9,7 +9,7 @@ use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
     AffineU8, BinaryParams, DepthwiseRun, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel,
-    RowNames, Tap,
+    RowMultipliers, RowNames, Tap,
 };
 
 impl RowKernel for Neon {
@@ -28,14 +28,14 @@ impl RowKernel for Neon {
         acc: &[i32],
         acc_stride: usize,
         offset: &[i32],
-        multiplier: &[f32],
+        multipliers: RowMultipliers,
         params: Requantize,
         out: &mut [u8],
         out_stride: usize,
     ) {
         // SAFETY: `self` exists, so the processor has NEON.
         unsafe {
-            requantize::requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+            requantize::requantize_tile(rows, acc, acc_stride, offset, multipliers, params, out, out_stride);
         }
     }
 
@@ -96,13 +96,21 @@ macro_rules! rows {
                 acc: &[i32],
                 acc_stride: usize,
                 offset: &[i32],
-                multiplier: &[f32],
+                multipliers: RowMultipliers,
                 params: Requantize,
                 out: &mut [u8],
                 out_stride: usize,
             ) {
-                self.$below
-                    .requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+                self.$below.requantize_tile(
+                    rows,
+                    acc,
+                    acc_stride,
+                    offset,
+                    multipliers,
+                    params,
+                    out,
+                    out_stride,
+                );
             }
 
             fn depthwise(

@@ -55,14 +55,14 @@ pub use depthwise::{DepthwiseDriver, DepthwiseRhs, DepthwiseRun, PackedDepthwise
 pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
-    Depths, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, Microkernel, OutputStage, PAD, PackedRhs, QGemm,
+    Depths, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, QGemm,
     RhsColumns, RhsMatrix, RhsPanel, TiledGemm, accumulator_bound,
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};
 pub use lookup::{Lookup, TableLookup};
 pub use pool::{AverageParams, MaxParams, PoolDriver, QPool};
-pub use row::{AffineU8, Requantize, RowKernel, RowNames, Tap};
+pub use row::{AffineU8, Requantize, RowKernel, RowMultipliers, RowNames, Tap};
 pub use scalar::ScalarLibrary;
 pub use window::Window2d;
 

@@ -2,7 +2,7 @@
 
 use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{AffineU8, Requantize, RowKernel};
+use crate::row::{AffineU8, Requantize, RowKernel, RowMultipliers};
 use crate::{GatheredAverage, GatheredWindows, KernelError, Result, Window2d};
 use std::fmt::Debug;
 use tq_qtypes::requantize::{average_multiplier, requantize_wide};
@@ -272,7 +272,8 @@ impl<R: RowKernel> PoolDriver<R> {
             if inside < NARROW_ROWS {
                 let (offset, multiplier) = ([-correction as i32; BLOCK], [multiplier; BLOCK]);
                 let (n, offset) = (out.len(), &offset[..out.len()]);
-                self.0.requantize_tile(1, narrow, n, offset, &multiplier[..n], params, out, n);
+                let multipliers = RowMultipliers::Float(&multiplier[..n]);
+                self.0.requantize_tile(1, narrow, n, offset, multipliers, params, out, n);
                 continue;
             }
             flush(&mut sums, narrow);

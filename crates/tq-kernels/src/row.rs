@@ -9,6 +9,7 @@ use crate::depthwise::DepthwiseRun;
 use std::fmt::Debug;
 use tq_qtypes::Rounding;
 use tq_qtypes::affine::{dequantize_f32, quantize_f32};
+use tq_qtypes::fixed_point;
 use tq_qtypes::requantize::{requantize, round_clamped};
 
 /// Per-tensor affine parameters of `u8` codes.
@@ -27,6 +28,49 @@ pub struct Requantize {
     pub zero_point: i32,
     /// Smallest and largest output code, 0..=255: a fused ReLU or clamp.
     pub clamp: (i32, i32),
+}
+
+/// Multipliers of a requantization, one a column.
+#[derive(Debug, Clone, Copy)]
+pub enum RowMultipliers<'a> {
+    /// [`fn@tq_qtypes::requantize::requantize`].
+    Float(&'a [f32]),
+    /// [`fn@tq_qtypes::fixed_point::requantize`]: the parts of
+    /// [`FixedPointMultiplier`](tq_qtypes::fixed_point::FixedPointMultiplier)s.
+    FixedPoint {
+        /// Fractions in units of `2^-31`.
+        multiplier: &'a [i32],
+        /// Powers of two.
+        shift: &'a [i32],
+    },
+}
+
+impl<'a> RowMultipliers<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            RowMultipliers::Float(m) => m.len(),
+            RowMultipliers::FixedPoint { multiplier, shift } => multiplier.len().min(shift.len()),
+        }
+    }
+
+    /// True where there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those from `first` on. Panics where there are fewer.
+    #[must_use]
+    pub fn from(self, first: usize) -> RowMultipliers<'a> {
+        match self {
+            RowMultipliers::Float(m) => RowMultipliers::Float(&m[first..]),
+            RowMultipliers::FixedPoint { multiplier, shift } => {
+                RowMultipliers::FixedPoint { multiplier: &multiplier[first..], shift: &shift[first..] }
+            }
+        }
+    }
 }
 
 /// Names of the kernels that one [`RowKernel`] makes, as shown by explain, in errors and in benches.
@@ -60,7 +104,7 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
     fn row_names(&self) -> RowNames;
 
     /// Codes of a tile of accumulators: for each row `r` and column `c < offset.len()`,
-    /// `out[r * out_stride + c] = requantize(acc[r * acc_stride + c] + offset[c], multiplier[c])`.
+    /// `out[r * out_stride + c] = requantize(acc[r * acc_stride + c] + offset[c], multipliers[c])`.
     ///
     /// The sum does not overflow: the caller has proved it.
     #[allow(clippy::too_many_arguments, reason = "one tile: two strided matrices and two vectors")]
@@ -70,14 +114,14 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
         acc: &[i32],
         acc_stride: usize,
         offset: &[i32],
-        multiplier: &[f32],
+        multipliers: RowMultipliers,
         params: Requantize,
         out: &mut [u8],
         out_stride: usize,
     ) {
         for r in 0..rows {
             let (acc, out) = (&acc[r * acc_stride..], &mut out[r * out_stride..]);
-            requantize_row(acc, offset, multiplier, params, out);
+            requantize_row(acc, offset, multipliers, params, out);
         }
     }
 
@@ -107,7 +151,7 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
     /// Codes of a run of depthwise windows in one go; asked only with what [`RowKernel::pack_depthwise`] packed.
     ///
     /// For each position `p < positions` and channel `c < channels`, with the weights `w` that were packed:
-    /// `out[p * out_stride + c] = requantize(Σ_t taps[t][p * step + c] * w[t][c] + offset[c], multiplier[c])`.
+    /// `out[p * out_stride + c] = requantize(Σ_t taps[t][p * step + c] * w[t][c] + offset[c], multipliers[c])`.
     fn depthwise_codes(&self, run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
         let _ = (run, out, out_stride);
     }
@@ -170,10 +214,26 @@ pub fn depthwise_channels(
 }
 
 /// One row of [`RowKernel::requantize_tile`], also the remainder loop of vector versions.
-pub fn requantize_row(acc: &[i32], offset: &[i32], multiplier: &[f32], params: Requantize, out: &mut [u8]) {
-    let (min, max) = params.clamp;
-    for (((out, &acc), &offset), &m) in out.iter_mut().zip(acc).zip(offset).zip(multiplier) {
-        *out = requantize(acc + offset, m, params.zero_point, min, max) as u8;
+pub fn requantize_row(
+    acc: &[i32],
+    offset: &[i32],
+    multipliers: RowMultipliers,
+    params: Requantize,
+    out: &mut [u8],
+) {
+    let Requantize { zero_point, clamp: (min, max) } = params;
+    let sums = out.iter_mut().zip(acc.iter().zip(offset).map(|(acc, offset)| acc + offset));
+    match multipliers {
+        RowMultipliers::Float(multiplier) => {
+            for ((out, acc), &m) in sums.zip(multiplier) {
+                *out = requantize(acc, m, zero_point, min, max) as u8;
+            }
+        }
+        RowMultipliers::FixedPoint { multiplier, shift } => {
+            for ((out, acc), (&m, &shift)) in sums.zip(multiplier.iter().zip(shift)) {
+                *out = fixed_point::requantize(acc, m, shift, zero_point, min, max) as u8;
+            }
+        }
     }
 }
 

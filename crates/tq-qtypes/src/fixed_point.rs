@@ -1,15 +1,14 @@
-//! From a 32-bit accumulator to output codes without floating point, as gemmlowp and TensorFlow Lite's reference do it.
+//! From an accumulator to output codes without floating point, as gemmlowp and TensorFlow Lite's reference do it.
 //!
-//! Nothing here runs models: our kernels multiply in f32 ([`mod@crate::requantize`]). It tells beforehand what such a device
-//! will answer.
+//! A product with a 31-bit fraction, rounded, and a shift, rounded again: two roundings, halves of the second away from zero,
+//! where [`mod@crate::requantize`] has one, halves to even. What a model asks for is a
+//! [`Requantization`](crate::requantize::Requantization).
 
 /// A positive multiplier as `multiplier / 2^31 * 2^shift`, the fraction between one half and one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FixedPointMultiplier {
-    /// The fraction in units of `2^-31`; 0 for a multiplier that is too small to be told from zero.
-    pub multiplier: i32,
-    /// Power of two.
-    pub shift: i32,
+    multiplier: i32,
+    shift: i32,
 }
 
 impl FixedPointMultiplier {
@@ -17,9 +16,8 @@ impl FixedPointMultiplier {
     /// and for what is below `2^-32`; the largest shift is 31.
     #[must_use]
     pub fn new(real: f64) -> Self {
-        let zero = Self { multiplier: 0, shift: 0 };
         if !(real.is_normal() && real > 0.0) {
-            return zero;
+            return Self::default();
         }
         const FRACTION_BITS: u32 = 52;
         const HALF: u64 = 1022;
@@ -32,9 +30,34 @@ impl FixedPointMultiplier {
             shift += 1;
         }
         if shift < -31 {
-            return zero;
+            return Self::default();
         }
         Self { multiplier: fixed as i32, shift: shift.min(31) }
+    }
+
+    /// The multiplier that takes an accumulator of scale `lhs_scale * rhs_scale` to codes of scale `out_scale`, in f64 as
+    /// TensorFlow Lite has it.
+    #[must_use]
+    pub fn of_scales(lhs_scale: f32, rhs_scale: f32, out_scale: f32) -> Self {
+        Self::new(f64::from(lhs_scale) * f64::from(rhs_scale) / f64::from(out_scale))
+    }
+
+    /// The fraction in units of `2^-31`: `2^30..2^31`, or 0 for a multiplier that is too small to be told from zero.
+    #[must_use]
+    pub const fn multiplier(self) -> i32 {
+        self.multiplier
+    }
+
+    /// Power of two, -31..=31.
+    #[must_use]
+    pub const fn shift(self) -> i32 {
+        self.shift
+    }
+
+    /// True where a product is smaller than what was multiplied.
+    #[must_use]
+    pub const fn is_below_one(self) -> bool {
+        self.shift <= 0
     }
 
     /// Output code of an accumulator: a doubling high product, rounded, then a shift, rounded again, the zero point, and the
@@ -50,11 +73,38 @@ impl FixedPointMultiplier {
     /// ```
     #[must_use]
     pub fn requantize(self, acc: i32, zero_point: i32, quant_min: i32, quant_max: i32) -> i32 {
-        let left = i64::from(acc) << self.shift.clamp(0, 31);
-        let left = left.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-        let scaled = rounding_shift(doubling_high_product(left, self.multiplier), (-self.shift).clamp(0, 31));
-        scaled.saturating_add(zero_point).clamp(quant_min, quant_max)
+        requantize(acc, self.multiplier, self.shift, zero_point, quant_min, quant_max)
     }
+
+    /// [`FixedPointMultiplier::requantize`] for an accumulator that needs 64 bits: the same two roundings, in wider numbers.
+    ///
+    /// Equal to it for every accumulator that fits 32 bits.
+    #[must_use]
+    pub fn requantize_wide(self, acc: i64, zero_point: i32, quant_min: i32, quant_max: i32) -> i32 {
+        let left = i128::from(acc) << self.shift.clamp(0, 31);
+        let product = (left * i128::from(self.multiplier) + (1 << 30)) >> 31;
+        let exponent = (-self.shift).clamp(0, 31);
+        // Away from zero: magnitudes are rounded upwards.
+        let magnitude = (product.abs() + ((1 << exponent) >> 1)) >> exponent;
+        let code = product.signum() * magnitude + i128::from(zero_point);
+        code.clamp(i128::from(quant_min), i128::from(quant_max)) as i32
+    }
+}
+
+/// [`FixedPointMultiplier::requantize`] with a multiplier in parts, as kernels have them.
+#[must_use]
+pub fn requantize(
+    acc: i32,
+    multiplier: i32,
+    shift: i32,
+    zero_point: i32,
+    quant_min: i32,
+    quant_max: i32,
+) -> i32 {
+    let left = i64::from(acc) << shift.clamp(0, 31);
+    let left = left.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+    let scaled = rounding_shift(doubling_high_product(left, multiplier), (-shift).clamp(0, 31));
+    scaled.saturating_add(zero_point).clamp(quant_min, quant_max)
 }
 
 /// `a * b / 2^31`, halves upwards, saturated (`SaturatingRoundingDoublingHighMul`).
@@ -63,8 +113,7 @@ fn doubling_high_product(a: i32, b: i32) -> i32 {
         return i32::MAX;
     }
     let product = i64::from(a) * i64::from(b);
-    let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-    ((product + nudge) / (1 << 31)) as i32
+    ((product + (1 << 30)) >> 31) as i32
 }
 
 /// `x / 2^exponent`, halves away from zero (`RoundingDivideByPOT`).
@@ -77,7 +126,7 @@ fn rounding_shift(x: i32, exponent: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requantize::requantize;
+    use crate::requantize::requantize as requantize_real;
     use proptest::prelude::*;
 
     #[test]
@@ -114,9 +163,15 @@ mod tests {
         }
 
         #[test]
+        fn wide_equals_narrow(acc: i32, m in -22.0f64..20.0, z in 0i32..256) {
+            let fixed = FixedPointMultiplier::new(libm::exp2(m));
+            prop_assert_eq!(fixed.requantize(acc, z, 0, 255), fixed.requantize_wide(i64::from(acc), z, 0, 255));
+        }
+
+        #[test]
         fn it_is_within_a_code_of_the_float_form(acc in -1_000_000i32..1_000_000, m in 1e-6f32..1.0, z in 0i32..256) {
             let fixed = FixedPointMultiplier::new(f64::from(m)).requantize(acc, z, 0, 255);
-            prop_assert!((fixed - requantize(acc, m, z, 0, 255)).abs() <= 1);
+            prop_assert!((fixed - requantize_real(acc, m, z, 0, 255)).abs() <= 1);
         }
     }
 }

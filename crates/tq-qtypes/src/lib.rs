@@ -8,7 +8,7 @@
 //! * [`narrow_float`], [`codebook`], [`block_float`]: f16, bf16 and 8-bit floats; NF4; the MX formats.
 //! * [`mod@fake_quantize`]: what values become on their way through codes of any scheme.
 //! * [`packing`]: codes of 2, 3 and 4 bits without gaps.
-//! * [`mod@requantize`]: from a 32-bit accumulator to output codes; [`fixed_point`]: the same as devices without float do it.
+//! * [`mod@requantize`]: from a 32-bit accumulator to output codes; [`mod@fixed_point`]: the same without float.
 //! * [`float8`]: the four 8-bit floating-point formats of ONNX.
 //! * [`capability`]: the one table type that says which operator takes which types.
 #![forbid(unsafe_code)]
@@ -42,4 +42,5 @@ pub use format::QuantFormat;
 pub use narrow_float::FloatParams;
 pub use qparams::{AffineParams, QParams};
 pub use qtensor::QTensor;
+pub use requantize::Requantization;
 pub use scheme::{Granularity, QScheme, QuantSpec, Rounding};

@@ -2,6 +2,82 @@
 //!
 //! The normative formula of this project: one f32 multiplier, clamp in f32, round half to even,
 //! add the zero point. Clamping before the conversion is what makes every processor agree.
+//!
+//! A model for mobile devices may ask for [`fixed_point`](crate::fixed_point) instead: [`Requantization`].
+
+use crate::fixed_point::FixedPointMultiplier;
+use serde::{Deserialize, Serialize};
+
+/// How the sums of products become codes.
+///
+/// Of products with weights and of two activations. Means, sums of two tensors and tables are computed in one way always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requantization {
+    /// One f32 multiplier, one rounding, halves to even: [`fn@requantize`].
+    #[default]
+    Float,
+    /// A 31-bit fraction and a shift, two roundings, as gemmlowp and TensorFlow Lite's reference kernels have it:
+    /// [`FixedPointMultiplier`].
+    FixedPoint,
+}
+
+impl Requantization {
+    /// All of them.
+    pub const ALL: [Requantization; 2] = [Requantization::Float, Requantization::FixedPoint];
+
+    /// The name in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Requantization::Float => "float",
+            Requantization::FixedPoint => "fixed_point",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.name() == name)
+    }
+
+    /// What takes accumulators of scale `lhs_scale * rhs_scale` to codes of scale `out_scale`.
+    #[must_use]
+    pub fn multiplier(self, lhs_scale: f32, rhs_scale: f32, out_scale: f32) -> Multiplier {
+        match self {
+            Requantization::Float => Multiplier::Float(multiplier(lhs_scale, rhs_scale, out_scale)),
+            Requantization::FixedPoint => {
+                Multiplier::FixedPoint(FixedPointMultiplier::of_scales(lhs_scale, rhs_scale, out_scale))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Requantization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A multiplier of either kind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Multiplier {
+    /// Of [`Requantization::Float`].
+    Float(f32),
+    /// Of [`Requantization::FixedPoint`].
+    FixedPoint(FixedPointMultiplier),
+}
+
+impl Multiplier {
+    /// Output code of an accumulator: [`requantize_wide`], or [`FixedPointMultiplier::requantize_wide`].
+    #[must_use]
+    pub fn requantize(self, acc: i64, zero_point: i32, quant_min: i32, quant_max: i32) -> i32 {
+        match self {
+            Multiplier::Float(m) => requantize_wide(acc, m, zero_point, quant_min, quant_max),
+            Multiplier::FixedPoint(m) => m.requantize_wide(acc, zero_point, quant_min, quant_max),
+        }
+    }
+}
 
 /// The multiplier that takes an accumulator of scale `lhs_scale * rhs_scale` to codes of scale `out_scale`:
 /// `f32(f32(lhs_scale * rhs_scale) / out_scale)`.

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::Instant;
 use tq_kernels::parallel::serially;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, OutputStage,
-    RhsMatrix, Window2d,
+    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, Multipliers,
+    OutputStage, RhsMatrix, Window2d,
 };
 
 /// The least seconds of a call, over half a second of calls.
@@ -29,7 +29,8 @@ fn weights(len: usize) -> Vec<i8> {
     codes(len).into_iter().map(|code| (code / 2) as i8 - 63).collect()
 }
 
-const STAGE: OutputStage = OutputStage::Requantize { multiplier: &[1e-4], zero_point: 3, clamp: (0, 255) };
+const STAGE: OutputStage =
+    OutputStage::Requantize { multiplier: Multipliers::Float(&[1e-4]), zero_point: 3, clamp: (0, 255) };
 const EPILOGUE: Epilogue = Epilogue { lhs_zero_point: 3, stage: STAGE };
 
 fn gemm(kernels: &Kernels, m: usize, k: usize, n: usize) -> tq_kernels::Result<()> {

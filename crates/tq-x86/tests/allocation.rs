@@ -6,7 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tq_kernels::buffer::warm_up;
 use tq_kernels::{
-    DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, MaxParams, OutputStage, PAD, RhsMatrix, Window2d,
+    DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, MaxParams, Multipliers, OutputStage, PAD, RhsMatrix,
+    Window2d,
 };
 
 struct Counting;
@@ -42,7 +43,11 @@ fn work(kernels: &Kernels) -> impl Fn(&mut [u8]) + Send + Sync {
     let pixels = vec![9u8; 60 * 60 * 20];
     let kernels = kernels.clone();
     move |out| {
-        let stage = OutputStage::Requantize { multiplier: &[1e-3], zero_point: 4, clamp: (0, 255) };
+        let stage = OutputStage::Requantize {
+            multiplier: Multipliers::Float(&[1e-3]),
+            zero_point: 4,
+            clamp: (0, 255),
+        };
         let epilogue = Epilogue { lhs_zero_point: 1, stage };
         let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps, run, pad: 1 };
         let gemm_out = GemmOut::U8 { data: out, row_stride: n };

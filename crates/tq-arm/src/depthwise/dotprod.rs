@@ -6,8 +6,8 @@ use super::{Columns, Sums, WIDTH, blocks};
 use crate::instructions::sdot;
 use crate::memory::{load_4_i32, load_16_i8};
 use std::arch::aarch64::*;
-use tq_kernels::DepthwiseRun;
 use tq_kernels::buffer::AlignedBuffer;
+use tq_kernels::{DepthwiseRun, RowMultipliers};
 
 /// Taps of a group.
 const TAPS: usize = 4;
@@ -45,10 +45,18 @@ pub(crate) fn pack_dotprod(channels: usize, weights: &[i16]) -> AlignedBuffer {
 /// See [`tq_kernels::RowKernel::depthwise_codes`]. Panics where a slice is too short.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) fn dotprod(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+    match run.multipliers {
+        RowMultipliers::Float(_) => blocked::<false>(run, out, out_stride),
+        RowMultipliers::FixedPoint { .. } => blocked::<true>(run, out, out_stride),
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
     let windows = Windows::new(run);
     let bytes = CORRECTIONS + run.taps.len().div_ceil(TAPS) * GROUP;
     for (start, block) in blocks(run.channels).zip(run.weights.chunks_exact(bytes)) {
-        let mut columns = Columns::new(run, start);
+        let mut columns = Columns::<FIXED>::new(run, start);
         let (corrections, groups) = block.split_at(CORRECTIONS);
         let corrections = bytemuck::cast_slice::<u8, i32>(corrections).as_chunks::<4>().0;
         for (four, correction) in columns.fours.iter_mut().zip(corrections) {
@@ -58,14 +66,14 @@ pub(crate) fn dotprod(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
         let out = &mut out[start..];
         let mut p = 0;
         while p + POSITIONS <= run.positions {
-            let sums = sums::<POSITIONS>(&windows, groups, &columns, windows.at(p, start));
+            let sums = sums::<POSITIONS>(&windows, groups, columns.offset(), windows.at(p, start));
             for (q, sums) in sums.iter().enumerate() {
                 columns.store(sums, &mut out[(p + q) * out_stride..]);
             }
             p += POSITIONS;
         }
         if p < run.positions {
-            let [sums] = sums::<1>(&windows, groups, &columns, windows.at(p, start));
+            let [sums] = sums::<1>(&windows, groups, columns.offset(), windows.at(p, start));
             columns.store(&sums, &mut out[p * out_stride..]);
         }
     }
@@ -74,13 +82,8 @@ pub(crate) fn dotprod(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
 /// The sums of the windows at `P` places of these windows.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn sums<const P: usize>(
-    windows: &Windows,
-    groups: &[[i8; GROUP]],
-    columns: &Columns,
-    at: [At; P],
-) -> [Sums; P] {
-    let mut acc = [columns.offset(); P];
+fn sums<const P: usize>(windows: &Windows, groups: &[[i8; GROUP]], offset: Sums, at: [At; P]) -> [Sums; P] {
+    let mut acc = [offset; P];
     let (fours, rest) = windows.taps().as_chunks::<TAPS>();
     for (taps, weights) in fours.iter().zip(groups) {
         for p in 0..P {

@@ -32,20 +32,18 @@ fn blocks(channels: usize) -> impl Iterator<Item = usize> + Clone {
 }
 
 /// What the sums of a block are requantized by.
-struct Columns {
-    fours: [Four; 4],
+struct Columns<const FIXED: bool> {
+    fours: [Four<FIXED>; 4],
     narrow: Narrow,
 }
 
-impl Columns {
+impl<const FIXED: bool> Columns<FIXED> {
     /// The channels from `start` on. Panics where there are too few.
     #[inline]
     #[target_feature(enable = "neon")]
     fn new(run: &DepthwiseRun, start: usize) -> Self {
-        let mut fours = [Four::new(&run.offset[start..], &run.multiplier[start..]); 4];
-        for (i, four) in fours.iter_mut().enumerate() {
-            *four = Four::new(&run.offset[start + 4 * i..], &run.multiplier[start + 4 * i..]);
-        }
+        let four = |c: usize| Four::new(&run.offset[c..], run.multipliers.from(c));
+        let fours = [four(start), four(start + 4), four(start + 8), four(start + 12)];
         Self { fours, narrow: Narrow::new(run.params) }
     }
 
@@ -61,8 +59,8 @@ impl Columns {
     #[target_feature(enable = "neon")]
     fn store(&self, sums: &Sums, out: &mut [u8]) {
         let f = &self.fours;
-        let low = self.narrow.eight(f[0].products(sums[0]), f[1].products(sums[1]));
-        let high = self.narrow.eight(f[2].products(sums[2]), f[3].products(sums[3]));
+        let low = self.narrow.eight(f[0].steps(sums[0]), f[1].steps(sums[1]));
+        let high = self.narrow.eight(f[2].steps(sums[2]), f[3].steps(sums[3]));
         crate::memory::store_16(first_mut(out), self.narrow.clamp(vcombine_u8(low, high)));
     }
 }

@@ -4,8 +4,8 @@ use super::windows::{At, Windows, codes};
 use super::{Columns, Sums, WIDTH, blocks};
 use crate::memory::load_8_i16;
 use std::arch::aarch64::*;
-use tq_kernels::DepthwiseRun;
 use tq_kernels::buffer::AlignedBuffer;
+use tq_kernels::{DepthwiseRun, RowMultipliers};
 
 /// Positions whose sums are in registers together.
 const POSITIONS: usize = 4;
@@ -26,21 +26,29 @@ pub(crate) fn pack_neon(channels: usize, weights: &[i16]) -> AlignedBuffer {
 /// See [`tq_kernels::RowKernel::depthwise_codes`]. Panics where a slice is too short.
 #[target_feature(enable = "neon")]
 pub(crate) fn neon(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+    match run.multipliers {
+        RowMultipliers::Float(_) => blocked::<false>(run, out, out_stride),
+        RowMultipliers::FixedPoint { .. } => blocked::<true>(run, out, out_stride),
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
     let windows = Windows::new(run);
     let weights = bytemuck::cast_slice::<u8, i16>(run.weights).as_chunks::<WIDTH>().0;
     for (start, weights) in blocks(run.channels).zip(weights.chunks_exact(run.taps.len())) {
-        let columns = Columns::new(run, start);
+        let columns = Columns::<FIXED>::new(run, start);
         let out = &mut out[start..];
         let mut p = 0;
         while p + POSITIONS <= run.positions {
-            let sums = sums::<POSITIONS>(&windows, weights, &columns, windows.at(p, start));
+            let sums = sums::<POSITIONS>(&windows, weights, columns.offset(), windows.at(p, start));
             for (q, sums) in sums.iter().enumerate() {
                 columns.store(sums, &mut out[(p + q) * out_stride..]);
             }
             p += POSITIONS;
         }
         while p < run.positions {
-            let [sums] = sums::<1>(&windows, weights, &columns, windows.at(p, start));
+            let [sums] = sums::<1>(&windows, weights, columns.offset(), windows.at(p, start));
             columns.store(&sums, &mut out[p * out_stride..]);
             p += 1;
         }
@@ -50,13 +58,8 @@ pub(crate) fn neon(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
 /// The sums of the windows at `P` places of these windows.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sums<const P: usize>(
-    windows: &Windows,
-    weights: &[[i16; WIDTH]],
-    columns: &Columns,
-    at: [At; P],
-) -> [Sums; P] {
-    let mut acc = [columns.offset(); P];
+fn sums<const P: usize>(windows: &Windows, weights: &[[i16; WIDTH]], offset: Sums, at: [At; P]) -> [Sums; P] {
+    let mut acc = [offset; P];
     for (tap, weights) in windows.taps().iter().zip(weights) {
         let halves = weights.as_chunks::<8>().0;
         let (low, high) = (load_8_i16(&halves[0]), load_8_i16(&halves[1]));

@@ -1,5 +1,7 @@
 //! Inputs: a small generator with its own arithmetic, so that seeds keep their meaning.
 
+use tq_qtypes::fixed_point::FixedPointMultiplier;
+
 /// SplitMix64.
 pub(super) struct Data {
     state: u64,
@@ -103,6 +105,14 @@ impl Data {
                 _ => self.unit(),
             })
             .collect()
+    }
+
+    /// Fixed-point multipliers around `1 / size`: random ones, powers of two, whose products tie, a few extremes.
+    pub(super) fn fixed_multipliers(&mut self, n: usize, size: f32) -> Vec<FixedPointMultiplier> {
+        let real = self.multipliers(n, size);
+        // With every bit of the fraction in use.
+        let fine = 1.0 + f64::from(self.unit()) * 1e-8;
+        real.iter().map(|m| FixedPointMultiplier::new(f64::from(*m) * fine)).collect()
     }
 
     /// A scale whose quotients often tie, or any.

@@ -3,7 +3,7 @@
 use super::data::Pattern;
 use super::reference::{self, Channel};
 use super::{Check, Failure};
-use crate::{DepthwiseRhs, Epilogue, GemmOut, KernelError, OutputStage, QDepthwise, Window2d};
+use crate::{DepthwiseRhs, Epilogue, GemmOut, KernelError, Multipliers, OutputStage, QDepthwise, Window2d};
 
 type Geometry = ((usize, usize), (usize, usize), (usize, usize), (usize, usize), [usize; 4]);
 
@@ -65,12 +65,23 @@ fn case(
 
     let multiplier = check.data.multipliers(channels, 20_000.0);
     let (zero_point, clamp) = (check.data.int(0, 255), check.data.clamp());
-    let stage = OutputStage::Requantize { multiplier: &multiplier, zero_point, clamp };
+    let stage = OutputStage::Requantize { multiplier: Multipliers::Float(&multiplier), zero_point, clamp };
     let epilogue = Epilogue { lhs_zero_point, stage };
     let fill = vec![0xA5u8; len];
     let codes = reference::codes(&acc, channels, &epilogue);
     let expected = reference::spread(&codes, channels, row_stride, &fill);
     check.compare(&format_args!("{name}, requantize"), &fill, &expected, |out| {
+        depthwise.run(&window, &input, &packed, &epilogue, GemmOut::U8 { data: out, row_stride })
+    })?;
+
+    let multiplier = check.data.fixed_multipliers(channels, 20_000.0);
+    let (zero_point, clamp) = (check.data.int(0, 255), check.data.clamp());
+    let stage =
+        OutputStage::Requantize { multiplier: Multipliers::FixedPoint(&multiplier), zero_point, clamp };
+    let epilogue = Epilogue { lhs_zero_point, stage };
+    let codes = reference::codes(&acc, channels, &epilogue);
+    let expected = reference::spread(&codes, channels, row_stride, &fill);
+    check.compare(&format_args!("{name}, requantize in fixed point"), &fill, &expected, |out| {
         depthwise.run(&window, &input, &packed, &epilogue, GemmOut::U8 { data: out, row_stride })
     })?;
 

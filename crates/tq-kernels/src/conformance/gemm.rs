@@ -4,7 +4,7 @@ use super::data::Pattern;
 use super::reference::{self, Channel};
 use super::{Check, Failure};
 use crate::gemm::{ChannelSums, is_wide};
-use crate::{Epilogue, GemmOut, KernelError, Lhs, OutputStage, PAD, QGemm, RhsMatrix};
+use crate::{Epilogue, GemmOut, KernelError, Lhs, Multipliers, OutputStage, PAD, QGemm, RhsMatrix};
 
 /// One problem: the operands as the reference wants them.
 struct Problem {
@@ -221,11 +221,21 @@ fn stages(gemm: &dyn QGemm, check: &mut Check, problem: &Problem, lhs: Lhs) -> R
 
     let multiplier = check.data.multipliers(n, largest as f32 / 200.0);
     let (zero_point, clamp) = (check.data.int(0, 255), check.data.clamp());
-    let stage = OutputStage::Requantize { multiplier: &multiplier, zero_point, clamp };
+    let stage = OutputStage::Requantize { multiplier: Multipliers::Float(&multiplier), zero_point, clamp };
     let epilogue = Epilogue { lhs_zero_point, stage };
     let fill = vec![0xA5u8; len];
     let expected = reference::spread(&reference::codes(&acc, n, &epilogue), n, row_stride, &fill);
     check.compare(&format_args!("{}, requantize", problem.name), &fill, &expected, |out| {
+        gemm.run(lhs, &packed, &epilogue, GemmOut::U8 { data: out, row_stride })
+    })?;
+
+    let multiplier = check.data.fixed_multipliers(n, largest as f32 / 200.0);
+    let (zero_point, clamp) = (check.data.int(0, 255), check.data.clamp());
+    let stage =
+        OutputStage::Requantize { multiplier: Multipliers::FixedPoint(&multiplier), zero_point, clamp };
+    let epilogue = Epilogue { lhs_zero_point, stage };
+    let expected = reference::spread(&reference::codes(&acc, n, &epilogue), n, row_stride, &fill);
+    check.compare(&format_args!("{}, requantize in fixed point", problem.name), &fill, &expected, |out| {
         gemm.run(lhs, &packed, &epilogue, GemmOut::U8 { data: out, row_stride })
     })?;
 
@@ -319,7 +329,11 @@ fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     let mut out = vec![0u8; rows * n];
     let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });
     check.expect_error(&"wrong output type", result, |e| matches!(e, KernelError::OutputType { .. }))?;
-    let stage = OutputStage::Requantize { multiplier: &[1.0, 2.0], zero_point: 0, clamp: (0, 255) };
+    let stage = OutputStage::Requantize {
+        multiplier: Multipliers::Float(&[1.0, 2.0]),
+        zero_point: 0,
+        clamp: (0, 255),
+    };
     let epilogue = Epilogue { lhs_zero_point: 0, stage };
     let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });
     check.expect_error(&"two multipliers", result, |_| true)

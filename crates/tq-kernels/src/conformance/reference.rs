@@ -1,6 +1,6 @@
 //! Naive references: plain loops, 64-bit sums, nothing shared with the drivers.
 
-use crate::{Epilogue, OutputStage, Window2d};
+use crate::{Epilogue, Multipliers, OutputStage, Window2d};
 use tq_qtypes::requantize::requantize_wide;
 
 /// What a channel adds around the sum of products.
@@ -88,7 +88,7 @@ pub(super) fn taps(w: &Window2d, input: &[u8], n: usize, y: usize, x: usize, c: 
     codes
 }
 
-fn factor(factors: &[f32], c: usize) -> f32 {
+fn factor<T: Copy>(factors: &[T], c: usize) -> T {
     if factors.len() == 1 { factors[0] } else { factors[c] }
 }
 
@@ -97,8 +97,9 @@ pub(super) fn codes(acc: &[i64], n: usize, epilogue: &Epilogue) -> Vec<u8> {
     let OutputStage::Requantize { multiplier, zero_point, clamp: (min, max) } = epilogue.stage else {
         return Vec::new();
     };
-    let code = |(i, &acc): (usize, &i64)| {
-        requantize_wide(acc, factor(multiplier, i % n), zero_point, min, max) as u8
+    let code = |(i, &acc): (usize, &i64)| match multiplier {
+        Multipliers::Float(m) => requantize_wide(acc, factor(m, i % n), zero_point, min, max) as u8,
+        Multipliers::FixedPoint(m) => factor(m, i % n).requantize_wide(acc, zero_point, min, max) as u8,
     };
     acc.iter().enumerate().map(code).collect()
 }

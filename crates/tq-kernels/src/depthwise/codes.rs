@@ -4,8 +4,9 @@ use super::PackedDepthwise;
 use super::driver::GRAIN;
 use crate::Window2d;
 use crate::buffer::with_scratch;
+use crate::gemm::Multipliers;
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{Requantize, RowKernel};
+use crate::row::{Requantize, RowKernel, RowMultipliers};
 
 /// The most taps of a window: their places live on the stack.
 pub(super) const MAX_TAPS: usize = 64;
@@ -26,7 +27,7 @@ pub struct DepthwiseRun<'a> {
     /// Added to each sum, one a channel. The result fits 32 bits: the caller has proved it.
     pub offset: &'a [i32],
     /// One a channel, between -1 and 1.
-    pub multiplier: &'a [f32],
+    pub multipliers: RowMultipliers<'a>,
     /// The rest of the requantization.
     pub params: Requantize,
 }
@@ -38,14 +39,14 @@ pub(super) struct CodesJob<'a, R> {
     pub(super) input: &'a [u8],
     pub(super) rhs: &'a PackedDepthwise,
     pub(super) lhs_zero_point: i32,
-    pub(super) multiplier: &'a [f32],
+    pub(super) multiplier: Multipliers<'a>,
     pub(super) params: Requantize,
 }
 
 /// What all windows of a task share.
 struct Shared<'a> {
     offset: &'a [i32],
-    multiplier: &'a [f32],
+    multipliers: RowMultipliers<'a>,
     /// Codes of zero: what taps outside the image read.
     padding: &'a [u8],
 }
@@ -68,15 +69,16 @@ impl<R: RowKernel> CodesJob<'_, R> {
         let longest = longest.min(1 + PADDING_BYTES.saturating_sub(channels) / step);
         let padding_len = (longest - 1) * step + channels;
         for_each_run(out, stride, 1, task_count(cost, GRAIN), |first, out| {
-            let bytes = 2 * channels * size_of::<i32>() + padding_len.next_multiple_of(size_of::<i32>());
+            let bytes = 3 * channels * size_of::<i32>() + padding_len.next_multiple_of(size_of::<i32>());
             with_scratch(bytes, |scratch: &mut [i32]| {
                 let (offset, rest) = scratch.split_at_mut(channels);
                 let (multiplier, rest) = rest.split_at_mut(channels);
-                let multiplier: &mut [f32] = bytemuck::cast_slice_mut(multiplier);
+                let (shift, rest) = rest.split_at_mut(channels);
                 let padding = &mut bytemuck::cast_slice_mut::<i32, u8>(rest)[..padding_len];
-                self.channels(offset, multiplier);
+                self.offsets(offset);
+                let multipliers = self.multipliers(multiplier, shift);
                 padding.fill(self.lhs_zero_point as u8);
-                self.positions(first, longest, &Shared { offset, multiplier, padding }, out, stride);
+                self.positions(first, longest, &Shared { offset, multipliers, padding }, out, stride);
             });
         });
     }
@@ -86,16 +88,34 @@ impl<R: RowKernel> CodesJob<'_, R> {
         self.window.stride.1 * self.rhs.channels
     }
 
-    /// Offsets and multipliers of all channels.
-    fn channels(&self, offset: &mut [i32], multiplier: &mut [f32]) {
+    /// The offsets of all channels.
+    fn offsets(&self, offset: &mut [i32]) {
         let zero_point = i64::from(self.lhs_zero_point);
         for ((offset, &bias), &sum) in offset.iter_mut().zip(&self.rhs.bias).zip(&self.rhs.sums) {
             // No channel is wide, so this fits.
             *offset = (i64::from(bias) - zero_point * sum) as i32;
         }
+    }
+
+    /// The multipliers of all channels, in the memory given for the two parts that they may have.
+    fn multipliers<'m>(&self, multiplier: &'m mut [i32], shift: &'m mut [i32]) -> RowMultipliers<'m> {
         match self.multiplier {
-            [one] => multiplier.fill(*one),
-            all => multiplier.copy_from_slice(all),
+            Multipliers::Float(values) => {
+                let multiplier: &mut [f32] = bytemuck::cast_slice_mut(multiplier);
+                match values {
+                    [one] => multiplier.fill(*one),
+                    all => multiplier.copy_from_slice(all),
+                }
+                RowMultipliers::Float(multiplier)
+            }
+            Multipliers::FixedPoint(values) => {
+                let parts = multiplier.iter_mut().zip(shift.iter_mut()).enumerate();
+                for (c, (multiplier, shift)) in parts {
+                    let value = if values.len() == 1 { values[0] } else { values[c] };
+                    (*multiplier, *shift) = (value.multiplier(), value.shift());
+                }
+                RowMultipliers::FixedPoint { multiplier, shift }
+            }
         }
     }
 
@@ -122,7 +142,7 @@ impl<R: RowKernel> CodesJob<'_, R> {
                 step: self.step(),
                 weights: self.rhs.own.as_slice(),
                 offset: shared.offset,
-                multiplier: shared.multiplier,
+                multipliers: shared.multipliers,
                 params: self.params,
             };
             self.row_kernel.depthwise_codes(&run, &mut out[done * stride..], stride);

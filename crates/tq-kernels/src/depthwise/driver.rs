@@ -4,8 +4,8 @@ use super::codes::CodesJob;
 use super::{DepthwiseRhs, PackedDepthwise, QDepthwise};
 use crate::error::check_len;
 use crate::gemm::{
-    AccumulatorStage, DequantizeStage, Epilogue, GemmOut, MAX_NR, OutputStage, Panel, RequantizeStage, Stage,
-    check_epilogue,
+    AccumulatorStage, DequantizeStage, Epilogue, GemmOut, MAX_NR, Multipliers, OutputStage, Panel,
+    RequantizeStage, Stage, check_epilogue,
 };
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{Requantize, RowKernel, Tap};
@@ -67,15 +67,24 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
         let (row_kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
         match (epilogue.stage, out) {
             (OutputStage::Requantize { multiplier, zero_point, clamp }, GemmOut::U8 { data, row_stride }) => {
-                if !rhs.own.is_empty() && multiplier.iter().all(|m| m.abs() < 1.0) {
-                    let params = Requantize { zero_point, clamp };
+                let params = Requantize { zero_point, clamp };
+                if !rhs.own.is_empty() && multiplier.are_below_one() {
                     let job = CodesJob { row_kernel, window, input, rhs, lhs_zero_point, multiplier, params };
                     job.run(rows, data, row_stride);
                     return Ok(());
                 }
-                let stage = RequantizeStage { multiplier, params: Requantize { zero_point, clamp } };
-                Job { row_kernel, window, input, rhs, lhs_zero_point, stage, out_stride: row_stride }
-                    .run(rows, data);
+                match multiplier {
+                    Multipliers::Float(multiplier) => {
+                        let stage = RequantizeStage { multiplier, params };
+                        Job { row_kernel, window, input, rhs, lhs_zero_point, stage, out_stride: row_stride }
+                            .run(rows, data);
+                    }
+                    Multipliers::FixedPoint(multiplier) => {
+                        let stage = RequantizeStage { multiplier, params };
+                        Job { row_kernel, window, input, rhs, lhs_zero_point, stage, out_stride: row_stride }
+                            .run(rows, data);
+                    }
+                }
             }
             (OutputStage::Dequantize { scale }, GemmOut::F32 { data, row_stride }) => {
                 let stage = DequantizeStage { scale };
@@ -114,7 +123,8 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
     /// All positions of `out`, which starts at position `first`, for channels `start..start + count`.
     fn channel_block(&self, first: usize, start: usize, count: usize, stride: usize, out: &mut [S::Out]) {
         let (w, rhs) = (self.window, self.rhs);
-        let panel = Panel::new(start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point, self.stage.factors());
+        let factors = |first, count| self.stage.factors(first, count);
+        let panel = Panel::new(start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point, factors);
         let wide = rhs.wide.iter().any(|&c| (start..start + count).contains(&c));
         let interior = w.interior_columns();
         let positions = out.len().div_ceil(stride);
@@ -197,7 +207,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
         image: usize,
         y: usize,
         x: usize,
-        panel: &Panel,
+        panel: &Panel<S::Factors>,
         start: usize,
         out: &mut [S::Out],
     ) {
@@ -213,7 +223,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
                     sum += (a - i64::from(self.lhs_zero_point)) * weight;
                 }
             }
-            *out = self.stage.wide(sum, panel.factor[c]);
+            *out = self.stage.wide(sum, panel, c);
         }
     }
 }

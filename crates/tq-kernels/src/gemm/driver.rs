@@ -2,7 +2,7 @@
 
 use super::{
     AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR, MAX_SUMS,
-    Microkernel, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
+    Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
     Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
@@ -90,8 +90,17 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
         let (kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
         match (epilogue.stage, out) {
             (OutputStage::Requantize { multiplier, zero_point, clamp }, GemmOut::U8 { data, row_stride }) => {
-                let stage = RequantizeStage { multiplier, params: Requantize { zero_point, clamp } };
-                Job { kernel, lhs, rhs, lhs_zero_point, stage, out_stride: row_stride }.run(data);
+                let params = Requantize { zero_point, clamp };
+                match multiplier {
+                    Multipliers::Float(multiplier) => {
+                        let stage = RequantizeStage { multiplier, params };
+                        Job { kernel, lhs, rhs, lhs_zero_point, stage, out_stride: row_stride }.run(data);
+                    }
+                    Multipliers::FixedPoint(multiplier) => {
+                        let stage = RequantizeStage { multiplier, params };
+                        Job { kernel, lhs, rhs, lhs_zero_point, stage, out_stride: row_stride }.run(data);
+                    }
+                }
             }
             (OutputStage::Dequantize { scale }, GemmOut::F32 { data, row_stride }) => {
                 let stage = DequantizeStage { scale };
@@ -259,7 +268,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             let count = K::NR.min(column + columns - first);
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
             let weights = RhsPanel { data: weights, columns: count };
-            let factors = self.stage.factors();
+            let factors = |first, count| self.stage.factors(first, count);
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
             for t in (0..lhs.rows.div_ceil(K::MR)).step_by(tiles) {
@@ -293,7 +302,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         lhs: &LhsTile,
         weights: RhsPanel,
         row_sums: &[i64],
-        panel: &Panel,
+        panel: &Panel<S::Factors>,
         first: usize,
         out: &mut [S::Out],
     ) {
@@ -312,8 +321,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             for c in 0..panel.columns {
                 let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
                 let correction = panel.offset[c] - i64::from(zero_point) * row_sums[r];
-                out[r * self.out_stride + c] =
-                    self.stage.wide(sums[r * K::NR + c] + correction, panel.factor[c]);
+                out[r * self.out_stride + c] = self.stage.wide(sums[r * K::NR + c] + correction, panel, c);
             }
         }
     }

@@ -13,6 +13,7 @@ mod rows;
 
 use crate::Result;
 use std::fmt::Debug;
+use tq_qtypes::fixed_point::FixedPointMultiplier;
 
 pub use bounds::accumulator_bound;
 pub(crate) use bounds::{ChannelSums, is_wide};
@@ -102,13 +103,40 @@ impl Lhs<'_> {
     }
 }
 
+/// What accumulators are multiplied by on their way to codes: one for all channels, or one each.
+#[derive(Debug, Clone, Copy)]
+pub enum Multipliers<'a> {
+    /// [`fn@tq_qtypes::requantize::requantize`].
+    Float(&'a [f32]),
+    /// [`FixedPointMultiplier::requantize`].
+    FixedPoint(&'a [FixedPointMultiplier]),
+}
+
+impl Multipliers<'_> {
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Multipliers::Float(m) => m.len(),
+            Multipliers::FixedPoint(m) => m.len(),
+        }
+    }
+
+    /// True where every product is smaller than what was multiplied.
+    pub(crate) fn are_below_one(&self) -> bool {
+        match self {
+            Multipliers::Float(m) => m.iter().all(|m| m.abs() < 1.0),
+            Multipliers::FixedPoint(m) => m.iter().all(|m| m.is_below_one()),
+        }
+    }
+}
+
 /// What becomes of exact accumulators.
 #[derive(Debug, Clone, Copy)]
 pub enum OutputStage<'a> {
-    /// To `u8` codes: [`fn@tq_qtypes::requantize::requantize`].
+    /// To `u8` codes, as the multipliers have it.
     Requantize {
         /// One multiplier for all channels, or one each.
-        multiplier: &'a [f32],
+        multiplier: Multipliers<'a>,
         /// Output code of real zero, 0..=255.
         zero_point: i32,
         /// Smallest and largest output code: a fused ReLU or clamp.

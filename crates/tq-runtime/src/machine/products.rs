@@ -5,7 +5,7 @@ use crate::session::natives;
 use serde::Serialize;
 use std::time::Duration;
 use tq_kernels::parallel::serially;
-use tq_kernels::{Epilogue, GemmOut, KernelError, Kernels, Lhs, OutputStage, RhsMatrix};
+use tq_kernels::{Epilogue, GemmOut, KernelError, Kernels, Lhs, Multipliers, OutputStage, RhsMatrix};
 
 /// Rows, inner dimension and columns: a square product, a convolution, a linear layer, and one row of a large one.
 const SHAPES: [(usize, usize, usize); 4] =
@@ -53,7 +53,7 @@ pub(super) fn measure(peaks: &[SequencePeak], each: Duration) -> Result<Vec<Prod
                 }
                 let packed = gemm.pack(&RhsMatrix::new(&rhs, n, k))?;
                 let mut out = vec![0u8; m * n];
-                let stage = OutputStage::Requantize { multiplier: &[1e-4], zero_point: 128, clamp: (0, 255) };
+                let stage = OutputStage::Requantize { multiplier: Multipliers::Float(&[1e-4]), zero_point: 128, clamp: (0, 255) };
                 let epilogue = Epilogue { lhs_zero_point: 0, stage };
                 let mut result = Ok(());
                 let seconds = serially(|| {

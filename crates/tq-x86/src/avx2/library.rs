@@ -9,7 +9,7 @@ use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Isa,
     KernelLibrary, LhsRows, LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool,
-    Requantize, RhsColumns, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
+    Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -29,14 +29,14 @@ impl RowKernel for Avx2 {
         acc: &[i32],
         acc_stride: usize,
         offset: &[i32],
-        multiplier: &[f32],
+        multipliers: RowMultipliers,
         params: Requantize,
         out: &mut [u8],
         out_stride: usize,
     ) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
-            requantize::requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+            requantize::requantize_tile(rows, acc, acc_stride, offset, multipliers, params, out, out_stride);
         }
     }
 

@@ -7,7 +7,7 @@ mod library;
 mod requantize;
 
 pub use library::Avx2Library;
-pub(crate) use requantize::Narrow;
+pub(crate) use requantize::{Factors, Narrow};
 
 /// Proof that this processor has AVX2: [`Avx2::detect`] is the only way to one.
 #[derive(Debug, Clone, Copy)]

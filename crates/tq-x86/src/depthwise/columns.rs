@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "reads of runs whose bounds are proved once")]
 
 use super::windows::{At, codes};
-use crate::avx2::Narrow;
+use crate::avx2::{Factors, Narrow};
 use crate::memory::*;
 use std::arch::x86_64::*;
 use tq_kernels::DepthwiseRun;
@@ -12,30 +12,29 @@ use tq_kernels::DepthwiseRun;
 pub(super) type Sums<const H: usize> = [[__m256i; 2]; H];
 
 /// What the sums of a block are requantized by, in their order.
-pub(super) struct Columns<const H: usize> {
+pub(super) struct Columns<const H: usize, const FIXED: bool> {
     /// What sums of products begin with.
     pub(super) offset: Sums<H>,
-    multiplier: [[__m256; 2]; H],
+    factors: [[Factors<FIXED>; 2]; H],
     narrow: Narrow,
 }
 
-impl<const H: usize> Columns<H> {
+impl<const H: usize, const FIXED: bool> Columns<H, FIXED> {
     /// The channels from `start` on. Panics where there are too few.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn new(run: &DepthwiseRun, start: usize) -> Self {
         let mut offset = [[_mm256_setzero_si256(); 2]; H];
-        let mut multiplier = [[_mm256_setzero_ps(); 2]; H];
+        let mut factors = [[Factors::halves(run.multipliers, start, start + 8 * H); 2]; H];
         for h in 0..H {
             for i in 0..2 {
                 let c = start + 8 * h + 4 * i;
                 let low = load_4_i32(first(&run.offset[c..]));
                 offset[h][i] = _mm256_set_m128i(load_4_i32(first(&run.offset[c + 8 * H..])), low);
-                let low = load_4_f32(first(&run.multiplier[c..]));
-                multiplier[h][i] = _mm256_set_m128(load_4_f32(first(&run.multiplier[c + 8 * H..])), low);
+                factors[h][i] = Factors::halves(run.multipliers, c, c + 8 * H);
             }
         }
-        Self { offset, multiplier, narrow: Narrow::new(run.params) }
+        Self { offset, factors, narrow: Narrow::new(run.params) }
     }
 
     /// Adds what all sums lack, which `weights` begin with. Gives what is behind it; panics where there is too little.
@@ -56,10 +55,8 @@ impl<const H: usize> Columns<H> {
     pub(super) fn store(&self, sums: &Sums<H>, out: &mut [u8]) {
         let mut words = [_mm256_setzero_si256(); H];
         for h in 0..H {
-            let [low, high] = self.multiplier[h];
-            let low = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[h][0]), low);
-            let high = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[h][1]), high);
-            words[h] = self.narrow.words(low, high);
+            let [low, high] = &self.factors[h];
+            words[h] = self.narrow.words(low.steps(sums[h][0]), high.steps(sums[h][1]));
         }
         let bytes = self.narrow.bytes(words[0], words[H - 1]);
         if H == 2 {

@@ -12,7 +12,7 @@ mod windows;
 
 use columns::{Columns, Sums, pairs};
 use std::arch::x86_64::*;
-use tq_kernels::DepthwiseRun;
+use tq_kernels::{DepthwiseRun, RowMultipliers};
 use windows::{At, Windows, blocks};
 
 pub(crate) use magnitudes::pack as pack_magnitudes;
@@ -38,20 +38,28 @@ macro_rules! depthwise {
             /// See [`tq_kernels::RowKernel::depthwise_codes`]. Panics where a slice is too short.
             #[target_feature(enable = $features)]
             pub(crate) fn codes(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
+                match run.multipliers {
+                    RowMultipliers::Float(_) => blocked::<false>(run, out, out_stride),
+                    RowMultipliers::FixedPoint { .. } => blocked::<true>(run, out, out_stride),
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
                 let windows = Windows::new(run);
                 let mut weights = run.weights;
                 for (start, width) in blocks(run.channels, WIDEST) {
                     let out = &mut out[start..];
                     weights = match width {
-                        WIDEST => block::<2>(run, &windows, weights, start, out, out_stride),
-                        _ => block::<1>(run, &windows, weights, start, out, out_stride),
+                        WIDEST => block::<2, FIXED>(run, &windows, weights, start, out, out_stride),
+                        _ => block::<1, FIXED>(run, &windows, weights, start, out, out_stride),
                     };
                 }
             }
 
             /// The channels of one block, `16 H` from channel `start` on. Gives the weights behind its own.
             #[target_feature(enable = $features)]
-            fn block<'a, const H: usize>(
+            fn block<'a, const H: usize, const FIXED: bool>(
                 run: &DepthwiseRun<'a>,
                 windows: &Windows,
                 weights: &'a [u8],
@@ -59,20 +67,20 @@ macro_rules! depthwise {
                 out: &mut [u8],
                 out_stride: usize,
             ) -> &'a [u8] {
-                let mut columns = Columns::<H>::new(run, start);
+                let mut columns = Columns::<H, FIXED>::new(run, start);
                 let weights = if $base { columns.add_base(weights) } else { weights };
                 let groups = run.taps.len().div_ceil(TAPS);
                 let (groups, behind) = weights.split_at(groups * 2 * H * size_of::<Weights>());
                 let groups = bytemuck::cast_slice::<u8, Weights>(groups).as_chunks::<2>().0.as_chunks::<H>().0;
                 let mut p = 0;
                 while p + 2 <= run.positions {
-                    let sums = sums::<H, 2>(windows, groups, &columns, start, p);
+                    let sums = sums::<H, 2>(windows, groups, columns.offset, start, p);
                     columns.store(&sums[0], &mut out[p * out_stride..]);
                     columns.store(&sums[1], &mut out[(p + 1) * out_stride..]);
                     p += 2;
                 }
                 if p < run.positions {
-                    let sums = sums::<H, 1>(windows, groups, &columns, start, p);
+                    let sums = sums::<H, 1>(windows, groups, columns.offset, start, p);
                     columns.store(&sums[0], &mut out[p * out_stride..]);
                 }
                 behind
@@ -84,11 +92,11 @@ macro_rules! depthwise {
             fn sums<const H: usize, const P: usize>(
                 windows: &Windows,
                 groups: &[[[Weights; 2]; H]],
-                columns: &Columns<H>,
+                offset: Sums<H>,
                 start: usize,
                 p: usize,
             ) -> [Sums<H>; P] {
-                let mut acc = [columns.offset; P];
+                let mut acc = [offset; P];
                 let mut at = [At::default(); P];
                 for (q, at) in at.iter_mut().enumerate() {
                     *at = windows.at(p + q, start, SMALLEST * H);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::{
     DepthwiseDriver, DepthwiseRun, Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise,
-    QGemm, QPool, Requantize, RhsPanel, RowKernel, RowNames, Tap, TiledGemm,
+    QGemm, QPool, Requantize, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
@@ -28,12 +28,21 @@ macro_rules! rows {
                 acc: &[i32],
                 acc_stride: usize,
                 offset: &[i32],
-                multiplier: &[f32],
+                multipliers: RowMultipliers,
                 params: Requantize,
                 out: &mut [u8],
                 out_stride: usize,
             ) {
-                self.avx2.requantize_tile(rows, acc, acc_stride, offset, multiplier, params, out, out_stride);
+                self.avx2.requantize_tile(
+                    rows,
+                    acc,
+                    acc_stride,
+                    offset,
+                    multipliers,
+                    params,
+                    out,
+                    out_stride,
+                );
             }
 
             fn depthwise(

@@ -3,7 +3,8 @@
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row, requantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel, Tap,
+    AffineU8, BinaryOp, BinaryParams, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel,
+    RowMultipliers, Tap,
 };
 
 /// Numbers of 31 bits that look random.
@@ -104,20 +105,32 @@ pub(crate) fn check_rows(kernel: impl RowKernel) {
 }
 
 fn requantize(kernel: impl RowKernel, columns: usize) {
+    let reals: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
+    let fixed: Vec<i32> = noise(8, columns).map(|v| (v >> 2 | 1 << 30) as i32).collect();
+    let shift: Vec<i32> = noise(9, columns).map(|v| -((v % 32) as i32)).collect();
+    let left: Vec<i32> = shift.iter().map(|s| s + 8).collect();
+    requantize_by(kernel, columns, RowMultipliers::Float(&reals));
+    requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &shift });
+    requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &left });
+}
+
+fn requantize_by(kernel: impl RowKernel, columns: usize, multipliers: RowMultipliers) {
+    // Numbers of all sizes, so that every shift has some between its codes.
+    let size = |i: usize| 31 - (i % 29) as u32;
     for rows in [1, 2, 5] {
         let (acc_stride, out_stride) = (columns + 3, columns + 2);
         let len = |stride: usize| (rows - 1) * stride + columns;
-        let acc: Vec<i32> = noise(1, len(acc_stride)).map(|v| (v % 40_000) as i32 - 20_000).collect();
+        let acc: Vec<i32> =
+            noise(1, len(acc_stride)).enumerate().map(|(i, v)| v as i32 >> (31 - size(i)) >> 1).collect();
         let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
-        let multiplier: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
         let params = Requantize { zero_point: 100, clamp: (4, 251) };
         let (mut out, mut expected) = (vec![0xA5u8; len(out_stride)], vec![0xA5u8; len(out_stride)]);
-        kernel.requantize_tile(rows, &acc, acc_stride, &offset, &multiplier, params, &mut out, out_stride);
+        kernel.requantize_tile(rows, &acc, acc_stride, &offset, multipliers, params, &mut out, out_stride);
         for r in 0..rows {
             let (acc, out) = (&acc[r * acc_stride..][..columns], &mut expected[r * out_stride..][..columns]);
-            requantize_row(acc, &offset, &multiplier, params, out);
+            requantize_row(acc, &offset, multipliers, params, out);
         }
-        assert_eq!(out, expected, "requantize {rows} x {columns}");
+        assert_eq!(out, expected, "requantize {rows} x {columns} by {multipliers:?}");
     }
 }
 
