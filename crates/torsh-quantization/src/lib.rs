@@ -119,7 +119,7 @@ pub mod prelude {
     pub use tq_passes::module_type::{GRU, LSTM, Linear, RNN};
     #[cfg(feature = "full")]
     pub use tq_passes::{
-        Backend, DynamicSpec, Prepared, QConfigDict, QuantConfig, Quantized, convert,
+        Backend, DynamicSpec, Prepared, QConfigDict, QuantConfig, Quantized, Requantization, convert,
         default_dynamic_qconfig, prepare_static, pytorch_dynamic_qconfig, quantize_dynamic,
     };
     pub use tq_qtypes::DType;
@@ -151,7 +151,7 @@ pub mod qconfig {
     pub use tq_passes::module_type::*;
     pub use tq_passes::{
         Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, QConfig,
-        QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
+        QConfigDict, QuantConfig, Recipe, Requantization, Rule, bf16_qconfig, default_dynamic_qconfig,
         default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
         get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, quantize_fx,
         w4_qconfig, w8_qconfig, w8a16_qconfig,
@@ -214,7 +214,7 @@ pub mod backends {
         ScalarLibrary,
     };
     #[cfg(feature = "full")]
-    pub use tq_passes::{Backend, BackendConfig, CustomBackend};
+    pub use tq_passes::{Backend, BackendConfig, CustomBackend, Requantization};
     pub use tq_qtypes::{CapabilityTable, OperatorKind, OperatorSupport};
     pub use tq_runtime::{KernelChoice, SessionOptions};
 }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use std::io::{ErrorKind, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "full")]
 use torsh_quantization::analysis::EXACT_DB;
 
 /// Prints to stdout. A reader that has gone away, as `head` does, is no error.
@@ -96,15 +97,18 @@ pub(crate) fn size_change(before: u64, after: u64) -> String {
 }
 
 /// A table for people.
+#[cfg(feature = "full")]
 pub(crate) struct Table(comfy_table::Table);
 
 /// A table with these titles.
+#[cfg(feature = "full")]
 pub(crate) fn table(titles: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(titles.iter());
     Table(table)
 }
 
+#[cfg(feature = "full")]
 impl Table {
     /// Adds a row of one line: names in a model may hold ends of lines, which would look like more rows.
     pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item: AsRef<str>>) -> &mut Self {
@@ -118,6 +122,7 @@ impl Table {
     }
 }
 
+#[cfg(feature = "full")]
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -130,11 +135,12 @@ pub(crate) fn on_one_line(text: &str) -> String {
 }
 
 /// Signal to noise, with so many digits; what is beyond the rounding of f32 is exact.
+#[cfg(feature = "full")]
 pub(crate) fn decibels(db: f64, digits: usize) -> String {
     if db >= EXACT_DB { "exact".to_owned() } else { format!("{db:.digits$} dB") }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "full"))]
 mod tests {
     use super::*;
 

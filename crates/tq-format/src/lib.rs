@@ -40,7 +40,7 @@ pub use file::{load, read, save, write};
 pub use strip::strip;
 
 /// The version that files are written in. All versions up to this one are read.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Bytes of the header, in which the graph stands, that are written and read. A program takes some ten times as much
 /// memory for it.

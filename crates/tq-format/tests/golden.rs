@@ -5,12 +5,12 @@
 
 mod common;
 
-use common::{Source, from_bytes, ops, to_bytes};
+use common::{Source, ops, to_bytes};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use tq_format::VERSION;
 use tq_graph::{Dim, Graph, Node, Op};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, Requantization};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
@@ -49,11 +49,8 @@ fn files_of_all_versions() {
         let graph = tq_format::load(&data(&format!("v{version}.tq"))).unwrap();
         let expected = std::fs::read_to_string(data(&format!("v{version}.txt"))).unwrap();
         assert!(text(&graph) == expected, "v{version}.tq reads as\n{}", text(&graph));
-        if version == VERSION {
-            assert!(to_bytes(&graph) == bytes, "v{version}.tq is not written as it was");
-        } else {
-            assert_eq!(from_bytes(&to_bytes(&graph)).unwrap(), graph);
-        }
+        // A graph is of the oldest version that can say it, so that all of these are written as they were.
+        assert!(to_bytes(&graph) == bytes, "v{version}.tq is not written as it was");
     }
 }
 
@@ -66,6 +63,7 @@ fn write_the_files_of_this_version() {
     let mut s = Source(VERSION);
     let mut g = Graph::new("every operator, every type");
     g.metadata.insert("license".into(), "MIT \"or\"\nApache".into());
+    g.requantization = Requantization::FixedPoint;
     let n = Dim::symbol("batch");
     let half = n.checked_add(&Dim::from(1usize)).unwrap().checked_div_floor(&Dim::from(2usize)).unwrap();
     let x = g.add_input("x", DType::F32, vec![n.clone(), half.checked_mul(&n).unwrap(), Dim::from(3usize)]);

@@ -99,7 +99,16 @@ fn attacks() {
         (changed(r#""truth":{"dtype":"BOOL""#, r#""truths":{"dtype":"BOOL""#), "truths: no value"),
         (changed(r#""truth":{"dtype":"BOOL""#, r#""w":{"dtype":"BOOL""#), "two entries are named"),
         // The graph.
-        (g(r#""version":1"#, r#""version":2"#), "version 2 of the format is not read"),
+        (g(r#""version":1"#, r#""version":3"#), "version 3 of the format is not read"),
+        (g(r#""version":1"#, r#""version":2"#), "version 2 without requantization"),
+        (
+            g(r#""metadata":{}"#, r#""metadata":{},"requantization":"fixed_point""#),
+            "version 1 has no requantization",
+        ),
+        (
+            g(r#""version":1,"#, r#""version":2,"requantization":"fixed","#),
+            "there is no requantization fixed",
+        ),
         (g(r#""version":1"#, r#""version":0"#), "version 0"),
         (g(r#""version":1"#, r#""version":-1"#), "graph"),
         (g(r#""version":1,"#, ""), "missing field `version`"),

@@ -2,7 +2,7 @@
 
 use crate::{GraphError, Op, Shape, Tensor};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, Requantization};
 
 /// Index of a node in [`Graph::nodes`]. Valid until nodes are added, removed or sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +86,8 @@ pub struct Graph {
     pub outputs: Vec<ValueId>,
     /// Key-value pairs that travel with the model.
     pub metadata: BTreeMap<String, String>,
+    /// How the sums of products on codes become codes of their results: part of what the model computes.
+    pub requantization: Requantization,
 }
 
 impl Graph {

@@ -18,6 +18,7 @@ mod external;
 mod import;
 mod names;
 mod proto;
+mod requantization;
 mod run_time;
 mod tensor;
 #[cfg(test)]

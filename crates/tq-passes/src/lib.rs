@@ -51,3 +51,4 @@ pub use prepare::{Prepared, get_observer_dict, prepare_static, quantize_fx};
 pub use ranges::{
     CacheAlgorithm, CalibrationCache, CalibrationRanges, IgnoredRange, RangesFormat, RangesReport,
 };
+pub use tq_qtypes::Requantization;

@@ -25,6 +25,7 @@ mod options;
 mod plan;
 mod profile;
 mod reference;
+mod requantize;
 mod session;
 mod slots;
 mod steps;

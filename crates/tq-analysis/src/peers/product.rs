@@ -9,9 +9,8 @@ use tq_eval::window::Window;
 use tq_graph::op::ConvAttrs;
 use tq_graph::qdq::{Codes, QOperator, QOutput};
 use tq_graph::{Graph, NodeId, Op, Tensor, ValueId};
-use tq_qtypes::fixed_point::FixedPointMultiplier;
-use tq_qtypes::requantize::{multiplier, requantize_wide};
-use tq_qtypes::{AffineParams, DType, OperatorKind, Rounding, affine};
+use tq_qtypes::requantize::Multiplier;
+use tq_qtypes::{AffineParams, DType, OperatorKind, Requantization, Rounding, affine};
 
 /// Products that are summed up in 32 bits: 2^15 of the largest bytes fit.
 const CHUNK: usize = 1 << 15;
@@ -62,7 +61,14 @@ impl Grid {
 #[derive(Debug)]
 enum Target {
     /// To codes, within these bounds of them.
-    Codes { grid: Grid, bounds: (i32, i32), fixed: Vec<FixedPointMultiplier> },
+    Codes {
+        grid: Grid,
+        bounds: (i32, i32),
+        /// What a session multiplies sums by.
+        own: Vec<Multiplier>,
+        /// What fixed point multiplies them by.
+        fixed: Vec<Multiplier>,
+    },
     /// To real numbers.
     Real,
 }
@@ -108,9 +114,11 @@ impl Product {
                     affine::quantize_f32(x, grid.scale, grid.zero_point, low, high, Rounding::Divide)
                 };
                 let (low, high) = op.bounds.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-                let real = |sw: &f32| f64::from(from.scale) * f64::from(*sw) / f64::from(grid.scale);
-                let fixed = matrix.scale.iter().map(|sw| FixedPointMultiplier::new(real(sw))).collect();
-                (codes.value, Target::Codes { grid, bounds: (code(low), code(high)), fixed })
+                let by = |way: Requantization| {
+                    matrix.scale.iter().map(|sw| way.multiplier(from.scale, *sw, grid.scale)).collect()
+                };
+                let (own, fixed) = (by(graph.requantization), by(Requantization::FixedPoint));
+                (codes.value, Target::Codes { grid, bounds: (code(low), code(high)), own, fixed })
             }
         };
         let total = |c: usize| {
@@ -289,15 +297,9 @@ impl Product {
         let scale = self.matrix.scale[channel];
         match &self.target {
             Target::Real => acc as f32 * (self.from.scale * scale),
-            Target::Codes { grid, bounds: (low, high), fixed } => {
-                let code = if arithmetic == Arithmetic::FixedPoint {
-                    let acc = acc.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-                    fixed[channel].requantize(acc, grid.zero_point, *low, *high)
-                } else {
-                    let m = multiplier(self.from.scale, scale, grid.scale);
-                    requantize_wide(acc, m, grid.zero_point, *low, *high)
-                };
-                code as f32
+            Target::Codes { grid, bounds: (low, high), own, fixed } => {
+                let multipliers = if arithmetic == Arithmetic::FixedPoint { fixed } else { own };
+                multipliers[channel].requantize(acc, grid.zero_point, *low, *high) as f32
             }
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use torsh_quantization::analysis::RecommendOptions;
 use torsh_quantization::qconfig::{
     Backend, BackendConfig, Configuration, MseObserver, ObserverConfig, QConfig, QConfigDict, QScheme,
-    QuantConfig, QuantSpec, Recipe, Rule,
+    QuantConfig, QuantSpec, Recipe, Requantization, Rule,
 };
 
 /// Which nodes are quantized, and how. Without any of these: 8-bit activations and weights, all that can be.
@@ -35,6 +35,10 @@ pub(crate) struct PlanArgs {
     /// runtimes without VNNI do not saturate, at the price of somewhat coarser weights.
     #[arg(long, value_enum, value_name = "RULE")]
     pub(crate) weights: Option<WeightRule>,
+    /// How the sums of products become codes: float is one f32 multiplier; fixed-point is what TensorFlow Lite's reference
+    /// kernels do on devices. The model keeps it and computes the same everywhere.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) requantize: Option<RequantizeName>,
     /// Nodes, or modules with all that is in them, that stay in float.
     #[arg(long, value_name = "NODE", num_args = 1..)]
     pub(crate) exclude: Vec<String>,
@@ -48,6 +52,24 @@ pub(crate) struct PlanArgs {
 pub(crate) enum WeightRule {
     /// Products of neighbours that fit 16 bits.
     OverflowSafe,
+}
+
+/// How the sums of products become codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RequantizeName {
+    /// One f32 multiplier, one rounding.
+    Float,
+    /// A 31-bit fraction and a shift, two roundings.
+    FixedPoint,
+}
+
+impl RequantizeName {
+    fn requantization(self) -> Requantization {
+        match self {
+            RequantizeName::Float => Requantization::Float,
+            RequantizeName::FixedPoint => Requantization::FixedPoint,
+        }
+    }
 }
 
 /// A recipe, or the search for one.
@@ -70,15 +92,15 @@ impl PlanArgs {
                 "--recipe auto chooses observers and nodes itself: it does not go with --observer or --only"
             );
         }
-        let mut backend = BackendConfig::from(self.backend.unwrap_or_default().backend());
-        backend.overflow_safe_weights = self.weights == Some(WeightRule::OverflowSafe);
+        let backend = self.backend_config();
         Ok(Some(RecommendOptions { backend, exclude: self.exclude.clone(), ..RecommendOptions::default() }))
     }
 
-    /// The named backend, with what is asked of its weights.
+    /// The named backend, with what is asked of its weights and its requantization.
     pub(crate) fn backend_config(&self) -> BackendConfig {
-        let overflow_safe_weights = self.weights == Some(WeightRule::OverflowSafe);
-        BackendConfig { overflow_safe_weights, ..self.backend.unwrap_or_default().backend().into() }
+        let mut backend = self.backend.unwrap_or_default().backend().into();
+        self.adapt_backend(&mut backend);
+        backend
     }
 
     /// All of it in one configuration.
@@ -135,14 +157,22 @@ impl PlanArgs {
         Ok(out)
     }
 
-    /// What --only, --weights, --observer and --exclude change.
+    /// What --weights and --requantize change.
+    fn adapt_backend(&self, backend: &mut BackendConfig) {
+        if self.weights == Some(WeightRule::OverflowSafe) {
+            backend.overflow_safe_weights = true;
+        }
+        if let Some(how) = self.requantize {
+            backend.requantization = how.requantization();
+        }
+    }
+
+    /// What --only, --weights, --requantize, --observer and --exclude change.
     fn adapt(&self, out: &mut Configuration) -> Result<()> {
         if !self.only.is_empty() {
             out.dict = only(&out.dict, &self.only)?;
         }
-        if self.weights == Some(WeightRule::OverflowSafe) {
-            out.backend.overflow_safe_weights = true;
-        }
+        self.adapt_backend(&mut out.backend);
         if let Some(name) = &self.observer {
             out.dict = observed_by(&out.dict, name)?;
         }

@@ -4,7 +4,7 @@ use super::{Place, Subject};
 use tq_graph::op::{BinaryOp, UnaryOp};
 use tq_graph::qdq::{Codes, QOutput, node_params};
 use tq_graph::{Node, Op, Tensor, ValueId};
-use tq_qtypes::{DType, Granularity, OperatorKind, Rounding, affine};
+use tq_qtypes::{DType, Granularity, OperatorKind, Requantization, Rounding, affine};
 
 type Found = Option<String>;
 
@@ -115,6 +115,12 @@ pub(super) fn computes_on_codes(_: &Subject<'_>, p: &Place<'_>) -> Found {
 
 pub(super) fn recurrent(_: &Subject<'_>, p: &Place<'_>) -> Found {
     when(p.operator.is_some_and(|o| o.kind == OperatorKind::Recurrent))
+}
+
+pub(super) fn fixed_point(s: &Subject<'_>, p: &Place<'_>) -> Found {
+    let product = |kind: OperatorKind| kind.has_weights() || kind == OperatorKind::MatMul;
+    let asked = s.graph.requantization == Requantization::FixedPoint;
+    when(asked && p.operator.is_some_and(|o| product(o.kind) && o.output_codes(0).is_some()))
 }
 
 pub(super) fn moves_codes(_: &Subject<'_>, p: &Place<'_>) -> Found {

@@ -63,6 +63,9 @@ const fn trt(t: &Target) -> bool {
 const fn not_trt(t: &Target) -> bool {
     !trt(t)
 }
+const fn not_onnx(t: &Target) -> bool {
+    !matches!(t, Target::Onnx)
+}
 const fn tract(t: &Target) -> bool {
     matches!(t, Target::Tract)
 }
@@ -369,5 +372,15 @@ pub const RULES: &[Rule] = &[
         words: "the target computes this in float",
         source: "the profile of the target",
         check: not_in_profile,
+    },
+    Rule {
+        id: "float-requantization",
+        target: not_onnx,
+        targets: "all but onnx",
+        looks_at: "products on codes of a model that requantizes in fixed point",
+        verdict: Verdict::Integer,
+        words: "computes on codes, and requantizes in float: codes near the middle of two are others than in fixed point",
+        source: "the metadata entry that asks for it is ours alone",
+        check: fixed_point,
     },
 ];

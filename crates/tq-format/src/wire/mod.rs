@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::HashMap;
 use tq_graph::dim::shape_of;
 use tq_graph::{Graph, Node, Tensor, Value, ValueId};
-use tq_qtypes::DType;
+use tq_qtypes::{DType, Requantization};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +26,9 @@ struct WireGraph {
     name: String,
     #[serde(serialize_with = "entries")]
     metadata: Unique<String>,
+    /// Since version 2; absent in files of version 1, where it is `float`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requantization: Option<String>,
     /// Dimensions that are sums, which others refer to by their place here.
     dims: Vec<Vec<WireTerm>>,
     values: Vec<WireValue>,
@@ -90,7 +93,7 @@ pub(crate) struct Described {
 /// The text of a graph. `keys` has the names of those tensors that are not called as their values are.
 pub(crate) fn to_json(graph: &Graph, keys: &HashMap<usize, String>) -> Result<String, FormatError> {
     // Taken apart so that nothing is forgotten.
-    let Graph { name, nodes, values, inputs, outputs, metadata } = graph;
+    let Graph { name, nodes, values, inputs, outputs, metadata, requantization } = graph;
     let mut table = DimTable::default();
     let values = values
         .iter()
@@ -132,10 +135,16 @@ pub(crate) fn to_json(graph: &Graph, keys: &HashMap<usize, String>) -> Result<St
             })
         })
         .collect::<Result<_, FormatError>>()?;
+    // What needs nothing of a version is written as the one before, which every release reads.
+    let (version, requantization) = match requantization {
+        Requantization::Float => (1, None),
+        other => (VERSION, Some(other.name().to_owned())),
+    };
     let graph = WireGraph {
-        version: VERSION,
+        version,
         name: name.clone(),
         metadata: Unique(metadata.clone()),
+        requantization,
         dims: table.sums,
         values,
         nodes,
@@ -158,15 +167,23 @@ struct Versioned {
 /// The graph of a text, whose constants have no data yet, and what they are.
 pub(crate) fn from_json(json: &str) -> Result<(Graph, Vec<Described>), FormatError> {
     match serde_json::from_str::<Versioned>(json).map_err(schema)?.version {
-        1 => {}
+        1..=VERSION => {}
         other => return Err(FormatError::Version(other)),
     }
     let wire: WireGraph = serde_json::from_str(json).map_err(schema)?;
+    let requantization = match (wire.version, &wire.requantization) {
+        (1, None) => Requantization::Float,
+        (1, Some(_)) => return Err(schema("version 1 has no requantization")),
+        (version, None) => return Err(schema(format!("version {version} without requantization"))),
+        (_, Some(name)) => Requantization::by_name(name)
+            .ok_or_else(|| schema(format!("there is no requantization {name}")))?,
+    };
     let dims = DimReader::new(&wire.dims).map_err(schema)?;
     let count = wire.values.len();
     let mut described = Vec::new();
     let mut graph = Graph::new(wire.name);
     graph.metadata = wire.metadata.0;
+    graph.requantization = requantization;
     for (i, value) in wire.values.into_iter().enumerate() {
         let of_value = |message: String| schema(format!("value {}: {message}", value.name));
         let shape = value.shape.map(|s| s.iter().map(|d| dims.dim(d)).collect::<Result<Vec<_>, _>>());

@@ -5,6 +5,7 @@ mod attributes;
 use crate::dim::Shape;
 use crate::{Graph, Value, ValueId};
 use std::fmt::{self, Write as _};
+use tq_qtypes::Requantization;
 
 /// How much of one foreign text goes into a message.
 const SHOWN_CHARS: usize = 200;
@@ -48,6 +49,9 @@ impl fmt::Display for Graph {
         writeln!(f, "graph {}", Name(&self.name))?;
         for (key, text) in &self.metadata {
             writeln!(f, "metadata {} = {text:?}", Name(key))?;
+        }
+        if self.requantization != Requantization::default() {
+            writeln!(f, "requantization {}", self.requantization)?;
         }
         for v in &self.inputs {
             writeln!(f, "input {}", Typed(self, *v))?;

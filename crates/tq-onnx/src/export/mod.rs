@@ -19,7 +19,7 @@ use crate::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto,
     TypeProto, ValueInfoProto, type_proto,
 };
-use crate::{MAX_OPSET, MIN_OPSET, OnnxError, documentation, run_time, tensor};
+use crate::{MAX_OPSET, MIN_OPSET, OnnxError, documentation, requantization, run_time, tensor};
 use nbits::Products;
 use prost::Message as _;
 use std::collections::BTreeSet;
@@ -177,6 +177,7 @@ impl<'a> Writer<'a> {
         let outputs = graph.outputs.iter().map(|v| self.value_info(*v)).collect::<Result<_, _>>()?;
         let mut metadata = graph.metadata.clone();
         metadata.extend(run_time::entries(graph));
+        metadata.extend(requantization::entry(graph));
         let entry = |(k, v): (&String, &String)| StringStringEntryProto {
             key: Some(k.clone()),
             value: Some(v.clone()),

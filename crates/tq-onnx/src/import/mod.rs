@@ -27,7 +27,7 @@ use crate::external::Folder;
 use crate::proto::{ModelProto, TensorProto};
 use crate::tensor::Problem;
 use crate::wire::Message;
-use crate::{OnnxError, run_time, tensor, wire};
+use crate::{OnnxError, requantization, run_time, tensor, wire};
 use bytes::Bytes;
 use prost::Message as _;
 use std::fs::File;
@@ -140,6 +140,7 @@ fn from_bytes(bytes: Bytes, folder: Folder) -> Result<Graph, OnnxError> {
     infer::simplify_shapes(&mut graph)?;
     trim_outputs(&mut graph);
     run_time::restore(&mut graph)?;
+    requantization::restore(&mut graph)?;
     graph.validate()?;
     Ok(graph)
 }

@@ -3,7 +3,7 @@
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use tq_qtypes::{CapabilityTable, DType, OperatorKind, OperatorSupport};
+use tq_qtypes::{CapabilityTable, DType, OperatorKind, OperatorSupport, Requantization};
 
 /// Named sets of defaults for families of machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -76,6 +76,10 @@ pub struct BackendConfig {
     /// right answers with these weights, and kernels of this project take their short way for all codes. Conv, ConvTranspose,
     /// Gemm and MatMul with symmetric i8 weights; weights err somewhat more.
     pub overflow_safe_weights: bool,
+    /// How the sums of products become codes: kept with the quantized model, which computes the same everywhere.
+    ///
+    /// [`Requantization::FixedPoint`] is for models that have to answer as TensorFlow Lite's reference kernels do.
+    pub requantization: Requantization,
 }
 
 /// Codes of a type that a backend takes.
@@ -118,6 +122,7 @@ impl BackendConfig {
             activation_ranges: Vec::new(),
             weight_ranges: Vec::new(),
             overflow_safe_weights: false,
+            requantization: Requantization::Float,
         }
     }
 
@@ -188,6 +193,13 @@ struct Table {
     weight_ranges: Vec<CodeRange>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     overflow_safe_weights: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    requantization: Requantization,
+}
+
+/// True for what files need not say.
+pub(super) fn is_default(requantization: &Requantization) -> bool {
+    *requantization == Requantization::default()
 }
 
 impl Serialize for BackendConfig {
@@ -201,6 +213,7 @@ impl Serialize for BackendConfig {
             activation_ranges: self.activation_ranges.clone(),
             weight_ranges: self.weight_ranges.clone(),
             overflow_safe_weights: self.overflow_safe_weights,
+            requantization: self.requantization,
         };
         table.serialize(s)
     }
@@ -231,9 +244,21 @@ impl<'de> Visitor<'de> for BackendVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BackendConfig, A::Error> {
-        let Table { name, operators, activation_ranges, weight_ranges, overflow_safe_weights } =
-            Table::deserialize(MapAccessDeserializer::new(map))?;
-        let operators = CapabilityTable::new(operators);
-        Ok(BackendConfig { name, operators, activation_ranges, weight_ranges, overflow_safe_weights })
+        let Table {
+            name,
+            operators,
+            activation_ranges,
+            weight_ranges,
+            overflow_safe_weights,
+            requantization,
+        } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(BackendConfig {
+            name,
+            operators: CapabilityTable::new(operators),
+            activation_ranges,
+            weight_ranges,
+            overflow_safe_weights,
+            requantization,
+        })
     }
 }

@@ -1,8 +1,9 @@
 //! Configurations as files write them: presets by name, read and written as the backend has them.
 
+use super::backend::is_default;
 use super::dict::{NameRule, RegexRule, TypeRule};
 use super::presets;
-use crate::{Backend, BackendConfig, Configuration, QConfig, QConfigDict};
+use crate::{Backend, BackendConfig, Configuration, QConfig, QConfigDict, Requantization};
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -14,6 +15,9 @@ use tq_observers::ObserverConfig;
 pub(super) struct File {
     #[serde(default)]
     backend: BackendConfig,
+    /// That of the backend, where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requantization: Option<Requantization>,
     #[serde(default)]
     global: Choice,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,8 +52,9 @@ struct OfName {
 
 impl From<File> for Configuration {
     fn from(file: File) -> Self {
-        let File { backend, global, module_type, regex, name } = file;
+        let File { mut backend, requantization, global, module_type, regex, name } = file;
         let on = backend.preset().unwrap_or_default();
+        backend.requantization = requantization.unwrap_or(backend.requantization);
         let of_type = |r: OfType| TypeRule { type_name: r.type_name, qconfig: r.qconfig.on(on) };
         let of_pattern = |r: OfPattern| RegexRule { pattern: r.pattern, qconfig: r.qconfig.on(on) };
         let of_name = |r: OfName| NameRule { name: r.name, qconfig: r.qconfig.on(on) };
@@ -65,7 +70,10 @@ impl From<File> for Configuration {
 
 impl From<Configuration> for File {
     fn from(configuration: Configuration) -> Self {
-        let Configuration { backend, dict: QConfigDict { global, module_type, regex, name } } = configuration;
+        let Configuration { mut backend, dict: QConfigDict { global, module_type, regex, name } } =
+            configuration;
+        // Said beside the backend, which then is a name where the rest of it is one.
+        let requantization = std::mem::take(&mut backend.requantization);
         let on = backend.preset().unwrap_or_default();
         let of_type = |r: TypeRule| OfType { type_name: r.type_name, qconfig: Choice::of(r.qconfig, on) };
         let of_pattern = |r: RegexRule| OfPattern { pattern: r.pattern, qconfig: Choice::of(r.qconfig, on) };
@@ -76,6 +84,7 @@ impl From<Configuration> for File {
             regex: regex.into_iter().map(of_pattern).collect(),
             name: name.into_iter().map(of_name).collect(),
             backend,
+            requantization: Some(requantization).filter(|r| !is_default(r)),
         }
     }
 }

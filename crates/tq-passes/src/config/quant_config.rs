@@ -1,6 +1,7 @@
 //! One configuration for the whole model.
 
-use crate::{Backend, Configuration, QConfig, QConfigDict};
+use super::backend::is_default;
+use crate::{Backend, BackendConfig, Configuration, QConfig, QConfigDict, Requantization};
 use serde::{Deserialize, Serialize};
 use tq_observers::{MinMaxObserver, ObserverConfig, PerChannelMinMaxObserver};
 
@@ -27,6 +28,9 @@ pub struct QuantConfig {
     /// Channel axis 0 means the output channels, in whichever axis of the weights an operator keeps them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<ObserverConfig>,
+    /// How the sums of products become codes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub requantization: Requantization,
 }
 
 impl QuantConfig {
@@ -34,6 +38,19 @@ impl QuantConfig {
     #[must_use]
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// With sums of products that become codes in this way.
+    ///
+    /// ```
+    /// use tq_passes::{Backend, BackendConfig, Configuration, QuantConfig, Requantization};
+    /// let mobile = QuantConfig::default().backend(Backend::Qnnpack).requantization(Requantization::FixedPoint);
+    /// assert_eq!(Configuration::from(mobile).backend.requantization, Requantization::FixedPoint);
+    /// ```
+    #[must_use]
+    pub fn requantization(mut self, requantization: Requantization) -> Self {
+        self.requantization = requantization;
         self
     }
 
@@ -91,7 +108,8 @@ impl From<QuantConfig> for QConfigDict {
 
 impl From<QuantConfig> for Configuration {
     fn from(config: QuantConfig) -> Self {
-        Self { backend: config.backend.into(), dict: config.into() }
+        let backend = BackendConfig { requantization: config.requantization, ..config.backend.into() };
+        Self { backend, dict: config.into() }
     }
 }
 

@@ -39,7 +39,11 @@ pub(super) fn quantized_graph(
         saturate,
         merged: HashMap::new(),
         names: Names::of(float),
-        graph: Graph { nodes: Vec::with_capacity(float.nodes.len() * 3), ..float.clone() },
+        graph: Graph {
+            nodes: Vec::with_capacity(float.nodes.len() * 3),
+            requantization: prepared.configuration().backend.requantization,
+            ..float.clone()
+        },
         codes: HashMap::new(),
         halves: HashMap::new(),
         run_time: HashMap::new(),

@@ -1,7 +1,7 @@
 //! Evaluation on codes: what an integer session computes, to the last bit.
 //!
 //! Where no gradient is asked for, an operator that a session runs in integers is computed from the codes of its inputs:
-//! sums are exact, and are rounded to codes once, with the multiplier that a session takes. Sums of the real numbers that
+//! sums are exact, and are rounded to codes as a session does it, with the multipliers that it takes. Sums of the real numbers that
 //! codes stand for would be rounded before that, and fall to the other side of the middle between two codes now and then;
 //! all layers after such a value tell the difference. Sums of two tensors, concatenations, maxima and what moves codes need
 //! nothing of this: there a session computes in f32 as the evaluator does, or not at all.
@@ -16,8 +16,8 @@ use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
 use tq_passes::Placement;
 use tq_passes::training::InputForm;
 use tq_qtypes::affine::{self, dequantize_f32, quantize_f32, quantize_f64};
-use tq_qtypes::requantize::{average_multiplier, multiplier, quantize_bias, requantize_wide};
-use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, Rounding};
+use tq_qtypes::requantize::{Multiplier, average_multiplier, quantize_bias, requantize_wide};
+use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, Requantization, Rounding};
 
 use crate::Var;
 
@@ -32,7 +32,7 @@ pub(super) struct Exact {
 enum Kind {
     /// Sums of products of codes, in units of `lhs * rhs`, with one `rhs` or one a channel. `inner` elements that follow
     /// each other are of one channel.
-    Products { sums: Vec<i64>, lhs: f32, rhs: Vec<f32>, inner: usize },
+    Products { sums: Vec<i64>, lhs: f32, rhs: Vec<f32>, inner: usize, by: Requantization },
     /// Sums of as many codes as `counts` says, one count for all or one a position.
     Averages { sums: Vec<i64>, scale: f32, counts: Vec<usize> },
     /// A function of one code, in f64 as tables are made.
@@ -52,7 +52,7 @@ impl Exact {
     /// The result as real numbers, as a session leaves those that nobody quantizes.
     pub(super) fn real(&self) -> Result<Tensor, QatError> {
         let values: Vec<f32> = match &self.kind {
-            Kind::Products { sums, lhs, rhs, inner } => {
+            Kind::Products { sums, lhs, rhs, inner, .. } => {
                 let units: Vec<f32> = rhs.iter().map(|r| lhs * r).collect();
                 self.each(sums, |i, sum| *sum as f32 * units[i / inner % units.len()])
             }
@@ -72,10 +72,10 @@ impl Exact {
         let (lo, hi) = (code(self.bounds.0), code(self.bounds.1));
         let real = |code: i32| dequantize_f32(code, scale, zero);
         let values: Vec<f32> = match &self.kind {
-            Kind::Products { sums, lhs, rhs, inner } => {
-                let factors: Vec<f32> = rhs.iter().map(|r| multiplier(*lhs, *r, scale)).collect();
+            Kind::Products { sums, lhs, rhs, inner, by } => {
+                let factors: Vec<Multiplier> = rhs.iter().map(|r| by.multiplier(*lhs, *r, scale)).collect();
                 let factor = |i: usize| factors[i / inner % factors.len()];
-                self.each(sums, |i, sum| real(requantize_wide(*sum, factor(i), zero, lo, hi)))
+                self.each(sums, |i, sum| real(factor(i).requantize(*sum, zero, lo, hi)))
             }
             Kind::Averages { sums, scale: input, counts } => {
                 let factors: Vec<f32> =
@@ -138,6 +138,11 @@ impl Run<'_> {
         let node = graph.node(id);
         let before = node.input(0).and_then(|v| self.exact.remove(&v));
         Ok(before.zip(bounds(graph, node)).map(|(exact, bounds)| exact.clamped(bounds)))
+    }
+
+    /// How a session makes codes of the sums of products.
+    fn requantization(&self) -> Requantization {
+        self.model.prepared.configuration().backend.requantization
     }
 
     fn sink(&self, id: NodeId, kind: OperatorKind) -> Result<Option<Sink>, QatError> {
@@ -275,7 +280,11 @@ impl Run<'_> {
         } else if node.input(2).is_some() {
             return Ok(None);
         }
-        Ok(Some(Exact { dims, kind: Kind::Products { sums, lhs, rhs, inner }, bounds: NONE }))
+        Ok(Some(Exact {
+            dims,
+            kind: Kind::Products { sums, lhs, rhs, inner, by: self.requantization() },
+            bounds: NONE,
+        }))
     }
 
     /// A product of two tensors of codes.
@@ -289,7 +298,8 @@ impl Run<'_> {
         let (Some((a, lhs)), Some((b, rhs))) = both else { return Ok(None) };
         let results = eval_op(&Op::MatMul, &[Some(&a), Some(&b)], 1, Precision::F64);
         let sums = results.map_err(failed)?.swap_remove(0);
-        let kind = Kind::Products { sums: whole(&sums)?, lhs, rhs: vec![rhs], inner: 1 };
+        let by = self.requantization();
+        let kind = Kind::Products { sums: whole(&sums)?, lhs, rhs: vec![rhs], inner: 1, by };
         Ok(Some(Exact { dims: sums.dims().to_vec(), kind, bounds: NONE }))
     }
 

@@ -4,7 +4,6 @@ use super::{Compiled, Compiler, Done, float};
 use crate::layout::Layout;
 use crate::steps::matmul::{Finish, MatMul};
 use tq_graph::qdq::{QOperator, QOutput};
-use tq_qtypes::requantize::multiplier;
 
 impl Compiler<'_> {
     pub(super) fn matmul(&mut self, op: &QOperator) -> Compiled<Done> {
@@ -32,12 +31,8 @@ impl Compiler<'_> {
             [QOutput::Codes(codes)] => {
                 let held = self.held(codes)?;
                 let to = self.new_buffer(out_dims.iter().product());
-                let finish = Finish::Codes {
-                    to,
-                    multiplier: multiplier(a_held.scale, b_held.scale, held.scale),
-                    zero_point: held.zero_point,
-                    clamp: held.clamp(op.bounds),
-                };
+                let requantizer = self.requantizer(op, a_held, &[b_held.scale], held);
+                let finish = Finish::Codes { to, requantizer };
                 self.emit(step(finish), vec![lhs, rhs], vec![to]);
                 self.set_form(codes.value, Layout::First, to);
             }

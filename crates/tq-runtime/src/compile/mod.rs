@@ -30,7 +30,7 @@ use tq_eval::{Precision, eval_op};
 use tq_graph::dim::known_shape;
 use tq_graph::qdq::{Codes, QOperator, QOutput, QdqView, node_params};
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
-use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
+use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, Requantization};
 
 /// Why an operator was not compiled to integer steps.
 pub(crate) enum Refusal {
@@ -285,7 +285,7 @@ impl<'s> Compiler<'s> {
                 let report = self.report(op.node, Execution::Integer);
                 let kernels = &self.shared.kernels;
                 // That a library lacks a family is no secret.
-                let reason = match kernels.choice(op.kind) {
+                let fallback = match kernels.choice(op.kind) {
                     Some(choice) if choice.fallback && done.kernel.is_some() => Some(format!(
                         "library {} has no kernel for {}: the one of library {} runs",
                         kernels.library().name(),
@@ -294,6 +294,8 @@ impl<'s> Compiler<'s> {
                     )),
                     _ => None,
                 };
+                let reasons = [fallback, self.other_requantization(op.kind)];
+                let reason = reasons.into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
                 self.reports.push(NodeReport { kernel: done.kernel, macs: done.macs, reason, ..report });
                 let mut absorbed = op.absorbed.clone();
                 absorbed.retain(|n| *n != op.node);
@@ -327,6 +329,14 @@ impl<'s> Compiler<'s> {
             }
             Err(Refusal::Fail(e)) => Err(e),
         }
+    }
+
+    /// What is said of an operator that does not requantize as the graph asks for.
+    fn other_requantization(&self, kind: OperatorKind) -> Option<String> {
+        use OperatorKind as K;
+        let in_float = matches!(kind, K::Add | K::Sub | K::Mul | K::AveragePool);
+        (in_float && self.graph.requantization == Requantization::FixedPoint)
+            .then(|| "computed in f32 up to its codes: fixed point is for products".to_owned())
     }
 
     fn integer(&mut self, op: &QOperator) -> Compiled<Done> {

@@ -1,6 +1,5 @@
 //! Transposed convolutions.
 
-use super::weighted::multipliers;
 use super::{Compiled, Compiler, Done, float};
 use crate::layout::Layout;
 use crate::movement::IndexMap;
@@ -65,9 +64,7 @@ impl Compiler<'_> {
             image: dims[1..].iter().product(),
             depth: channels / groups,
             zero_point: held.zero_point,
-            multiplier: multipliers(held, &weights, out_held),
-            out_zero_point: out_held.zero_point,
-            clamp: out_held.clamp(op.bounds),
+            requantizer: self.requantizer(op, held, &weights.scale, out_held),
             weights,
         };
         self.emit(step, vec![from], vec![to]);

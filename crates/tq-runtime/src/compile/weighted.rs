@@ -5,6 +5,7 @@ use crate::codes::Held;
 use crate::geometry::{self, Axis};
 use crate::layout::{Layout, same_order};
 use crate::movement::{FILL, IndexMap};
+use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::steps::gemm::{Finish, Gemm, Group, Product, Rows};
 use crate::steps::movement::Move;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use tq_graph::Op;
 use tq_graph::qdq::{QOperator, QOutput};
 use tq_kernels::PAD;
-use tq_qtypes::requantize::multiplier;
 
 /// Convolutions of at most this many channels are unrolled.
 const UNROLLED_CHANNELS: usize = 16;
@@ -76,9 +76,7 @@ impl Compiler<'_> {
                 to,
                 window,
                 zero_point: held.zero_point,
-                multiplier: multipliers(held, &packed, out_held),
-                out_zero_point: out_held.zero_point,
-                clamp: out_held.clamp(op.bounds),
+                requantizer: self.requantizer(op, held, &packed.scale, out_held),
                 weights: packed,
             };
             self.emit(step, vec![from], vec![to]);
@@ -192,12 +190,8 @@ impl Compiler<'_> {
             [QOutput::Codes(codes)] => {
                 let out_held = self.held(codes)?;
                 let to = self.new_buffer(out_dims.iter().product());
-                let finish = Finish::Codes {
-                    to,
-                    multiplier: multipliers(held, &weights, out_held),
-                    zero_point: out_held.zero_point,
-                    clamp: out_held.clamp(op.bounds),
-                };
+                let requantizer = self.requantizer(op, held, &weights.scale, out_held);
+                let finish = Finish::Codes { to, requantizer };
                 let product = Product { from, weights, groups, rows };
                 self.emit(Gemm { product, zero_point, finish }, vec![from], vec![to]);
                 let layout = match op.kind {
@@ -217,9 +211,9 @@ impl Compiler<'_> {
         }
         Ok(())
     }
-}
 
-/// The multiplier of each output channel.
-pub(super) fn multipliers(x: Held, weights: &Packed, out: Held) -> Vec<f32> {
-    weights.scale.iter().map(|sw| multiplier(x.scale, *sw, out.scale)).collect()
+    /// What makes codes of `out` of sums of products of `x` with codes of these scales.
+    pub(super) fn requantizer(&self, op: &QOperator, x: Held, rhs: &[f32], out: Held) -> Requantizer {
+        Requantizer::new(self.graph.requantization, x.scale, rhs, out, out.clamp(op.bounds))
+    }
 }

@@ -53,7 +53,11 @@ pub(super) fn measure(peaks: &[SequencePeak], each: Duration) -> Result<Vec<Prod
                 }
                 let packed = gemm.pack(&RhsMatrix::new(&rhs, n, k))?;
                 let mut out = vec![0u8; m * n];
-                let stage = OutputStage::Requantize { multiplier: Multipliers::Float(&[1e-4]), zero_point: 128, clamp: (0, 255) };
+                let stage = OutputStage::Requantize {
+                    multiplier: Multipliers::Float(&[1e-4]),
+                    zero_point: 128,
+                    clamp: (0, 255),
+                };
                 let epilogue = Epilogue { lhs_zero_point: 0, stage };
                 let mut result = Ok(());
                 let seconds = serially(|| {

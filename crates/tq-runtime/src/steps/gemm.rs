@@ -2,6 +2,7 @@
 
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
+use crate::requantize::{Requantizer, part};
 use crate::slots::BufferId;
 use crate::weights::Packed;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(crate) enum Rows {
 #[derive(Debug)]
 pub(crate) enum Finish {
     /// They become codes.
-    Codes { to: BufferId, multiplier: Vec<f32>, zero_point: i32, clamp: (i32, i32) },
+    Codes { to: BufferId, requantizer: Requantizer },
     /// They become real numbers: a tensor of shape `dims`, which is channels-first.
     Reals {
         to: ValueId,
@@ -81,13 +82,9 @@ pub(crate) struct Group {
 impl Step for Gemm {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
         match &self.finish {
-            Finish::Codes { to, multiplier, zero_point, clamp } => frame.write_codes(*to, |frame, out| {
-                self.product.multiply(frame, self.zero_point, out, |range, n| Bound {
-                    stage: OutputStage::Requantize {
-                        multiplier: part(multiplier, range, n),
-                        zero_point: *zero_point,
-                        clamp: *clamp,
-                    },
+            Finish::Codes { to, requantizer } => frame.write_codes(*to, |frame, out| {
+                self.product.multiply(frame, self.zero_point, out, |first, n| Bound {
+                    stage: requantizer.stage(first, n),
                     wrap: |data, row_stride| GemmOut::U8 { data, row_stride },
                 })
             }),
@@ -120,11 +117,6 @@ impl Step for Gemm {
             }
         }
     }
-}
-
-/// The values of channels `first..first + n`, or the one that all share.
-fn part(values: &[f32], first: usize, n: usize) -> &[f32] {
-    if values.len() == 1 { values } else { values.get(first..first + n).unwrap_or_default() }
 }
 
 /// An output stage with the output it writes to.

@@ -3,6 +3,7 @@
 use crate::codes::FLIP;
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
+use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use tq_graph::ValueId;
 use tq_kernels::{Epilogue, GemmOut, Lhs, OutputStage, PackedRhs, RhsMatrix};
@@ -19,7 +20,7 @@ pub(crate) struct ProductSpace {
 #[derive(Debug)]
 pub(crate) enum Finish {
     /// They become codes.
-    Codes { to: BufferId, multiplier: f32, zero_point: i32, clamp: (i32, i32) },
+    Codes { to: BufferId, requantizer: Requantizer },
     /// They become real numbers: a tensor of shape `dims`.
     Reals { to: ValueId, dims: Vec<usize>, scale: f32 },
 }
@@ -44,9 +45,8 @@ impl Step for MatMul {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
         let mut space = std::mem::take(&mut frame.workspace.product);
         let result = match &self.finish {
-            Finish::Codes { to, multiplier, zero_point, clamp } => frame.write_codes(*to, |frame, out| {
-                let multiplier = std::slice::from_ref(multiplier);
-                let stage = OutputStage::Requantize { multiplier, zero_point: *zero_point, clamp: *clamp };
+            Finish::Codes { to, requantizer } => frame.write_codes(*to, |frame, out| {
+                let stage = requantizer.stage(0, self.columns);
                 self.multiply(frame, &mut space, stage, out, |data, row_stride| GemmOut::U8 {
                     data,
                     row_stride,

@@ -2,10 +2,11 @@
 
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
+use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
-use tq_kernels::{Epilogue, GemmOut, Lhs, OutputStage};
+use tq_kernels::{Epilogue, GemmOut, Lhs};
 
 /// Where the outputs of one phase gather their rows.
 #[derive(Debug)]
@@ -32,10 +33,7 @@ pub(crate) struct Transposed {
     /// Channels of a group of the input.
     pub(crate) depth: usize,
     pub(crate) zero_point: i32,
-    /// One for all output channels, or one each.
-    pub(crate) multiplier: Vec<f32>,
-    pub(crate) out_zero_point: i32,
-    pub(crate) clamp: (i32, i32),
+    pub(crate) requantizer: Requantizer,
 }
 
 impl Step for Transposed {
@@ -65,15 +63,7 @@ impl Step for Transposed {
                             pad: self.zero_point.clamp(0, 255) as u8,
                         };
                         let column = g * rhs.n();
-                        let multiplier = match self.multiplier.as_slice() {
-                            one @ [_] => one,
-                            all => all.get(column..column + rhs.n()).ok_or_else(outside)?,
-                        };
-                        let stage = OutputStage::Requantize {
-                            multiplier,
-                            zero_point: self.out_zero_point,
-                            clamp: self.clamp,
-                        };
+                        let stage = self.requantizer.stage(column, rhs.n());
                         let epilogue = Epilogue { lhs_zero_point: self.zero_point, stage };
                         let data = out.get_mut(first_row * width + column..).ok_or_else(outside)?;
                         gemm.run(lhs, rhs, &epilogue, GemmOut::U8 { data, row_stride: width })?;

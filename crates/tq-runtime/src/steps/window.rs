@@ -2,12 +2,11 @@
 
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
+use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
-use tq_kernels::{
-    AverageParams, Epilogue, GatheredAverage, GatheredWindows, GemmOut, MaxParams, OutputStage, Window2d,
-};
+use tq_kernels::{AverageParams, Epilogue, GatheredAverage, GatheredWindows, GemmOut, MaxParams, Window2d};
 
 /// A depthwise convolution.
 #[derive(Debug)]
@@ -17,9 +16,7 @@ pub(crate) struct Depthwise {
     pub(crate) weights: Arc<Packed>,
     pub(crate) window: Window2d,
     pub(crate) zero_point: i32,
-    pub(crate) multiplier: Vec<f32>,
-    pub(crate) out_zero_point: i32,
-    pub(crate) clamp: (i32, i32),
+    pub(crate) requantizer: Requantizer,
 }
 
 impl Step for Depthwise {
@@ -28,11 +25,7 @@ impl Step for Depthwise {
             return Err(StepError::Shape("matrix weights in a depthwise convolution".into()));
         };
         frame.write_codes(self.to, |frame, out| {
-            let stage = OutputStage::Requantize {
-                multiplier: &self.multiplier,
-                zero_point: self.out_zero_point,
-                clamp: self.clamp,
-            };
+            let stage = self.requantizer.stage(0, self.weights.channels);
             let epilogue = Epilogue { lhs_zero_point: self.zero_point, stage };
             let out = GemmOut::U8 { data: out, row_stride: self.weights.channels };
             frame.kernels.depthwise().run(&self.window, frame.codes(self.from)?, packed, &epilogue, out)?;

@@ -1,0 +1,100 @@
+//! `tq run` for native files, with nothing but the runtime.
+
+use crate::files::{file_names, write_all};
+use crate::inputs::{assign, input_names};
+use crate::npy::{npy_bytes, read_array};
+use crate::output::emit;
+use anyhow::{Context as _, Result, bail};
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use torsh_quantization::export::load;
+use torsh_quantization::model::{Graph, Tensor, infer::infer};
+use torsh_quantization::runtime::{Session, SessionOptions};
+
+/// Runs quantized models on integer kernels. This program has the runtime alone: models are native files (.tq).
+#[derive(Debug, Parser)]
+#[command(name = "tq", version, about, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a model and write its outputs.
+    Run(Run),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Run {
+    /// Model, .tq.
+    model: PathBuf,
+    /// Input data, .npy or .npz with one array, of the type and shape that the model takes; NAME is an input's.
+    #[arg(long, num_args = 1.., value_name = "[NAME=]FILE")]
+    input: Vec<String>,
+    /// Folder for one NAME.npy an output; made if it is not there.
+    #[arg(long)]
+    out_dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    kernels: String,
+    outputs: Vec<Written>,
+}
+
+#[derive(Serialize)]
+struct Written {
+    name: String,
+    file: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+}
+
+/// Does what was asked for.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Command::Run(args) = &args.command;
+    let named = || args.model.display().to_string();
+    // The error of a file names it.
+    let mut graph = load(&args.model)?;
+    infer(&mut graph).with_context(named)?;
+    let inputs = inputs(&graph, &args.input)?;
+    let session = Session::new(&graph, SessionOptions::default()).with_context(named)?;
+    let outputs = session.run(&inputs).with_context(named)?;
+    let kernels = session.kernels().library().name().to_owned();
+    let names: Vec<&str> = graph.outputs.iter().map(|id| graph.value(*id).name.as_str()).collect();
+    let mut report = Report { kernels, outputs: Vec::new() };
+    let mut files = Vec::new();
+    for ((name, file), tensor) in names.iter().zip(file_names(names.iter().copied())?).zip(&outputs) {
+        files.push((file.clone(), npy_bytes(tensor)?));
+        report.outputs.push(Written {
+            name: (*name).to_owned(),
+            file: args.out_dir.join(&file).display().to_string(),
+            dtype: tensor.dtype().name(),
+            shape: tensor.dims().to_vec(),
+        });
+    }
+    write_all(&args.out_dir, &files)?;
+    emit(args.json, &report, || {
+        let line = |o: &Written| format!("{}: {} {:?} {}\n", o.name, o.dtype, o.shape, o.file);
+        report.outputs.iter().map(line).collect()
+    })
+}
+
+/// One array for each input.
+fn inputs(graph: &Graph, specs: &[String]) -> Result<Vec<Tensor>> {
+    let names = input_names(graph);
+    let mut out = Vec::with_capacity(names.len());
+    for (name, files) in names.iter().zip(assign(&names, specs)?) {
+        match files[..] {
+            [file] => out.push(read_array(Path::new(file)).with_context(|| file.to_owned())?),
+            [] => bail!("input {name} is not given; the model has inputs [{}]", names.join(", ")),
+            _ => bail!("input {name} is given {} arrays, this program takes one", files.len()),
+        }
+    }
+    Ok(out)
+}

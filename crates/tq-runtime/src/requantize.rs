@@ -1,0 +1,51 @@
+//! How the sums of a product become codes.
+
+use crate::codes::Held;
+use tq_kernels::OutputStage;
+use tq_qtypes::Requantization;
+use tq_qtypes::fixed_point::FixedPointMultiplier;
+use tq_qtypes::requantize::multiplier;
+
+/// What sums are multiplied by: one for all channels, or one each.
+#[derive(Debug)]
+enum Multipliers {
+    Float(Vec<f32>),
+    FixedPoint(Vec<FixedPointMultiplier>),
+}
+
+/// A requantization, made when a plan is.
+#[derive(Debug)]
+pub(crate) struct Requantizer {
+    multipliers: Multipliers,
+    zero_point: i32,
+    clamp: (i32, i32),
+}
+
+impl Requantizer {
+    /// From sums of products with codes of scale `lhs` and of scales `rhs` to codes of `out`, within `clamp`.
+    pub(crate) fn new(by: Requantization, lhs: f32, rhs: &[f32], out: Held, clamp: (i32, i32)) -> Self {
+        let multipliers = match by {
+            Requantization::Float => {
+                Multipliers::Float(rhs.iter().map(|rhs| multiplier(lhs, *rhs, out.scale)).collect())
+            }
+            Requantization::FixedPoint => Multipliers::FixedPoint(
+                rhs.iter().map(|rhs| FixedPointMultiplier::of_scales(lhs, *rhs, out.scale)).collect(),
+            ),
+        };
+        Self { multipliers, zero_point: out.zero_point, clamp }
+    }
+
+    /// The output stage of channels `first..first + n`.
+    pub(crate) fn stage(&self, first: usize, n: usize) -> OutputStage<'_> {
+        let multiplier = match &self.multipliers {
+            Multipliers::Float(m) => tq_kernels::Multipliers::Float(part(m, first, n)),
+            Multipliers::FixedPoint(m) => tq_kernels::Multipliers::FixedPoint(part(m, first, n)),
+        };
+        OutputStage::Requantize { multiplier, zero_point: self.zero_point, clamp: self.clamp }
+    }
+}
+
+/// The values of channels `first..first + n`, or the one that all share.
+pub(crate) fn part<T>(values: &[T], first: usize, n: usize) -> &[T] {
+    if values.len() == 1 { values } else { values.get(first..first + n).unwrap_or_default() }
+}
