@@ -37,7 +37,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup-arm       says what tests on ARM take and what of it is missing; with --debian installs it: packages by apt-get,
                   and Debian's compiler into target/xarch
   test-arm        runs the tests of kernels as ARM processors of three levels (NEON, dot products, 8-bit matrix products)
-                  in qemu; fails where a level did not run. Words behind it choose tests
+                  in qemu; fails where a level did not run. Models quantized on this machine run there too and have to give
+                  the same bytes, and so do the examples of backends. Words behind it choose tests of kernels alone
+  build-arm       builds `tq run` with the runtime alone as a static program for AArch64, tells its size, and its time to
+                  start in qemu beside that of the same program on this machine
   setup-vnni      installs Bochs's processor, a Python package, into target/xarch
   test-vnni       runs the tests of the AVX-VNNI and AVX-512 VNNI kernels in it, and natively where this processor has them
   test-scalar     runs the tests of kernels and sessions with scalar kernels. Words behind it choose tests
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Some("oracle-rust") => oracle::run_rust(),
         Some("setup-arm") => arm::setup(args.iter().any(|a| a == "--debian")),
         Some("test-arm") => arm::test(&args[1..]),
+        Some("build-arm") => arm::build(),
         Some("setup-vnni") => vnni::setup(),
         Some("test-vnni") => vnni::test(),
         Some("test-scalar") => matrix::scalar(&args[1..]),

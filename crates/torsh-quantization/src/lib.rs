@@ -210,8 +210,9 @@ pub mod runtime {
 /// Kernels: those of this processor, and those of one's own.
 pub mod backends {
     pub use tq_kernels::{
-        Isa, KernelError, KernelLibrary, Kernels, Lookup, QBinary, QConvert, QDepthwise, QGemm, QPool,
-        ScalarLibrary,
+        DepthwiseRhs, Epilogue, GemmOut, Isa, KernelError, KernelLibrary, Kernels, Lhs, Lookup, Multipliers,
+        OutputStage, PackedDepthwise, PackedRhs, QBinary, QConvert, QDepthwise, QGemm, QPool, RhsMatrix,
+        ScalarLibrary, Window2d, conformance,
     };
     #[cfg(feature = "full")]
     pub use tq_passes::{Backend, BackendConfig, CustomBackend, Requantization};

@@ -63,6 +63,42 @@ fn digits_in_native_files() {
 }
 
 #[test]
+fn requantization_travels_with_the_model() {
+    let b = Bench::new().with_digits();
+    let calib = format!("--calib calib.npz {DIGITS} --json");
+    b.json(&format!("quantize model.onnx -o float.tq --backend qnnpack {calib}"));
+    b.json(&format!("quantize model.onnx -o fixed.tq --backend qnnpack --requantize fixed-point {calib}"));
+    b.write("fixed.toml", b"backend = \"qnnpack\"\nrequantization = \"fixed_point\"\nglobal = \"int8\"\n");
+    b.json(&format!("quantize model.onnx -o configured.tq --config fixed.toml {calib}"));
+    b.json("export fixed.tq -o fixed.onnx --json");
+    b.json("export fixed.onnx -o back.tq --json");
+    let e = b.json("export fixed.onnx -o mobile.tq --target mobile --json");
+    assert!(!e["notes"].to_string().contains("quantized for"), "{e}");
+    let run = |file: &str, isa: &str| {
+        let line = format!("run {file} --input eval.npz {DIGITS} --out-dir out --json");
+        let run = b.tq_with(&line, |c| {
+            c.env("TQ_ISA", isa);
+        });
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        read(&b, report["outputs"][0]["file"].as_str().unwrap())
+    };
+    let fixed = run("fixed.tq", "");
+    for file in ["configured.tq", "fixed.onnx", "back.tq", "mobile.tq"] {
+        assert!(run(file, "") == fixed, "{file}");
+    }
+    assert!(run("mobile.tq", "scalar") == fixed);
+    assert!(run("float.tq", "") != fixed);
+    // What others make of the file is told.
+    let lint = b.tq("lint fixed.onnx --target onnxruntime");
+    assert!(lint.stdout.contains("requantizes in float"), "{}", lint.stdout);
+    let lint = b.tq("lint float.tq --target onnxruntime");
+    assert!(!lint.stdout.contains("requantizes in float"), "{}", lint.stdout);
+    let explained = b.tq("inspect fixed.tq");
+    assert!(explained.stdout.contains("fixed point is for products"), "{}", explained.stdout);
+}
+
+#[test]
 fn weights_go_out_and_come_in() {
     let b = Bench::new().with_digits();
     let e = b.json("export model.onnx -o w.safetensors --json");

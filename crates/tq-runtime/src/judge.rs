@@ -2,6 +2,9 @@
 //!
 //! Each operator is judged on the codes that the session itself gave it, so that differences do not add up along
 //! the network: what is compared is one Dequantize, one operator, one Quantize, with nothing rounded between.
+//!
+//! The judge rounds once, halves to even. Of a model that requantizes in fixed point, which rounds twice, somewhat more codes are
+//! the next one: about one in so many as sums that share a code.
 
 use crate::error::{RuntimeError, StepError};
 use crate::reference;

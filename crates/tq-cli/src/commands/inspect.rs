@@ -115,7 +115,11 @@ fn executed(graph: &Graph, report: &mut Report) -> Result<()> {
             Execution::Integer | Execution::Fused => &mut report.quantizable,
             _ => &mut report.not_quantizable,
         };
-        let reason = n.kernel.or(n.reason).unwrap_or_else(|| n.execution.name().to_owned());
+        let reason = match (n.kernel, n.reason) {
+            (Some(kernel), Some(reason)) => format!("{kernel} ({reason})"),
+            (Some(text), None) | (None, Some(text)) => text,
+            (None, None) => n.execution.name().to_owned(),
+        };
         list.push(Item { node: n.node, op: n.op.to_owned(), reason, depths: n.depths });
     }
     Ok(())

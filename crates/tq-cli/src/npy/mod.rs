@@ -8,7 +8,9 @@ mod read;
 mod tests;
 mod write;
 
-pub(crate) use read::{read_array, read_npz_bytes};
+pub(crate) use read::read_array;
+#[cfg(feature = "full")]
+pub(crate) use read::read_npz_bytes;
 pub(crate) use write::npy_bytes;
 
 /// What the first bytes of an `.npy` file say.
