@@ -71,13 +71,17 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// A line of numbers, and a table of what is refused or runs in float.
+/// A line of numbers, one on products that round otherwise than the model asks for, and a table of what is refused or runs in float.
 pub(super) fn text(report: &LintReport) -> String {
     let Counted { integer, moved, float, refused, .. } = Counted::of(report);
     let mut out = format!(
         "{}: {integer} nodes in integers, {moved} move codes, {float} in float, {refused} refused\n",
         report.target
     );
+    let unlike: Vec<_> = report.nodes.iter().filter(|n| n.rule == "float-requantization").collect();
+    if let Some(first) = unlike.first() {
+        out.push_str(&format!("{} of them: {} ({})\n", unlike.len(), first.reason, first.rule));
+    }
     if float + refused > 0 {
         let mut table = table(&["node", "operator", "", "because", "rule"]);
         for n in report.refused().chain(report.floats()) {
