@@ -1,12 +1,13 @@
 //! Codes from codes by `sdot`: the bytes of four taps are brought beside each other for every channel, by interleaving bytes and
 //! then words, and multiplied with their weights.
 
-use super::windows::{At, Windows, codes};
+use super::windows::{codes, places};
 use super::{Columns, Sums, WIDTH, blocks};
 use crate::instructions::sdot;
 use crate::memory::{load_4_i32, load_16_i8};
 use std::arch::aarch64::*;
 use tq_kernels::buffer::AlignedBuffer;
+use tq_kernels::depthwise::{Place, RunWindows};
 use tq_kernels::{DepthwiseRun, RowMultipliers};
 
 /// Taps of a group.
@@ -53,7 +54,7 @@ pub(crate) fn dotprod(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
 
 #[target_feature(enable = "neon,dotprod")]
 fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
-    let windows = Windows::new(run);
+    let windows = RunWindows::new(run);
     let bytes = CORRECTIONS + run.taps.len().div_ceil(TAPS) * GROUP;
     for (start, block) in blocks(run.channels).zip(run.weights.chunks_exact(bytes)) {
         let mut columns = Columns::<FIXED>::new(run, start);
@@ -66,14 +67,14 @@ fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: us
         let out = &mut out[start..];
         let mut p = 0;
         while p + POSITIONS <= run.positions {
-            let sums = sums::<POSITIONS>(&windows, groups, columns.offset(), windows.at(p, start));
+            let sums = sums::<POSITIONS>(&windows, groups, columns.offset(), places(&windows, p, start));
             for (q, sums) in sums.iter().enumerate() {
                 columns.store(sums, &mut out[(p + q) * out_stride..]);
             }
             p += POSITIONS;
         }
         if p < run.positions {
-            let [sums] = sums::<1>(&windows, groups, columns.offset(), windows.at(p, start));
+            let [sums] = sums::<1>(&windows, groups, columns.offset(), places(&windows, p, start));
             columns.store(&sums, &mut out[p * out_stride..]);
         }
     }
@@ -82,7 +83,12 @@ fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: us
 /// The sums of the windows at `P` places of these windows.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn sums<const P: usize>(windows: &Windows, groups: &[[i8; GROUP]], offset: Sums, at: [At; P]) -> [Sums; P] {
+fn sums<const P: usize>(
+    windows: &RunWindows,
+    groups: &[[i8; GROUP]],
+    offset: Sums,
+    at: [Place; P],
+) -> [Sums; P] {
     let mut acc = [offset; P];
     let (fours, rest) = windows.taps().as_chunks::<TAPS>();
     for (taps, weights) in fours.iter().zip(groups) {
@@ -120,7 +126,7 @@ fn add(acc: &mut Sums, codes: &[int8x16_t; 4], weights: &[i8; GROUP]) {
 /// As [`codes`], for each tap.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn interleaved(taps: [&[u8]; TAPS], at: At) -> [int8x16_t; 4] {
+unsafe fn interleaved(taps: [&[u8]; TAPS], at: Place) -> [int8x16_t; 4] {
     let flip = vdupq_n_u8(0x80);
     let mut moved = [flip; TAPS];
     for (moved, tap) in moved.iter_mut().zip(taps) {

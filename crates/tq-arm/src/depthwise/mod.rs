@@ -17,6 +17,7 @@ use crate::memory::first_mut;
 use crate::requantize::{Four, Narrow};
 use std::arch::aarch64::*;
 use tq_kernels::DepthwiseRun;
+use tq_kernels::depthwise::channel_blocks;
 
 /// Channels of a block.
 const WIDTH: usize = 16;
@@ -24,11 +25,9 @@ const WIDTH: usize = 16;
 /// 32-bit sums of a block's channels.
 type Sums = [int32x4_t; 4];
 
-/// First channels of the blocks of `channels`, [`WIDTH`] at least: the last one ends with the last channel and may repeat some of
-/// the one before. None where there are too few.
+/// First channels of the blocks of `channels`. None where there are fewer than [`WIDTH`].
 fn blocks(channels: usize) -> impl Iterator<Item = usize> + Clone {
-    let count = if channels < WIDTH { 0 } else { channels.div_ceil(WIDTH) };
-    (0..count).map(move |block| (block * WIDTH).min(channels - WIDTH))
+    channel_blocks(channels, WIDTH, WIDTH).map(|(start, _)| start)
 }
 
 /// What the sums of a block are requantized by.
@@ -62,23 +61,5 @@ impl<const FIXED: bool> Columns<FIXED> {
         let low = self.narrow.eight(f[0].steps(sums[0]), f[1].steps(sums[1]));
         let high = self.narrow.eight(f[2].steps(sums[2]), f[3].steps(sums[3]));
         crate::memory::store_16(first_mut(out), self.narrow.clamp(vcombine_u8(low, high)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_hold_every_channel() {
-        assert_eq!(blocks(15).count(), 0);
-        for channels in 16..300 {
-            let mut next = 0;
-            for start in blocks(channels) {
-                assert!(start <= next && start + WIDTH > next, "{channels}");
-                next = start + WIDTH;
-            }
-            assert_eq!(next, channels);
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! Codes from codes by `smlal`: weights of 16 bits, so that any weight fits that is -255..=255 less its zero point.
 
-use super::windows::{At, Windows, codes};
+use super::windows::{codes, places};
 use super::{Columns, Sums, WIDTH, blocks};
 use crate::memory::load_8_i16;
 use std::arch::aarch64::*;
 use tq_kernels::buffer::AlignedBuffer;
+use tq_kernels::depthwise::{Place, RunWindows};
 use tq_kernels::{DepthwiseRun, RowMultipliers};
 
 /// Positions whose sums are in registers together.
@@ -34,21 +35,21 @@ pub(crate) fn neon(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
 
 #[target_feature(enable = "neon")]
 fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
-    let windows = Windows::new(run);
+    let windows = RunWindows::new(run);
     let weights = bytemuck::cast_slice::<u8, i16>(run.weights).as_chunks::<WIDTH>().0;
     for (start, weights) in blocks(run.channels).zip(weights.chunks_exact(run.taps.len())) {
         let columns = Columns::<FIXED>::new(run, start);
         let out = &mut out[start..];
         let mut p = 0;
         while p + POSITIONS <= run.positions {
-            let sums = sums::<POSITIONS>(&windows, weights, columns.offset(), windows.at(p, start));
+            let sums = sums::<POSITIONS>(&windows, weights, columns.offset(), places(&windows, p, start));
             for (q, sums) in sums.iter().enumerate() {
                 columns.store(sums, &mut out[(p + q) * out_stride..]);
             }
             p += POSITIONS;
         }
         while p < run.positions {
-            let [sums] = sums::<1>(&windows, weights, columns.offset(), windows.at(p, start));
+            let [sums] = sums::<1>(&windows, weights, columns.offset(), places(&windows, p, start));
             columns.store(&sums, &mut out[p * out_stride..]);
             p += 1;
         }
@@ -58,7 +59,12 @@ fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: us
 /// The sums of the windows at `P` places of these windows.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sums<const P: usize>(windows: &Windows, weights: &[[i16; WIDTH]], offset: Sums, at: [At; P]) -> [Sums; P] {
+fn sums<const P: usize>(
+    windows: &RunWindows,
+    weights: &[[i16; WIDTH]],
+    offset: Sums,
+    at: [Place; P],
+) -> [Sums; P] {
     let mut acc = [offset; P];
     for (tap, weights) in windows.taps().iter().zip(weights) {
         let halves = weights.as_chunks::<8>().0;

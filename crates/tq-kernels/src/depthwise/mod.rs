@@ -3,10 +3,12 @@
 mod codes;
 mod driver;
 mod packed;
+mod windows;
 
 pub use codes::DepthwiseRun;
 pub use driver::DepthwiseDriver;
 pub use packed::PackedDepthwise;
+pub use windows::{Place, RunWindows, channel_blocks};
 
 use crate::gemm::{Epilogue, GemmOut};
 use crate::{Result, Window2d};

@@ -1,11 +1,12 @@
 //! The channels of a block on their way through the vectors.
 #![allow(unsafe_code, reason = "reads of runs whose bounds are proved once")]
 
-use super::windows::{At, codes};
+use super::windows::codes;
 use crate::avx2::{Factors, Narrow};
 use crate::memory::*;
 use std::arch::x86_64::*;
 use tq_kernels::DepthwiseRun;
+use tq_kernels::depthwise::Place;
 
 /// 32-bit sums of `16 H` channels, two vectors for every 16. Vector `v` of all has channels `4 v ..` and `8 H + 4 v ..`, four of
 /// each.
@@ -86,7 +87,7 @@ pub(super) fn interleaved<const H: usize>(first: [__m256i; H], second: [__m256i;
 /// As [`codes`], with places of `16 H` channels.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn pairs<const H: usize>(first: &[u8], second: &[u8], at: At) -> [__m256i; H] {
+pub(super) unsafe fn pairs<const H: usize>(first: &[u8], second: &[u8], at: Place) -> [__m256i; H] {
     const { assert!(H == 1 || H == 2, "a block has 16 or 32 channels") };
     let mut pairs = [_mm256_setzero_si256(); H];
     if H == 2 {

@@ -12,8 +12,8 @@ mod windows;
 
 use columns::{Columns, Sums, pairs};
 use std::arch::x86_64::*;
+use tq_kernels::depthwise::{Place, RunWindows, channel_blocks};
 use tq_kernels::{DepthwiseRun, RowMultipliers};
-use windows::{At, Windows, blocks};
 
 pub(crate) use magnitudes::pack as pack_magnitudes;
 pub(crate) use packed::pack;
@@ -46,9 +46,9 @@ macro_rules! depthwise {
 
             #[target_feature(enable = $features)]
             fn blocked<const FIXED: bool>(run: &DepthwiseRun, out: &mut [u8], out_stride: usize) {
-                let windows = Windows::new(run);
+                let windows = RunWindows::new(run);
                 let mut weights = run.weights;
-                for (start, width) in blocks(run.channels, WIDEST) {
+                for (start, width) in channel_blocks(run.channels, SMALLEST, WIDEST) {
                     let out = &mut out[start..];
                     weights = match width {
                         WIDEST => block::<2, FIXED>(run, &windows, weights, start, out, out_stride),
@@ -61,7 +61,7 @@ macro_rules! depthwise {
             #[target_feature(enable = $features)]
             fn block<'a, const H: usize, const FIXED: bool>(
                 run: &DepthwiseRun<'a>,
-                windows: &Windows,
+                windows: &RunWindows,
                 weights: &'a [u8],
                 start: usize,
                 out: &mut [u8],
@@ -90,14 +90,14 @@ macro_rules! depthwise {
             #[inline]
             #[target_feature(enable = $features)]
             fn sums<const H: usize, const P: usize>(
-                windows: &Windows,
+                windows: &RunWindows,
                 groups: &[[[Weights; 2]; H]],
                 offset: Sums<H>,
                 start: usize,
                 p: usize,
             ) -> [Sums<H>; P] {
                 let mut acc = [offset; P];
-                let mut at = [At::default(); P];
+                let mut at = [Place::default(); P];
                 for (q, at) in at.iter_mut().enumerate() {
                     *at = windows.at(p + q, start, SMALLEST * H);
                 }

@@ -1,8 +1,8 @@
 //! Weights in the order in which the loops meet them: blocks of channels, groups of taps, channels as the vectors have them.
 
-use super::windows::blocks;
 use super::{SMALLEST, TAPS, WIDEST};
 use tq_kernels::buffer::AlignedBuffer;
+use tq_kernels::depthwise::channel_blocks;
 
 /// Packs `[taps][channels]` for `vpdpbusd`, 4 bytes a channel and group; see [`tq_kernels::RowKernel::pack_depthwise`].
 pub(crate) fn pack(channels: usize, weights: &[i16]) -> AlignedBuffer {
@@ -43,7 +43,7 @@ impl<'a> Blocks<'a, ()> {
         channels: usize,
         weights: &'a [i16],
     ) -> Blocks<'a, impl Iterator<Item = (usize, usize)> + Clone> {
-        Blocks { weights, channels, blocks: blocks(channels, WIDEST) }
+        Blocks { weights, channels, blocks: channel_blocks(channels, SMALLEST, WIDEST) }
     }
 }
 
