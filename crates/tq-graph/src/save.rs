@@ -103,20 +103,46 @@ fn sweep(folder: &Path, prefix: &str) {
 mod tests {
     use super::*;
 
+    /// What fails, wherever it does, is told, and leaves the old file and nothing beside it.
     #[test]
     fn a_failure_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
-        replace_file::<io::Error>(&path, |out| out.write_all(b"old")).unwrap();
-        let failed = replace_file::<io::Error>(&path, |out| {
+        type Fails = fn(&Path, &mut BufWriter<&mut File>) -> io::Result<()>;
+        let writer: Fails = |_, out| {
             out.write_all(&[1; 1 << 20])?;
             Err(io::ErrorKind::StorageFull.into())
-        });
-        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        replace_file::<io::Error>(&path, |out| out.write_all(b"new")).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+        };
+        // Less than what is gathered before it is written: the system refuses when all is said to be written.
+        let flush: Fails = |path, out| {
+            out.write_all(b"short")?;
+            **out.get_mut() = File::open(path)?;
+            Ok(())
+        };
+        let rename: Fails = |path, _| {
+            std::fs::remove_file(path)?;
+            std::fs::create_dir_all(path.join("in the way"))
+        };
+        for (what, fails) in [("writer", writer), ("flush", flush), ("rename", rename)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("f");
+            replace_file::<io::Error>(&path, |out| out.write_all(b"old")).unwrap();
+            replace_file::<io::Error>(&path, |out| fails(&path, out)).expect_err(what);
+            let names = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+            assert_eq!(names.collect::<Vec<_>>(), ["f"], "{what}");
+            if what != "rename" {
+                assert_eq!(std::fs::read(&path).unwrap(), b"old", "{what}");
+                replace_file::<io::Error>(&path, |out| out.write_all(b"new")).unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), b"new", "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_panics_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let write = || replace_file::<io::Error>(&path, |_| panic!("a fault of the writer"));
+        assert!(std::panic::catch_unwind(write).is_err());
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]
