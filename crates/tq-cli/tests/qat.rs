@@ -5,7 +5,7 @@ mod common;
 
 use common::{Bench, npy, npy_f32, npy_i64};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use torsh_quantization::export::save;
 use torsh_quantization::model::load_model;
 
@@ -155,25 +155,18 @@ fn what_was_best_is_kept_when_training_diverges() {
     assert_eq!(top1("q.onnx"), top1("calibrated.onnx"));
 }
 
-/// Killed by the system while it trains, and started again: the same bytes as if nothing had been.
-#[test]
-fn killed_it_goes_on_to_the_same_bytes() {
-    let b = digits(256, 32);
-    let line = format!("{COMMON} --bits 4 --lsq --epochs 2 --batch 8 --lr 0.001");
-    assert_eq!(b.tq(&format!("{line} -o whole.onnx")).code, Some(0));
-    let killed = format!("{line} -o parts.onnx --checkpoint c.tqt --every 1");
+/// Starts a training that writes `parts.onnx`, with its checkpoints in `c.tqt`, and kills it in the middle of an epoch: after the
+/// third checkpoint that is seen, however long that takes. False, with nothing left, where it was over before.
+fn killed_in_time(b: &Bench, line: &str) -> bool {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tq"))
-        .args(killed.split_whitespace())
+        .args(line.split_whitespace())
         .current_dir(b.folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // In the middle of an epoch: after the third checkpoint that is seen.
-    let begin = Instant::now();
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 3 && child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(300), "no checkpoint in five minutes");
         if let Ok(bytes) = std::fs::read(b.path("c.tqt")) {
             seen.insert(bytes);
         }
@@ -181,7 +174,24 @@ fn killed_it_goes_on_to_the_same_bytes() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(!b.path("parts.onnx").exists(), "it was over before it was killed");
+    let over = b.path("parts.onnx").exists();
+    if over {
+        for name in ["parts.onnx", "c.tqt"] {
+            std::fs::remove_file(b.path(name)).unwrap();
+        }
+    }
+    !over
+}
+
+/// Killed by the system while it trains, and started again: the same bytes as if nothing had been.
+#[test]
+fn killed_it_goes_on_to_the_same_bytes() {
+    let b = digits(256, 32);
+    let line = format!("{COMMON} --bits 4 --lsq --epochs 2 --batch 8 --lr 0.001");
+    assert_eq!(b.tq(&format!("{line} -o whole.onnx")).code, Some(0));
+    let killed = format!("{line} -o parts.onnx --checkpoint c.tqt --every 1");
+    // On a machine with much else to do it may be over before this process has seen what it waits for.
+    assert!((0..5).any(|_| killed_in_time(&b, &killed)), "it was over before it was killed, again and again");
     let run = b.tq(&format!("{killed} --resume"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stderr.contains("going on in epoch"), "{}", run.stderr);
@@ -407,16 +417,14 @@ fn a_folder_that_vanishes_is_made_again() {
     let b = digits(64, 16);
     std::fs::create_dir(b.path("out")).unwrap();
     let line = format!("{COMMON} --epochs 3 --batch 4 --checkpoint c.tqt --every 1 -o out/q.onnx");
-    let child = Command::new(env!("CARGO_BIN_EXE_tq"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tq"))
         .args(line.split_whitespace())
         .current_dir(b.folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let begin = Instant::now();
-    while !b.path("c.tqt").exists() {
-        assert!(begin.elapsed() < Duration::from_secs(300), "no checkpoint in five minutes");
+    while !b.path("c.tqt").exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(2));
     }
     std::fs::remove_dir(b.path("out")).expect("training was over before");
