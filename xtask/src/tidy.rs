@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tq-observers", &["tq-qtypes"]),
     ("tq-graph", &["tq-qtypes"]),
     ("tq-kernels", &["tq-qtypes"]),
+    ("tq-kernel-tests", &["tq-kernels"]),
     ("tq-x86", &["tq-kernels"]),
     ("tq-arm", &["tq-kernels"]),
     ("tq-eval", &["tq-graph", "tq-kernels"]),
@@ -40,8 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("benches", &["torsh-quantization"]),
 ];
 
-/// Crates that may hold `unsafe` code: the microkernels.
-const UNSAFE_CRATES: &[&str] = &["tq-x86", "tq-arm"];
+/// Crates that may hold `unsafe` code: the microkernels, and the allocator of their tests.
+const UNSAFE_CRATES: &[&str] = &["tq-x86", "tq-arm", "tq-kernel-tests"];
 
 /// How a source makes an exception from the lint (in two parts, so that this file makes none).
 const EXCEPTION: &str = concat!("allow(", "unsafe_code");

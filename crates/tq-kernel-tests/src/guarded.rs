@@ -4,6 +4,8 @@
 //! begins at the first byte of its pages or ends at the last one, as [`against`] says, so that one byte further ends the program.
 //! An alignment that is no divisor of the size leaves up to that many bytes between the end and the page.
 
+#![allow(unsafe_code, reason = "an allocator")]
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,22 +13,36 @@ use std::sync::{Mutex, PoisonError};
 
 /// Which end of an allocation lies against a page without access; the other end's page begins where the data's last page ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
+    /// The first byte.
     First,
+    /// The last byte.
     Last,
 }
 
 static FIRST: AtomicBool = AtomicBool::new(false);
 
 /// Allocations from now on, on all threads, lie with this end against a page.
-pub(crate) fn against(end: End) {
+pub fn against(end: End) {
     FIRST.store(end == End::First, Ordering::SeqCst);
 }
 
-/// Bytes of a page, or of several: all systems that this runs on have pages of 4 KiB.
-pub(crate) const PAGE: usize = 4096;
+/// Runs `check` with each end of what it allocates against a page. One at a time: the end is the whole program's.
+pub fn at_both_ends(check: impl Fn()) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for end in [End::Last, End::First] {
+        against(end);
+        check();
+    }
+}
 
-pub(crate) struct Guarded;
+/// Bytes of a page, or of several: all systems that this runs on have pages of 4 KiB.
+pub const PAGE: usize = 4096;
+
+/// The allocator: the `#[global_allocator]` of a test.
+#[derive(Debug)]
+pub struct Guarded;
 
 /// Mappings with one page of data that are free. Each holds the address of the next one, so the list takes no memory.
 ///

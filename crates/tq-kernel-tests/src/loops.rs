@@ -22,8 +22,11 @@ fn codes(seed: u32, len: usize) -> Vec<u8> {
     noise(seed, len).map(|v| (v >> 9) as u8).collect()
 }
 
-/// Every number of rows and columns of a tile; rows that follow each other and rows that lie apart.
-pub(crate) fn check_tiles<K: Microkernel>(kernel: K) {
+/// Tiles of every number of rows and columns; rows that follow each other and rows that lie apart.
+///
+/// # Panics
+/// Where a sum is wrong, or a code outside the range that is told.
+pub fn check_tiles<K: Microkernel>(kernel: K) {
     for k in [1, 3, 4, 5, 8, 16, 31, 64, 100, 257, 1024, 1100] {
         let padded = usize::next_multiple_of(k, K::KU);
         for columns in [1, 7, 8, 16, 17, K::NR].into_iter().filter(|&c| c <= K::NR) {
@@ -31,7 +34,7 @@ pub(crate) fn check_tiles<K: Microkernel>(kernel: K) {
             for size in [20, 64, 128] {
                 let weight = |v: u32| ((v >> 5) as i32 % (2 * size + 1) - size).min(127) as i8;
                 let weights: Vec<i8> = noise(3, columns * k).map(weight).collect();
-                let mut panel = vec![0i8; K::panel_bytes(padded).unwrap()];
+                let mut panel = vec![0i8; K::panel_bytes(padded).expect("it fits memory")];
                 kernel.pack_panel(RhsColumns { data: &weights, k }, &mut panel);
                 for rows in 1..=K::MR {
                     tile(kernel, (rows, columns, k, padded), &weights, &panel);
@@ -70,8 +73,11 @@ fn tile<K: Microkernel>(
 
 const LENGTHS: [usize; 17] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257];
 
-/// The loops over rows.
-pub(crate) fn check_rows(kernel: impl RowKernel) {
+/// Every loop over rows that has a portable body, on rows of many lengths.
+///
+/// # Panics
+/// Where a result differs from that of the portable loop.
+pub fn check_rows(kernel: impl RowKernel) {
     for len in LENGTHS {
         requantize(kernel, len);
         depthwise(kernel, len);

@@ -21,7 +21,7 @@ pub(crate) use tools::Tools;
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// The packages whose tests exercise kernels, without what the host tests as well.
-const PACKAGES: [&str; 2] = ["tq-kernels", "tq-arm"];
+const PACKAGES: [&str; 3] = ["tq-kernels", "tq-kernel-tests", "tq-arm"];
 
 /// Processors of qemu, each with the levels that it has; the last one is what detection has to find.
 pub(crate) const PROCESSORS: [(&str, &[&str]); 3] =
