@@ -31,6 +31,8 @@ mod library;
 #[cfg(target_arch = "aarch64")]
 mod memory;
 #[cfg(target_arch = "aarch64")]
+pub mod peak;
+#[cfg(target_arch = "aarch64")]
 mod requantize;
 
 #[cfg(target_arch = "aarch64")]

@@ -43,6 +43,7 @@ pub mod layout;
 pub mod library;
 pub mod lookup;
 pub mod parallel;
+pub mod peak;
 pub mod pool;
 pub mod row;
 pub mod runs;

@@ -4,19 +4,9 @@
 
 use crate::{Avx2, Avx512Vnni, AvxVnni};
 use std::arch::asm;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tq_kernels::Isa;
-
-/// A sequence and how fast it ran.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Peak {
-    /// What it does.
-    pub sequence: &'static str,
-    /// The level whose kernels are made of it.
-    pub isa: Isa,
-    /// Multiply-adds a second of each burst, slowest first.
-    pub macs_per_second: Vec<f64>,
-}
+use tq_kernels::peak::Peak;
 
 /// Defines a function that repeats groups of instructions: each group works on a sum of its own, so that none waits for another.
 macro_rules! repeated {
@@ -188,23 +178,6 @@ repeated!(
     dot!("", "zmm", "11")
 );
 
-/// Multiply-adds a second of `bursts` bursts of about this length, slowest first.
-fn measure(run: impl Fn(u64), macs_a_round: f64, burst: Duration, bursts: usize) -> Vec<f64> {
-    let seconds = |rounds: u64| {
-        let start = Instant::now();
-        run(rounds);
-        start.elapsed().as_secs_f64().max(1e-9)
-    };
-    // The first call brings the processor to its clock for these instructions.
-    let probe = 20_000;
-    seconds(probe);
-    let rounds = (burst.as_secs_f64() / seconds(probe) * probe as f64).clamp(1000.0, 1e9) as u64;
-    let mut speeds: Vec<f64> =
-        (0..bursts.max(1)).map(|_| rounds as f64 * macs_a_round / seconds(rounds)).collect();
-    speeds.sort_by(f64::total_cmp);
-    speeds
-}
-
 /// The peak of every sequence of the levels that this processor has and `TQ_ISA` allows, on one thread, `bursts` bursts of about
 /// `burst` each.
 ///
@@ -217,7 +190,7 @@ fn measure(run: impl Fn(u64), macs_a_round: f64, burst: Duration, bursts: usize)
 pub fn peaks(burst: Duration, bursts: usize) -> Vec<Peak> {
     let mut peaks = Vec::new();
     let mut add = |isa, sequence, macs, run: &dyn Fn(u64)| {
-        peaks.push(Peak { sequence, isa, macs_per_second: measure(run, macs, burst, bursts) });
+        peaks.push(Peak::measure(isa, sequence, macs, (burst, bursts), run));
     };
     let allowed = Isa::allowed_by_env;
     if Avx512Vnni::detect().is_some() && allowed(Isa::Avx512Vnni) {

@@ -84,6 +84,8 @@ pub struct Machine {
     pub architecture: &'static str,
     /// What the processor calls itself, where that is known.
     pub processor: Option<String>,
+    /// Whether the program seems to run in an emulator.
+    pub emulated: bool,
     /// Features of the processor that kernels ask for.
     pub features: Vec<&'static str>,
     /// Caches, where the system tells.
@@ -122,6 +124,7 @@ impl Machine {
         let mut machine = Self {
             architecture: std::env::consts::ARCH,
             processor: facts.processor,
+            emulated: facts.emulated,
             features: facts.features,
             caches: facts.caches,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
@@ -141,6 +144,11 @@ impl Machine {
     /// What speaks against taking the figures for what the machine can do.
     fn doubts(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if self.emulated {
+            notes.push(
+                "the program is emulated: no figure says anything about a processor of its kind".to_owned(),
+            );
+        }
         let half = self.processors as f64 / 2.0;
         if let Some(load) = self.load.filter(|load| *load > half) {
             notes.push(format!(
@@ -201,20 +209,24 @@ fn families(kernels: &Kernels) -> Vec<FamilyKernel> {
 
 /// What the sequences of instructions that products are made of reach from registers, one thread, for each level of this processor
 /// that `TQ_ISA` allows. Takes about `each` for a sequence.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[must_use]
 pub fn peaks(each: Duration) -> Vec<SequencePeak> {
+    #[cfg(target_arch = "aarch64")]
+    use tq_arm::peak as native;
+    #[cfg(target_arch = "x86_64")]
+    use tq_x86::peak as native;
     let bursts = 8;
-    let of = |peak: tq_x86::peak::Peak| SequencePeak {
+    let of = |peak: tq_kernels::peak::Peak| SequencePeak {
         sequence: peak.sequence,
         isa: peak.isa.name(),
         gmacs: Rate::of(1.0, peak.macs_per_second.iter().map(|speed| 1.0 / speed).collect()),
     };
-    tq_x86::peak::peaks(each / bursts, bursts as usize).into_iter().map(of).collect()
+    native::peaks(each / bursts, bursts as usize).into_iter().map(of).collect()
 }
 
 /// The limits of sequences of instructions, of which none is known for this architecture.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[must_use]
 pub fn peaks(_: Duration) -> Vec<SequencePeak> {
     Vec::new()
@@ -276,6 +288,7 @@ mod tests {
         let machine = Machine {
             architecture: "x86_64",
             processor: None,
+            emulated: false,
             features: Vec::new(),
             caches: Vec::new(),
             processors: 2,
@@ -291,12 +304,15 @@ mod tests {
         assert!(machine.doubts().is_empty(), "{:?}", machine.doubts());
         let noisy = Machine {
             load: Some(3.0),
+            emulated: true,
             bandwidth: Rate { best: 10.0, median: 5.0 },
             products: vec![product("fast", true, 50.0), product("slow", false, 60.0)],
             ..machine
         };
         let doubts = noisy.doubts().join("\n");
-        for part in ["load 3.0 on 2", "1 of 3", "`slow`, which is not chosen, is faster than `fast`"] {
+        for part in
+            ["load 3.0 on 2", "1 of 3", "is emulated", "`slow`, which is not chosen, is faster than `fast`"]
+        {
             assert!(doubts.contains(part), "{part}: {doubts}");
         }
     }
