@@ -1,14 +1,16 @@
-//! Every kernel family and whole networks on every library of this processor, one thread: what `cargo xtask bench-x86` runs and
-//! puts in a table.
+//! Every kernel family and whole networks on every library of this processor, and matrix products in float32, one thread: what
+//! `cargo xtask bench-x86` and `bench-arm` run and put in a table.
 //!
 //! `cargo bench -p benches --bench x86`. `TQ_BENCH_QUICK=1` times the small shapes alone, and shortly. Every result is held to that
-//! of the scalar kernels before it is timed. The peak of the processor goes to `peaks.json` in the folder `CRITERION_HOME`, where
+//! of the scalar kernels before it is timed. The processor's name and its peak go to `machine.json` in the folder `CRITERION_HOME`, where
 //! it is set.
 #![forbid(unsafe_code)]
 
-use benches::suite::{kernels, libraries, networks};
-use benches::{Mode, Work, one_thread};
+use benches::suite::{kernels, libraries, networks, products};
+use benches::{Mode, Work, one_thread, reals};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use ndarray::{Array2, linalg::general_mat_mul};
+use std::hint::black_box;
 use std::time::Duration;
 use torsh_quantization::backends::{Isa, KernelChoice};
 use torsh_quantization::prelude::*;
@@ -31,6 +33,24 @@ fn products_and_rows(c: &mut Criterion, quick: bool) {
             let id = BenchmarkId::from_parameter(format!("{}@{}", case.kernel, library.library().isa()));
             group.bench_function(id, |b| b.iter(|| case.run().expect("it ran before")));
         }
+        group.finish();
+    }
+}
+
+/// The same products in float32, beside those of codes.
+fn float_products(c: &mut Criterion, quick: bool) {
+    for (m, k, n) in products(quick) {
+        let matrix = |seed, rows, columns| {
+            Array2::from_shape_vec((rows, columns), reals(seed, rows * columns))
+                .expect("the data fits the shape")
+        };
+        let (a, b, mut out) = (matrix(1, m, k), matrix(2, k, n), Array2::zeros((m, n)));
+        let mut group = c.benchmark_group(format!("gemm/{m}x{k}x{n}/f32"));
+        group.throughput(Throughput::Elements((m * k * n) as u64));
+        // ndarray hands products of this size to matrixmultiply.
+        group.bench_function(BenchmarkId::from_parameter("matrixmultiply@f32"), |bench| {
+            bench.iter(|| general_mat_mul(1.0f32, black_box(&a), &b, 0.0, &mut out));
+        });
         group.finish();
     }
 }
@@ -63,13 +83,17 @@ fn whole_networks(c: &mut Criterion, quick: bool) {
     }
 }
 
-/// Writes what the processor can do at most beside criterion's results.
-fn peaks() {
+/// Writes the processor's name, and what it can do at most, beside criterion's results.
+fn machine() {
     let Some(folder) = std::env::var_os("CRITERION_HOME") else { return };
-    let machine = torsh_quantization::runtime::machine::peaks(Duration::from_millis(100));
+    use torsh_quantization::runtime::machine::{facts, peaks};
+    let facts = facts();
+    let machine = serde_json::json!({
+        "processor": facts.processor, "emulated": facts.emulated, "peaks": peaks(Duration::from_millis(100)),
+    });
     let text = serde_json::to_string_pretty(&machine).expect("names and numbers");
     let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(std::path::Path::new(&folder).join("peaks.json"), text));
+        .and_then(|()| std::fs::write(std::path::Path::new(&folder).join("machine.json"), text));
     written.expect("CRITERION_HOME can be written");
 }
 
@@ -82,8 +106,9 @@ fn main() {
         .warm_up_time(Duration::from_millis(warm))
         .measurement_time(Duration::from_millis(measured))
         .configure_from_args();
-    peaks();
+    machine();
     products_and_rows(&mut c, quick);
+    float_products(&mut c, quick);
     whole_networks(&mut c, quick);
     c.final_summary();
 }

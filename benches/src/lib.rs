@@ -13,16 +13,6 @@ pub use product::{Mode, Product, Shape, Stage, Weights};
 use tq_graph::op::{ConvAttrs, Padding};
 use tq_graph::{Dim, Graph, Op, Tensor};
 
-/// Rows, inner dimension and columns of the matrix products that are timed.
-pub const GEMM_SHAPES: [(usize, usize, usize); 6] = [
-    (256, 256, 256),
-    (512, 512, 512),
-    (1024, 1024, 1024),
-    (3136, 576, 64),
-    (784, 1152, 128),
-    (196, 2304, 256),
-];
-
 /// A weight that, all of them being the same, can be added two deep in 16 bits whatever the codes.
 pub const TWO_DEEP: i8 = 32;
 

@@ -30,20 +30,24 @@ pub const PRODUCTS: [Shape; 15] = [
 pub fn libraries() -> Vec<Kernels> {
     #[cfg(target_arch = "x86_64")]
     let all = tq_x86::libraries();
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    let all = tq_arm::libraries();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let all = std::iter::empty();
     all.map(|library| Kernels::new(Some(library))).collect()
+}
+
+/// [`PRODUCTS`], with `quick` the small ones alone.
+pub fn products(quick: bool) -> impl Iterator<Item = Shape> {
+    PRODUCTS.into_iter().filter(move |(m, k, n)| !quick || m * k * n <= 1 << 26)
 }
 
 /// Every kernel family. With `quick` the small shapes alone.
 #[must_use]
 pub fn kernels(quick: bool) -> Vec<Spec> {
     let mut specs = Vec::new();
-    for shape in PRODUCTS {
+    for shape in products(quick) {
         let (m, k, n) = shape;
-        if quick && m * k * n > 1 << 26 {
-            continue;
-        }
         for mode in Mode::ALL {
             specs.push(Product::of_mode(shape, mode).spec(format!("gemm/{m}x{k}x{n}/{}", mode.name())));
         }

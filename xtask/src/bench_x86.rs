@@ -1,7 +1,7 @@
 //! Times every kernel family and whole networks by criterion, puts them in a table and a record; with peers, runs other programs
 //! beside ours.
 //!
-//! Results are checked by the benches themselves before they are timed. The record, `benches/record/x86-PROCESSOR.json`, is a
+//! Results are checked by the benches themselves before they are timed. The record, `benches/record/x86-PROCESSOR.json` (`arm-` on ARM), is a
 //! statement of what was measured where; nothing fails because a figure differs from it.
 
 use crate::workspace;
@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The task on this architecture, and how its records begin.
+const TASK: &str = if cfg!(target_arch = "aarch64") { "bench-arm" } else { "bench-x86" };
+const RECORDS: &str = if cfg!(target_arch = "aarch64") { "arm" } else { "x86" };
 
 /// How much slower than another kernel of the machine the chosen one may be measured: less than that is noise.
 const NOISE: f64 = 1.10;
@@ -31,7 +35,7 @@ impl Options {
             match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--peers" => options.peers = true,
-                other => bail!("bench-x86 takes --quick and --peers, not {other}"),
+                other => bail!("{TASK} takes --quick and --peers, not {other}"),
             }
         }
         Ok(options)
@@ -65,10 +69,10 @@ impl Row {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if !cfg!(target_arch = "x86_64") {
-        bail!("bench-x86 runs on x86-64 alone");
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        bail!("there are no kernels of this architecture to be timed");
     }
-    let folder = workspace::target().join("bench-x86");
+    let folder = workspace::target().join(TASK);
     // What an earlier run left would be taken for this one's.
     match fs::remove_dir_all(&folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
@@ -88,21 +92,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     rows.sort_by(|a, b| {
         (&a.case, a.nanoseconds).partial_cmp(&(&b.case, b.nanoseconds)).unwrap_or(std::cmp::Ordering::Equal)
     });
-    let peaks: Value = serde_json::from_str(&fs::read_to_string(folder.join("peaks.json"))?)?;
-    let best = best_peaks(&peaks);
+    let machine: Value = serde_json::from_str(&fs::read_to_string(folder.join("machine.json"))?)?;
+    if machine["emulated"] == true {
+        bail!("this program is emulated: times would say nothing, and no record is written");
+    }
+    let best = best_peaks(&machine["peaks"]);
     print!("{}", table(&rows, &best));
     if options.peers {
         peers(&folder, options.quick)?;
     }
     if !options.quick {
-        let path = record(&rows, &peaks)?;
-        eprintln!("bench-x86: wrote {}", path.display());
+        let path = record(&rows, &machine)?;
+        eprintln!("{TASK}: wrote {}", path.display());
     }
     let slower = not_fastest(&rows);
     if !slower.is_empty() {
         bail!("the dispatcher's pick is not the fastest kernel of this machine:\n  {}", slower.join("\n  "));
     }
-    eprintln!("bench-x86: the dispatcher's pick is the fastest kernel of this machine in all cases");
+    eprintln!("{TASK}: the dispatcher's pick is the fastest kernel of this machine in all cases");
     Ok(())
 }
 
@@ -169,7 +176,10 @@ fn table(rows: &[Row], peaks: &BTreeMap<String, f64>) -> String {
 
 /// The order in which the dispatcher takes levels.
 fn preference(isa: &str) -> usize {
-    ["avx512vnni", "avxvnni", "avx2"].iter().position(|level| *level == isa).unwrap_or(usize::MAX)
+    ["avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon"]
+        .iter()
+        .position(|level| *level == isa)
+        .unwrap_or(usize::MAX)
 }
 
 /// The cases in which another kernel is faster than the one that sessions use, beyond noise.
@@ -194,8 +204,8 @@ fn not_fastest(rows: &[Row]) -> Vec<String> {
     cases.into_iter().filter_map(slower).collect()
 }
 
-fn record(rows: &[Row], peaks: &Value) -> Result<PathBuf> {
-    let processor = processor();
+fn record(rows: &[Row], machine: &Value) -> Result<PathBuf> {
+    let processor = machine["processor"].as_str().unwrap_or("unknown");
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -206,9 +216,10 @@ fn record(rows: &[Row], peaks: &Value) -> Result<PathBuf> {
         })
         .collect();
     let record = json!({
-        "processor": processor, "rustc": workspace::rustc_version()?, "threads": 1, "peaks": peaks, "rows": rows,
+        "processor": processor, "rustc": workspace::rustc_version()?, "threads": 1, "peaks": machine["peaks"],
+        "rows": rows,
     });
-    let path = workspace::root().join("benches/record").join(format!("x86-{}.json", slug(&processor)));
+    let path = workspace::root().join("benches/record").join(format!("{RECORDS}-{}.json", slug(processor)));
     fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
         .with_context(|| path.display().to_string())?;
     Ok(path)
@@ -216,23 +227,6 @@ fn record(rows: &[Row], peaks: &Value) -> Result<PathBuf> {
 
 fn round(nanoseconds: f64) -> f64 {
     (nanoseconds * 10.0).round() / 10.0
-}
-
-/// What the processor calls itself.
-fn processor() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        cpuinfo
-            .lines()
-            .find(|line| line.starts_with(name))
-            .and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim())
-    };
-    // The name alone may say no more than the maker.
-    match (field("model name"), field("cpu family"), field("model\t")) {
-        (Some(name), Some(family), Some(model)) => format!("{name}, family {family}, model {model}"),
-        _ => "unknown".to_owned(),
-    }
 }
 
 /// Letters and digits, in small letters, with dashes between words.
