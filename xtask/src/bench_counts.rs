@@ -19,13 +19,15 @@ const TOLERANCE: f64 = 2.0;
 /// The function whose calls are counted, as callgrind writes its name.
 const COUNTED: &str = "counts::counted";
 
-type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What was counted, and by which compiler's code.
 #[derive(Debug, PartialEq)]
-struct Record {
-    rustc: String,
-    counts: Counts,
+pub(crate) struct Record {
+    /// The level of instructions, where all of it is of one.
+    pub(crate) level: String,
+    pub(crate) rustc: String,
+    pub(crate) counts: Counts,
 }
 
 fn record_path() -> PathBuf {
@@ -48,14 +50,18 @@ pub(crate) fn run(update: bool) -> Result<()> {
     if let Some(obstacle) = obstacle() {
         bail!("bench-counts: {obstacle}");
     }
-    let now = Record { rustc: workspace::rustc_version()?, counts: count()? };
-    let path = record_path();
+    let now = Record { level: "avx2".into(), rustc: workspace::rustc_version()?, counts: count()? };
+    hold("bench-counts", &now, &record_path(), update)
+}
+
+/// Holds counts to the record at `path`; with `update` writes it instead.
+pub(crate) fn hold(task: &str, now: &Record, path: &Path, update: bool) -> Result<()> {
     if update {
-        fs::write(&path, now.to_text()?).with_context(|| path.display().to_string())?;
-        eprintln!("bench-counts: wrote {} counts to {}", now.counts.len(), path.display());
+        fs::write(path, now.to_text()?).with_context(|| path.display().to_string())?;
+        eprintln!("{task}: wrote {} counts to {}", now.counts.len(), path.display());
         return Ok(());
     }
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let record = Record::of_text(&text).with_context(|| path.display().to_string())?;
     let comparison = compare(&record.counts, &now.counts);
     for line in &comparison.lines {
@@ -67,13 +73,13 @@ pub(crate) fn run(update: bool) -> Result<()> {
     }
     if !comparison.worse.is_empty() {
         bail!(
-            "bench-counts: {} of {} cases are not as recorded:\n  {}\n`cargo xtask bench-counts --update` records what is wanted",
+            "{task}: {} of {} cases are not as recorded:\n  {}\n`cargo xtask {task} --update` records what is wanted",
             comparison.worse.len(),
             now.counts.len(),
             comparison.worse.join("\n  ")
         );
     }
-    eprintln!("bench-counts: {} cases within {TOLERANCE} % of the record", now.counts.len());
+    eprintln!("{task}: {} cases within {TOLERANCE} % of the record", now.counts.len());
     Ok(())
 }
 
@@ -146,18 +152,19 @@ impl Record {
     fn to_text(&self) -> Result<String> {
         let counts: Map<String, Value> = self.counts.iter().map(|(n, c)| (n.clone(), json!(c))).collect();
         let record =
-            json!({ "unit": "instructions", "level": "avx2", "rustc": self.rustc, "counts": counts });
+            json!({ "unit": "instructions", "level": self.level, "rustc": self.rustc, "counts": counts });
         Ok(serde_json::to_string_pretty(&record)? + "\n")
     }
 
     fn of_text(text: &str) -> Result<Self> {
         let record: Value = serde_json::from_str(text)?;
-        let rustc = record["rustc"].as_str().context("no compiler")?.to_owned();
+        let text = |key: &str| record[key].as_str().with_context(|| format!("no {key}"));
+        let (level, rustc) = (text("level")?.to_owned(), text("rustc")?.to_owned());
         let counts = record["counts"].as_object().context("no counts")?;
         let count = |(name, count): (&String, &Value)| {
             Ok((name.clone(), count.as_u64().with_context(|| format!("{name}: no count"))?))
         };
-        Ok(Self { rustc, counts: counts.iter().map(count).collect::<Result<_>>()? })
+        Ok(Self { level, rustc, counts: counts.iter().map(count).collect::<Result<_>>()? })
     }
 }
 
@@ -219,7 +226,11 @@ mod tests {
 
     #[test]
     fn records_come_back() {
-        let record = Record { rustc: "rustc 1".into(), counts: counts(&[("a/b", 12), ("c", 1 << 40)]) };
+        let record = Record {
+            level: "x".into(),
+            rustc: "rustc 1".into(),
+            counts: counts(&[("a/b", 12), ("c", 1 << 40)]),
+        };
         assert_eq!(Record::of_text(&record.to_text().unwrap()).unwrap(), record);
         assert!(Record::of_text("{}").is_err());
     }

@@ -29,6 +29,8 @@ const USAGE: &str = "usage: cargo xtask TASK
                   chosen kernels are the fastest ones, and writes benches/record/x86-PROCESSOR.json. With --quick the
                   small shapes alone, and no record; with --peers ONNX Runtime and OpenVINO beside ours (PYTHON names
                   a Python that has them)
+  bench-arm       on ARM the same, to benches/record/arm-PROCESSOR.json. Elsewhere counts the instructions of kernels at every
+                  level in qemu, measures no time, and compares with benches/record/counts-arm.json; with --update records
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file
   model-table     measures the models of TQ_MODELS_DIR and writes docs/MODELS.md
   train-demo      trains the model that `tq demo` embeds and writes it to crates/tq-cli/demo; with --check compares
@@ -55,7 +57,14 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("ci") => ci::run(),
         Some("bench-counts") => bench_counts::run(args.iter().any(|a| a == "--update")),
+        Some("bench-x86") if !cfg!(target_arch = "x86_64") => {
+            Err(anyhow::anyhow!("bench-x86 runs on x86-64 alone"))
+        }
         Some("bench-x86") => bench_x86::Options::of(&args[1..]).and_then(|o| bench_x86::run(&o)),
+        Some("bench-arm") if cfg!(target_arch = "aarch64") => {
+            bench_x86::Options::of(&args[1..]).and_then(|o| bench_x86::run(&o))
+        }
+        Some("bench-arm") => arm::count(args.iter().any(|a| a == "--update")),
         Some("tidy") => tidy::run(),
         Some("gen-onnx") => gen_onnx::run(),
         Some("model-table") => model_table::run(),

@@ -3,6 +3,7 @@
 //! Tests are built once for `aarch64-unknown-linux-gnu` and run in qemu's user mode as processors of three levels. What is
 //! measured in time under qemu says nothing about ARM: only results are checked here.
 
+mod counts;
 mod debian;
 mod mobile;
 mod program;
@@ -99,6 +100,11 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
         bail!("test-arm: {failed} failed");
     }
     Ok(())
+}
+
+/// Counts instructions in an emulator; see [`counts`].
+pub(crate) fn count(update: bool) -> Result<()> {
+    counts::run(update)
 }
 
 /// Cargo, building for [`TARGET`] and running what it built as `processor`.
