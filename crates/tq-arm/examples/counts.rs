@@ -7,7 +7,7 @@ use std::hint::black_box;
 use tq_kernels::parallel::serially;
 use tq_kernels::{
     AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, KernelError, Kernels, Lhs,
-    OutputStage, RhsMatrix, Window2d,
+    Multipliers, OutputStage, RhsMatrix, Window2d,
 };
 
 /// Counting starts behind this call. Its number keeps linkers from making one function of this and the other one.
@@ -49,7 +49,8 @@ fn weights(len: usize, size: i32) -> Vec<i8> {
     codes(len).into_iter().map(|code| (i32::from(code) % (2 * size + 1) - size) as i8).collect()
 }
 
-const STAGE: OutputStage = OutputStage::Requantize { multiplier: &[1e-4], zero_point: 3, clamp: (0, 255) };
+const STAGE: OutputStage =
+    OutputStage::Requantize { multiplier: Multipliers::Float(&[1e-4]), zero_point: 3, clamp: (0, 255) };
 const EPILOGUE: Epilogue = Epilogue { lhs_zero_point: 3, stage: STAGE };
 
 fn gemm(

@@ -97,7 +97,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Requantize;
+    use crate::{Requantize, RowMultipliers};
 
     #[test]
     fn blocks_hold_every_channel() {
@@ -117,8 +117,8 @@ mod tests {
 
     fn run<'a>(positions: usize, taps: &'a [&'a [u8]]) -> DepthwiseRun<'a> {
         let params = Requantize { zero_point: 0, clamp: (0, 255) };
-        let (weights, offset, multiplier) = (&[], &[], &[]);
-        DepthwiseRun { positions, channels: 20, step: 25, taps, weights, offset, multiplier, params }
+        let (weights, offset, multipliers) = (&[], &[], RowMultipliers::Float(&[]));
+        DepthwiseRun { positions, channels: 20, step: 25, taps, weights, offset, multipliers, params }
     }
 
     #[test]

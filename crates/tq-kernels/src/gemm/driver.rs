@@ -2,8 +2,8 @@
 
 use super::{
     AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR, MAX_SUMS,
-    Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns, RhsMatrix, RhsPanel,
-    Stage, check_run,
+    Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns,
+    RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
