@@ -277,9 +277,18 @@ class System:
         return os.lseek(file, offset, whence) if file in self.files else -EINVAL
 
     def file_status(self, file, address, *_):
-        if file not in self.files:
-            return -ENOSYS
-        s = os.fstat(file)
+        return self.status(file, address) if file in self.files else -ENOSYS
+
+    def status_at(self, file, path, address, flags, *_):
+        # The C library asks for an open file's status by an empty path.
+        path = self.memory.text(path)
+        return self.status(path, address) if path else self.file_status(file, address)
+
+    def status(self, of, address):
+        try:
+            s = os.stat(of)
+        except OSError as error:
+            return -error.errno
         fields = (s.st_dev, s.st_ino, s.st_nlink, s.st_mode, s.st_uid, s.st_gid, 0, 0, s.st_size, PAGE, s.st_blocks)
         self.memory.write(address, struct.pack("<QQQIIIIQqqq", *fields) + bytes(72))
         return 0
@@ -372,7 +381,8 @@ class System:
         12: move_heap_end, 13: nothing, 14: nothing, 16: lambda *_: -ENOTTY, 17: read_at, 20: writev, 24: nothing,
         25: lambda *_: -ENOMEM, 28: advise, 39: thread, 56: refuse_thread, 60: leave, 62: abort, 72: nothing,
         131: nothing, 158: thread_area, 186: thread, 200: abort, 202: wait_or_wake, 204: affinity, 218: thread,
-        228: clock, 231: leave, 234: abort, 257: open_at, 273: nothing, 302: limit, 318: random, 435: refuse_thread,
+        228: clock, 231: leave, 234: abort, 257: open_at, 262: status_at, 273: nothing, 302: limit, 318: random,
+        435: refuse_thread,
     }  # fmt: skip
 
 
