@@ -233,7 +233,7 @@ pub trait QGemm: Send + Sync + Debug {
     }
 
     /// How the products of packed weights run where no lhs code is above `max`: what can saturate in 16 bits is proved not
-    /// to, or runs widened. Weights of another kernel give zeros.
+    /// to, or runs plainly. Weights of another kernel give zeros.
     fn depths(&self, packed: &PackedRhs, max: u8) -> Depths {
         let _ = (packed, max);
         Depths::default()

@@ -1,4 +1,4 @@
-//! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and widened elsewhere.
+//! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and by magnitude elsewhere.
 
 mod depthwise;
 mod elementwise;

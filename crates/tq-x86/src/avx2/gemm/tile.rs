@@ -21,6 +21,9 @@ pub(in super::super) fn tiles(
     sums: &mut [i32],
 ) {
     let sums = sums.as_chunks_mut::<HALF>().0.as_chunks_mut::<2>().0;
+    if k.is_empty() {
+        sums[..lhs.rows].fill([[0; HALF]; 2]);
+    }
     for half in 0..columns.div_ceil(HALF).min(2) {
         let mut rest = blocks_from(panel, half, k.start);
         for start in k.clone().step_by(BLOCK_K) {
