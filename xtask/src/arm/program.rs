@@ -106,7 +106,8 @@ fn is_static(file: &[u8]) -> bool {
 
 /// The input of the example `mobile` as numpy writes arrays.
 fn npy(values: &[u8]) -> Vec<u8> {
-    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3, 8, 8), }\n";
+    let rows = values.len() / (4 * 3 * 8 * 8);
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 3, 8, 8), }}\n");
     let mut out = b"\x93NUMPY\x01\x00".to_vec();
     out.extend_from_slice(&(header.len() as u16).to_le_bytes());
     out.extend_from_slice(header.as_bytes());
