@@ -14,6 +14,7 @@ mod files;
 mod inputs;
 mod npy;
 mod output;
+mod outputs;
 #[cfg(feature = "full")]
 mod pictures;
 #[cfg(feature = "full")]

@@ -1,9 +1,9 @@
 //! `tq run` for native files, with nothing but the runtime.
 
-use crate::files::{file_names, write_all};
 use crate::inputs::{assign, input_names};
-use crate::npy::{npy_bytes, read_array};
+use crate::npy::read_array;
 use crate::output::emit;
+use crate::outputs::{Written, write_outputs};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use serde::Serialize;
@@ -47,14 +47,6 @@ struct Report {
     outputs: Vec<Written>,
 }
 
-#[derive(Serialize)]
-struct Written {
-    name: String,
-    file: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-}
-
 /// Does what was asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Command::Run(args) = &args.command;
@@ -66,19 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let session = Session::new(&graph, SessionOptions::default()).with_context(named)?;
     let outputs = session.run(&inputs).with_context(named)?;
     let kernels = session.kernels().library().name().to_owned();
-    let names: Vec<&str> = graph.outputs.iter().map(|id| graph.value(*id).name.as_str()).collect();
-    let mut report = Report { kernels, outputs: Vec::new() };
-    let mut files = Vec::new();
-    for ((name, file), tensor) in names.iter().zip(file_names(names.iter().copied())?).zip(&outputs) {
-        files.push((file.clone(), npy_bytes(tensor)?));
-        report.outputs.push(Written {
-            name: (*name).to_owned(),
-            file: args.out_dir.join(&file).display().to_string(),
-            dtype: tensor.dtype().name(),
-            shape: tensor.dims().to_vec(),
-        });
-    }
-    write_all(&args.out_dir, &files)?;
+    let report = Report { kernels, outputs: write_outputs(&graph, &outputs, &args.out_dir)? };
     emit(args.json, &report, || {
         let line = |o: &Written| format!("{}: {} {:?} {}\n", o.name, o.dtype, o.shape, o.file);
         report.outputs.iter().map(line).collect()

@@ -38,14 +38,14 @@ impl Requantizer {
     /// The output stage of channels `first..first + n`.
     pub(crate) fn stage(&self, first: usize, n: usize) -> OutputStage<'_> {
         let multiplier = match &self.multipliers {
-            Multipliers::Float(m) => tq_kernels::Multipliers::Float(part(m, first, n)),
-            Multipliers::FixedPoint(m) => tq_kernels::Multipliers::FixedPoint(part(m, first, n)),
+            Multipliers::Float(m) => tq_kernels::Multipliers::Float(of_channels(m, first, n)),
+            Multipliers::FixedPoint(m) => tq_kernels::Multipliers::FixedPoint(of_channels(m, first, n)),
         };
         OutputStage::Requantize { multiplier, zero_point: self.zero_point, clamp: self.clamp }
     }
 }
 
 /// The values of channels `first..first + n`, or the one that all share.
-pub(crate) fn part<T>(values: &[T], first: usize, n: usize) -> &[T] {
+pub(crate) fn of_channels<T>(values: &[T], first: usize, n: usize) -> &[T] {
     if values.len() == 1 { values } else { values.get(first..first + n).unwrap_or_default() }
 }

@@ -29,18 +29,17 @@ macro_rules! repeated {
     };
 }
 
-/// 32 products added in pairs, widened, added: sum `$sum`, other register `$t`.
-macro_rules! one_deep {
-    ($sum:literal, $t:literal) => {
+/// Sums of 16 bits widened and added: by `$sum` a sum, by `$t` what is added, by `$ones` a register of ones.
+macro_rules! widened_sum {
+    ($sum:literal, $t:literal, $ones:literal) => {
         concat!(
-            "vpmaddubsw ymm",
-            $t,
-            ", ymm14, ymm15\n",
             "vpmaddwd ymm",
             $t,
             ", ymm",
             $t,
-            ", ymm13\n",
+            ", ymm",
+            $ones,
+            "\n",
             "vpaddd ymm",
             $sum,
             ", ymm",
@@ -48,6 +47,13 @@ macro_rules! one_deep {
             ", ymm",
             $t
         )
+    };
+}
+
+/// 32 products added in pairs, widened, added: sum `$sum`, other register `$t`.
+macro_rules! one_deep {
+    ($sum:literal, $t:literal) => {
+        concat!("vpmaddubsw ymm", $t, ", ymm14, ymm15\n", widened_sum!($sum, $t, "13"))
     };
 }
 
@@ -68,17 +74,7 @@ macro_rules! two_deep {
             ", ymm",
             $u,
             "\n",
-            "vpmaddwd ymm",
-            $t,
-            ", ymm",
-            $t,
-            ", ymm12\n",
-            "vpaddd ymm",
-            $sum,
-            ", ymm",
-            $sum,
-            ", ymm",
-            $t
+            widened_sum!($sum, $t, "12")
         )
     };
 }
@@ -95,17 +91,7 @@ macro_rules! plain {
             ", ymm15, ymm",
             $t,
             "\n",
-            "vpmaddwd ymm",
-            $t,
-            ", ymm",
-            $t,
-            ", ymm13\n",
-            "vpaddd ymm",
-            $sum,
-            ", ymm",
-            $sum,
-            ", ymm",
-            $t
+            widened_sum!($sum, $t, "13")
         )
     };
 }

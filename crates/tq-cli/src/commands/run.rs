@@ -2,9 +2,8 @@
 
 use super::load;
 use crate::args::Run;
-use crate::files::{file_names, write_all};
-use crate::npy::npy_bytes;
 use crate::output::emit;
+use crate::outputs::{Written, write_outputs};
 use crate::progress::Progress;
 use crate::{arrays, output};
 use anyhow::{Context as _, Result, bail};
@@ -16,14 +15,6 @@ use torsh_quantization::model::{Graph, Tensor, ValueId};
 struct Report {
     rows: usize,
     outputs: Vec<Written>,
-}
-
-#[derive(Serialize)]
-struct Written {
-    name: String,
-    file: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
 }
 
 pub(crate) fn run(args: &Run) -> Result<()> {
@@ -52,20 +43,12 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         progress.set(done);
     }
     drop(progress);
-    let names: Vec<&str> = graph.outputs.iter().map(|id| graph.value(*id).name.as_str()).collect();
-    let mut report = Report { rows: data.rows(), outputs: Vec::new() };
-    let mut files = Vec::new();
-    for ((name, file), parts) in names.iter().zip(file_names(names.iter().copied())?).zip(parts) {
-        let tensor = concat_rows(&parts).with_context(|| format!("batches of output {name}"))?;
-        files.push((file.clone(), npy_bytes(&tensor)?));
-        report.outputs.push(Written {
-            name: (*name).to_owned(),
-            file: args.out_dir.join(&file).display().to_string(),
-            dtype: tensor.dtype().name(),
-            shape: tensor.dims().to_vec(),
-        });
+    let mut outputs = Vec::with_capacity(parts.len());
+    for (id, parts) in graph.outputs.iter().zip(parts) {
+        let joined = concat_rows(&parts);
+        outputs.push(joined.with_context(|| format!("batches of output {}", graph.value(*id).name))?);
     }
-    write_all(&args.out_dir, &files)?;
+    let report = Report { rows: data.rows(), outputs: write_outputs(&graph, &outputs, &args.out_dir)? };
     emit(args.json, &report, || {
         let mut table = output::table(&["output", "type", "shape", "file"]);
         for o in &report.outputs {

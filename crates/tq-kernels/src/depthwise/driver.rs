@@ -123,7 +123,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
     /// All positions of `out`, which starts at position `first`, for channels `start..start + count`.
     fn channel_block(&self, first: usize, start: usize, count: usize, stride: usize, out: &mut [S::Out]) {
         let (w, rhs) = (self.window, self.rhs);
-        let factors = |first, count| self.stage.factors(first, count);
+        let factors = self.stage.factors(start, count);
         let panel = Panel::new(start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point, factors);
         let wide = rhs.wide.iter().any(|&c| (start..start + count).contains(&c));
         let interior = w.interior_columns();

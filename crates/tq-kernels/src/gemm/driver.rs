@@ -2,8 +2,8 @@
 
 use super::{
     AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR, MAX_SUMS,
-    Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns,
-    RhsMatrix, RhsPanel, Stage, check_run,
+    MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
+    RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
@@ -84,7 +84,7 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
     fn run(&self, lhs: Lhs, rhs: &PackedRhs, epilogue: &Epilogue, out: GemmOut) -> Result<()> {
         const {
             assert!(K::MR >= 1 && K::NR >= 1 && K::KU >= 1);
-            assert!(K::MR <= MAX_ROWS && K::NR <= MAX_NR && K::MR * K::NR <= MAX_SUMS / 3);
+            assert!(K::MR <= MAX_ROWS && K::NR <= MAX_NR && K::MR * K::NR <= MAX_TILE);
         };
         check_run(self.name(), &lhs, rhs, epilogue, &out)?;
         let (kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
@@ -153,7 +153,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         // An odd number of cache lines from row to row: powers of two would crowd into few cache sets.
         let lines = |bytes: usize| (bytes.div_ceil(64) | 1) * 64;
         // Rows that could stay where they are may have to be moved to smaller codes, which pays with several panels.
-        let may_move = k <= MOVED_K && columns > K::NR && self.rhs.plain_max() < u8::MAX;
+        let may_move = k <= MOVED_K && columns > K::NR && self.rhs.shortest_up_to() < u8::MAX;
         let stride = if in_place.is_some() && !may_move { 0 } else { lines(k_padded) };
         let fit = SCRATCH_BYTES.checked_div(stride).unwrap_or(MAX_ROWS);
         let block_rows = ((fit.min(MAX_ROWS) / K::MR).max(1) * K::MR).min(rows.next_multiple_of(K::MR));
@@ -268,7 +268,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             let count = K::NR.min(column + columns - first);
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
             let weights = RhsPanel { data: weights, columns: count };
-            let factors = |first, count| self.stage.factors(first, count);
+            let factors = self.stage.factors(first, count);
             let panel = Panel::new(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point, factors);
             let wide = holds_any(rhs.wide_channels(), first, count);
             for t in (0..lhs.rows.div_ceil(K::MR)).step_by(tiles) {
@@ -307,8 +307,8 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         out: &mut [S::Out],
     ) {
         let k = self.k_padded();
-        let mut tile = [0i32; MAX_SUMS / 3];
-        let mut sums = [0i64; MAX_SUMS / 3];
+        let mut tile = [0i32; MAX_TILE];
+        let mut sums = [0i64; MAX_TILE];
         let block = WIDE_BLOCK / K::KU * K::KU;
         for start in (0..k).step_by(block) {
             let end = (start + block).min(k);

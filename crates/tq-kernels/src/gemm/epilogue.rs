@@ -19,21 +19,16 @@ pub(crate) struct Panel<P> {
 }
 
 impl<P> Panel<P> {
-    /// Columns `first..first + columns` of a matrix with these sums and biases. `factors` tells those of a range.
+    /// Columns `first..first + columns` of a matrix with these sums and biases, and with these columns' own `factors`.
     pub(crate) fn new(
         first: usize,
         columns: usize,
         column_sums: &[i64],
         bias: &[i32],
         lhs_zero_point: i32,
-        factors: impl Fn(usize, usize) -> P,
+        factors: P,
     ) -> Self {
-        let mut panel = Self {
-            columns,
-            offset: [0; MAX_NR],
-            narrow_offset: [0; MAX_NR],
-            factors: factors(first, columns),
-        };
+        let mut panel = Self { columns, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors };
         for c in 0..columns {
             let offset = i64::from(bias[first + c]) - i64::from(lhs_zero_point) * column_sums[first + c];
             panel.offset[c] = offset;

@@ -3,8 +3,11 @@
 use crate::RowKernel;
 use std::ops::Range;
 
-/// Sums that are computed at a time, and live on the stack; MR·NR of a microkernel is at most a third.
-pub const MAX_SUMS: usize = 1536;
+/// The largest MR·NR of a microkernel.
+pub const MAX_TILE: usize = 512;
+
+/// Sums that are computed at a time, of one tile at least; they live on the stack.
+pub const MAX_SUMS: usize = 3 * MAX_TILE;
 
 /// The largest NR of a microkernel.
 pub const MAX_NR: usize = 64;

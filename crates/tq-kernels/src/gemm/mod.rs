@@ -20,7 +20,9 @@ pub(crate) use bounds::{ChannelSums, is_wide};
 pub use check::{check_epilogue, check_run};
 pub use driver::TiledGemm;
 pub(crate) use epilogue::{AccumulatorStage, DequantizeStage, Panel, RequantizeStage, Stage};
-pub use microkernel::{Depths, LhsRows, LhsTile, MAX_NR, MAX_SUMS, Microkernel, RhsColumns, RhsPanel};
+pub use microkernel::{
+    Depths, LhsRows, LhsTile, MAX_NR, MAX_SUMS, MAX_TILE, Microkernel, RhsColumns, RhsPanel,
+};
 pub use packed::PackedRhs;
 
 /// The offset that stands for a tap outside the image, in [`Lhs::Indirect`].

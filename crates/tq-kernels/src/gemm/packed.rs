@@ -13,7 +13,7 @@ pub struct PackedRhs {
     k: usize,
     panels: AlignedBuffer,
     /// The largest lhs code with which all panels run the shortest way.
-    plain_max: u8,
+    shortest_up_to: u8,
     /// Per channel `Σ (w - zw)`: what one step of the lhs zero point takes away.
     column_sums: Vec<i64>,
     bias: Vec<i32>,
@@ -31,7 +31,7 @@ impl PackedRhs {
     /// [`crate::KernelError::Length`], [`crate::KernelError::SizeOverflow`] or
     /// [`crate::KernelError::ZeroPoint`].
     pub fn new(kernel: &'static str, rhs: &RhsMatrix, panels: AlignedBuffer) -> Result<Self> {
-        let mut packed = Self { panels, plain_max: u8::MAX, ..Self::default() };
+        let mut packed = Self { panels, shortest_up_to: u8::MAX, ..Self::default() };
         packed.describe(kernel, rhs)?;
         Ok(packed)
     }
@@ -47,7 +47,7 @@ impl PackedRhs {
     ) -> Result<()> {
         self.describe(kernel, rhs)?;
         self.panels.reset(bytes);
-        self.plain_max = pack(self.panels.as_mut_slice());
+        self.shortest_up_to = pack(self.panels.as_mut_slice());
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl PackedRhs {
     }
 
     /// The largest lhs code with which all panels run the shortest way.
-    pub(super) fn plain_max(&self) -> u8 {
-        self.plain_max
+    pub(super) fn shortest_up_to(&self) -> u8 {
+        self.shortest_up_to
     }
 
     /// The weights in the kernel's layout.

@@ -2,7 +2,7 @@
 
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
-use crate::requantize::{Requantizer, part};
+use crate::requantize::{Requantizer, of_channels};
 use crate::slots::BufferId;
 use crate::weights::Packed;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Step for Gemm {
             Finish::Reals { to, dims, scale, unswap } => {
                 let multiply = |frame: &Frame<'_>, out: &mut [f32]| {
                     self.product.multiply(frame, self.zero_point, out, |range, n| Bound {
-                        stage: OutputStage::Dequantize { scale: part(scale, range, n) },
+                        stage: OutputStage::Dequantize { scale: of_channels(scale, range, n) },
                         wrap: |data, row_stride| GemmOut::F32 { data, row_stride },
                     })
                 };

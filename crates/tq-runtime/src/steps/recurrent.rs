@@ -6,6 +6,7 @@
 use super::run_time::{quantize, sums};
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
+use crate::requantize::of_channels;
 use crate::weights::{Form, Packed, RecurrentPacked};
 use std::sync::Arc;
 use tq_eval::OpError;
@@ -87,16 +88,11 @@ impl IntegerProducts<'_> {
     }
 }
 
-/// The scales of `len` rows from `first` on, or the one that all share.
-fn scales(all: &[f32], first: usize, len: usize) -> &[f32] {
-    if all.len() == 1 { all } else { all.get(first..first + len).unwrap_or_default() }
-}
-
 impl Products<f32> for IntegerProducts<'_> {
     fn project(&self, direction: usize, x: Operand<'_, f32>, out: &mut [f32]) -> Result<(), OpError> {
         let w = self.weights;
         let packed = w.input.get(direction).ok_or(OpError::MissingInput { index: 1 })?;
-        let scale = scales(&w.input_scale, direction * w.rows, w.rows);
+        let scale = of_channels(&w.input_scale, direction * w.rows, w.rows);
         self.add(x, &Rows { packed, scale }, Target { data: out, pitch: w.rows, first: 0 })
     }
 
@@ -112,7 +108,7 @@ impl Products<f32> for IntegerProducts<'_> {
         let parts = w.recurrence.get(direction);
         let packed = parts.and_then(|p| p.get(at)).ok_or(OpError::MissingInput { index: 2 })?;
         let rows = part.rows(packed.k(), w.rows);
-        let scale = scales(&w.recurrence_scale, direction * w.rows + rows.start, rows.len());
+        let scale = of_channels(&w.recurrence_scale, direction * w.rows + rows.start, rows.len());
         self.add(h, &Rows { packed, scale }, out)
     }
 }

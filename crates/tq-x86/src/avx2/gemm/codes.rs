@@ -1,6 +1,6 @@
 //! What is asked of the lhs before it is multiplied.
 
-use crate::memory::{first, load_32};
+use crate::memory::{first, load_16, load_32};
 use std::arch::x86_64::*;
 
 /// Codes of a vector.
@@ -34,12 +34,29 @@ pub(in super::super) fn range(codes: &[u8], rows: usize, stride: usize, k: usize
     }
     let halves = |v: __m256i| (_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
     let ((a, b), (c, d)) = (halves(smallest), halves(largest));
-    // The smallest byte of a word is found by one instruction for words; the largest is the complement of the smallest one.
-    let least = least_byte(_mm_min_epu8(a, b));
-    (least, !least_byte(_mm_xor_si128(_mm_max_epu8(c, d), _mm_set1_epi8(-1))))
+    (least_byte(_mm_min_epu8(a, b)), most_byte(_mm_max_epu8(c, d)))
 }
 
-/// The smallest of 16 bytes.
+/// The largest of some bytes, 0 of none.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn largest(bytes: &[u8]) -> u8 {
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let mut most = _mm_setzero_si128();
+    for chunk in chunks {
+        most = _mm_max_epu8(most, load_16(chunk));
+    }
+    rest.iter().copied().fold(most_byte(most), u8::max)
+}
+
+/// The largest of 16 bytes: the complement of the smallest complement.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn most_byte(bytes: __m128i) -> u8 {
+    !least_byte(_mm_xor_si128(bytes, _mm_set1_epi8(-1)))
+}
+
+/// The smallest of 16 bytes: that of a word is found by one instruction for words.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn least_byte(bytes: __m128i) -> u8 {

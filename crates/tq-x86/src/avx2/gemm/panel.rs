@@ -98,10 +98,10 @@ pub(super) struct Walk<'a> {
     pub(super) two: usize,
     /// The first of the pairs that are multiplied by magnitude; those behind it are too. Those before it are exact alone.
     pub(super) plain: usize,
-    /// All the pairs in the order of the walk, where it is not that in which they stand.
-    pub(super) order: Option<&'a [u8]>,
     /// What is to be added where there are such.
     pub(super) correction: &'a Correction,
+    /// All the pairs in the order of the walk, where it is not that in which they stand.
+    pub(super) order: Option<&'a [u8]>,
 }
 
 impl Block<'_> {
@@ -112,9 +112,9 @@ impl Block<'_> {
         let plain = usize::from(self.one[class]).min(pairs);
         let two = usize::from(self.two[class]).min(plain);
         let order = (self.correction[class] & BY_TWO != 0).then_some(self.by_two);
-        let correction = usize::from(self.correction[class] & !BY_TWO).min(self.corrections.len() - 1);
-        let correction = &self.corrections[correction];
-        Walk { two, plain, order, correction }
+        let number = usize::from(self.correction[class] & !BY_TWO).min(self.corrections.len() - 1);
+        let correction = &self.corrections[number];
+        Walk { two, plain, correction, order }
     }
 }
 
@@ -167,7 +167,7 @@ impl<'a> Block<'a> {
 pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 {
     let bytes = panel.len() / 2;
     let halves = bytemuck::cast_slice_mut::<i8, u8>(panel).chunks_exact_mut(bytes.max(1));
-    let mut plain = u8::MAX;
+    let mut shortest_up_to = u8::MAX;
     for (half, mut rest) in halves.enumerate() {
         let data = columns.data.get(half * HALF * columns.k..).unwrap_or_default();
         let columns = RhsColumns { data, k: columns.k };
@@ -176,18 +176,18 @@ pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 
             let (block, others) = rest.split_at_mut(block_bytes(len.div_ceil(KU)));
             rest = others;
             // Memory for a whole block takes longer to clear than a small one takes to pack.
-            plain = plain.min(match len.div_ceil(KU) {
+            shortest_up_to = shortest_up_to.min(match len.div_ceil(KU) {
                 0..=16 => pack_block::<16>(columns, start, len, block),
                 17..=64 => pack_block::<64>(columns, start, len, block),
                 _ => pack_block::<BLOCK>(columns, start, len, block),
             });
         }
     }
-    plain
+    shortest_up_to
 }
 
 /// Packs elements `start..start + len` of K of half a panel, at most `G` groups. Gives the largest code with which all
-/// are added in 16 bits.
+/// run two deep.
 #[target_feature(enable = "avx2")]
 fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, block: &mut [u8]) -> u8 {
     let groups = len.div_ceil(KU);

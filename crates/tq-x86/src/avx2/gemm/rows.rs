@@ -2,8 +2,7 @@
 #![allow(unsafe_code, reason = "one bound for all rows and places in place of one for each")]
 
 use super::KU;
-use crate::memory::{first, load_16};
-use std::arch::x86_64::*;
+use super::codes::largest;
 use std::marker::PhantomData;
 
 /// Where the groups of a block belong in K, in pairs: each of `groups` groups.
@@ -12,10 +11,6 @@ pub(super) struct Places<'a> {
     pairs: &'a [[u8; 2]],
     groups: usize,
 }
-
-/// One of [`Places`].
-#[derive(Clone, Copy)]
-pub(super) struct Place(usize);
 
 impl<'a> Places<'a> {
     /// Panics where a place is not below `groups`.
@@ -58,35 +53,16 @@ impl<'a, const R: usize> Rows<'a, R> {
     /// The groups of pair `pair`: what each has in row after row. Panics where there is none.
     #[inline(always)]
     pub(super) fn pair(&self, pair: usize) -> [impl Fn(usize) -> [u8; KU]; 2] {
-        self.places.pairs[pair].map(|place| move |row: usize| self.group(row, Place(usize::from(place))))
+        self.places.pairs[pair].map(|place| move |row: usize| self.group(row, place))
     }
 
     /// The group at `place`, which is one of these rows' places, of row `row`; of the last one where there is none.
     #[inline(always)]
-    fn group(&self, row: usize, place: Place) -> [u8; KU] {
-        let row = row.min(R - 1);
+    fn group(&self, row: usize, place: u8) -> [u8; KU] {
+        let (row, place) = (row.min(R - 1), usize::from(place));
         // SAFETY: `new` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which lives for
         // `'a`, and `Places::new` that all places are below `groups`. With `row <= R - 1` the KU codes end within them. An
         // array of bytes is aligned anywhere.
-        unsafe { self.first.add(row * self.stride + place.0 * KU).cast::<[u8; KU]>().read() }
+        unsafe { self.first.add(row * self.stride + place * KU).cast::<[u8; KU]>().read() }
     }
-}
-
-/// The largest of some bytes, 0 of none.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn largest(bytes: &[u8]) -> u8 {
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    let mut largest = _mm_setzero_si128();
-    for chunk in chunks {
-        largest = _mm_max_epu8(largest, load_16(chunk));
-    }
-    if bytes.len() >= 16 {
-        largest = _mm_max_epu8(largest, load_16(first(&bytes[bytes.len() - 16..])));
-    } else {
-        return rest.iter().copied().fold(0, u8::max);
-    }
-    let complement = _mm_xor_si128(largest, _mm_set1_epi8(-1));
-    let words = _mm_min_epu8(complement, _mm_srli_epi16::<8>(complement));
-    !(_mm_cvtsi128_si32(_mm_minpos_epu16(words)) as u8)
 }
