@@ -114,14 +114,6 @@ pub(crate) fn store_32(dst: &mut [u8; 32], value: __m256i) {
     unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
 }
 
-/// 16 sums of 16 bits.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(crate) fn store_16_i16(dst: &mut [i16; 16], value: __m256i) {
-    // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovdqu` needs no alignment.
-    unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), value) }
-}
-
 /// 8 accumulators.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -19,23 +19,28 @@ pub(crate) struct Panel<P> {
 }
 
 impl<P> Panel<P> {
-    /// Columns `first..first + columns` of a matrix with these sums and biases, and with these columns' own `factors`.
-    pub(crate) fn new(
+    /// For panels whose columns are multiplied by `factors`, of no columns yet.
+    pub(crate) fn new(factors: P) -> Self {
+        Self { columns: 0, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors }
+    }
+
+    /// Becomes that of columns `first..first + columns` of a matrix with these sums and biases. What stood in others stays.
+    pub(crate) fn set(
+        &mut self,
         first: usize,
         columns: usize,
         column_sums: &[i64],
         bias: &[i32],
         lhs_zero_point: i32,
-        factors: P,
-    ) -> Self {
-        let mut panel = Self { columns, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors };
-        for c in 0..columns {
-            let offset = i64::from(bias[first + c]) - i64::from(lhs_zero_point) * column_sums[first + c];
-            panel.offset[c] = offset;
+    ) {
+        self.columns = columns;
+        let sums = column_sums[first..][..columns].iter().zip(&bias[first..][..columns]);
+        let offsets = self.offset.iter_mut().zip(&mut self.narrow_offset);
+        for ((sum, bias), (offset, narrow)) in sums.zip(offsets) {
+            *offset = i64::from(*bias) - i64::from(lhs_zero_point) * sum;
             // Truncated only for wide channels, which do not use it.
-            panel.narrow_offset[c] = offset as i32;
+            *narrow = *offset as i32;
         }
-        panel
     }
 }
 
@@ -45,8 +50,11 @@ pub(crate) trait Stage: Sync {
     /// What the columns of a panel are multiplied by.
     type Factors;
 
-    /// Those of `columns` columns from `first` on.
-    fn factors(&self, first: usize, columns: usize) -> Self::Factors;
+    /// Those of no columns.
+    fn factors(&self) -> Self::Factors;
+
+    /// Makes them those of `columns` columns from `first` on. What stood in others stays.
+    fn set_factors(&self, first: usize, columns: usize, factors: &mut Self::Factors);
 
     /// Writes `rows` rows of 32-bit accumulators, `acc_stride` apart.
     #[allow(clippy::too_many_arguments, reason = "one tile: two strided matrices and their columns")]
@@ -65,14 +73,12 @@ pub(crate) trait Stage: Sync {
     fn wide(&self, acc: i64, panel: &Panel<Self::Factors>, c: usize) -> Self::Out;
 }
 
-/// The values of a panel's columns: one for all, or one each. The rest is `T::default()`.
-fn of_columns<T: Copy + Default>(values: &[T], first: usize, columns: usize) -> [T; MAX_NR] {
-    let mut out = [T::default(); MAX_NR];
+/// Puts the values of a panel's columns, one for all or one each, in the first places of `out`.
+fn set_columns<T: Copy>(values: &[T], first: usize, out: &mut [T]) {
     match values {
-        [one] => out[..columns].fill(*one),
-        all => out[..columns].copy_from_slice(&all[first..][..columns]),
+        [one] => out.fill(*one),
+        all => out.copy_from_slice(&all[first..][..out.len()]),
     }
-    out
 }
 
 /// One multiplier of a requantization.
@@ -80,8 +86,11 @@ pub(crate) trait Factor: Copy + Sync + Debug {
     /// Those of a panel, as loops over rows take them.
     type Columns;
 
-    /// See [`of_columns`].
-    fn of_columns(values: &[Self], first: usize, columns: usize) -> Self::Columns;
+    /// Those of no columns.
+    fn no_columns() -> Self::Columns;
+
+    /// See [`set_columns`].
+    fn set_columns(values: &[Self], first: usize, count: usize, columns: &mut Self::Columns);
 
     /// The first `columns` of them.
     fn row(columns: &Self::Columns, count: usize) -> RowMultipliers<'_>;
@@ -93,8 +102,12 @@ pub(crate) trait Factor: Copy + Sync + Debug {
 impl Factor for f32 {
     type Columns = [f32; MAX_NR];
 
-    fn of_columns(values: &[f32], first: usize, columns: usize) -> [f32; MAX_NR] {
-        of_columns(values, first, columns)
+    fn no_columns() -> [f32; MAX_NR] {
+        [0.0; MAX_NR]
+    }
+
+    fn set_columns(values: &[f32], first: usize, count: usize, columns: &mut [f32; MAX_NR]) {
+        set_columns(values, first, &mut columns[..count]);
     }
 
     fn row(columns: &[f32; MAX_NR], count: usize) -> RowMultipliers<'_> {
@@ -116,9 +129,20 @@ pub(crate) struct FixedColumns {
 impl Factor for FixedPointMultiplier {
     type Columns = FixedColumns;
 
-    fn of_columns(values: &[Self], first: usize, columns: usize) -> FixedColumns {
-        let whole = of_columns(values, first, columns);
-        FixedColumns { whole, multiplier: whole.map(|m| m.multiplier()), shift: whole.map(|m| m.shift()) }
+    fn no_columns() -> FixedColumns {
+        FixedColumns {
+            whole: [FixedPointMultiplier::default(); MAX_NR],
+            multiplier: [0; MAX_NR],
+            shift: [0; MAX_NR],
+        }
+    }
+
+    fn set_columns(values: &[Self], first: usize, count: usize, columns: &mut FixedColumns) {
+        let FixedColumns { whole, multiplier, shift } = columns;
+        set_columns(values, first, &mut whole[..count]);
+        for ((whole, multiplier), shift) in whole[..count].iter().zip(multiplier).zip(shift) {
+            (*multiplier, *shift) = (whole.multiplier(), whole.shift());
+        }
     }
 
     fn row(columns: &FixedColumns, count: usize) -> RowMultipliers<'_> {
@@ -142,8 +166,12 @@ impl<F: Factor> Stage for RequantizeStage<'_, F> {
     type Out = u8;
     type Factors = F::Columns;
 
-    fn factors(&self, first: usize, columns: usize) -> F::Columns {
-        F::of_columns(self.multiplier, first, columns)
+    fn factors(&self) -> F::Columns {
+        F::no_columns()
+    }
+
+    fn set_factors(&self, first: usize, columns: usize, factors: &mut F::Columns) {
+        F::set_columns(self.multiplier, first, columns, factors);
     }
 
     fn narrow<R: RowKernel>(
@@ -174,8 +202,12 @@ impl Stage for DequantizeStage<'_> {
     type Out = f32;
     type Factors = [f32; MAX_NR];
 
-    fn factors(&self, first: usize, columns: usize) -> [f32; MAX_NR] {
-        of_columns(self.scale, first, columns)
+    fn factors(&self) -> [f32; MAX_NR] {
+        [0.0; MAX_NR]
+    }
+
+    fn set_factors(&self, first: usize, columns: usize, factors: &mut [f32; MAX_NR]) {
+        set_columns(self.scale, first, &mut factors[..columns]);
     }
 
     fn narrow<R: RowKernel>(
@@ -208,7 +240,9 @@ impl Stage for AccumulatorStage {
     type Out = i32;
     type Factors = ();
 
-    fn factors(&self, _: usize, _: usize) {}
+    fn factors(&self) {}
+
+    fn set_factors(&self, _: usize, _: usize, (): &mut ()) {}
 
     fn narrow<R: RowKernel>(
         &self,

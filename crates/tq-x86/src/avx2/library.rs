@@ -98,7 +98,7 @@ impl Microkernel for Avx2 {
     const KU: usize = gemm::KU;
 
     fn name(&self) -> &'static str {
-        "x86_64-u8i8i32-6x16c4-avx2"
+        "x86_64-u8i8i32-3x16c4-avx2"
     }
 
     fn panel_bytes(k: usize) -> Option<usize> {

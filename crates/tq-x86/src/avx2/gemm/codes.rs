@@ -1,6 +1,6 @@
 //! What is asked of the lhs before it is multiplied.
 
-use crate::memory::{first, load_16, load_32};
+use crate::memory::{first, load_32};
 use std::arch::x86_64::*;
 
 /// Codes of a vector.
@@ -32,28 +32,31 @@ pub(in super::super) fn range(codes: &[u8], rows: usize, stride: usize, k: usize
         smallest = _mm256_min_epu8(smallest, codes);
         largest = _mm256_max_epu8(largest, codes);
     }
-    let halves = |v: __m256i| (_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
-    let ((a, b), (c, d)) = (halves(smallest), halves(largest));
-    (least_byte(_mm_min_epu8(a, b)), most_byte(_mm_max_epu8(c, d)))
+    let (a, b) = halves(smallest);
+    (least_byte(_mm_min_epu8(a, b)), most_byte(largest))
 }
 
-/// The largest of some bytes, 0 of none.
+/// The largest of 32 bytes: the complement of the smallest complement.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn largest(bytes: &[u8]) -> u8 {
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    let mut most = _mm_setzero_si128();
-    for chunk in chunks {
-        most = _mm_max_epu8(most, load_16(chunk));
-    }
-    rest.iter().copied().fold(most_byte(most), u8::max)
+pub(super) fn most_byte(bytes: __m256i) -> u8 {
+    let (a, b) = halves(_mm256_xor_si256(bytes, _mm256_set1_epi8(-1)));
+    !least_byte(_mm_min_epu8(a, b))
 }
 
-/// The largest of 16 bytes: the complement of the smallest complement.
+/// The largest of 16 words.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn most_byte(bytes: __m128i) -> u8 {
-    !least_byte(_mm_xor_si128(bytes, _mm_set1_epi8(-1)))
+pub(super) fn most_word(words: __m256i) -> u16 {
+    let (a, b) = halves(_mm256_xor_si256(words, _mm256_set1_epi8(-1)));
+    !_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_min_epu16(a, b))) as u16
+}
+
+/// Both halves of a vector.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(v: __m256i) -> (__m128i, __m128i) {
+    (_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v))
 }
 
 /// The smallest of 16 bytes: that of a word is found by one instruction for words.

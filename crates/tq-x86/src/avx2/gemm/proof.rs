@@ -1,7 +1,8 @@
 //! Up to which code sums of products in 16 bits are exact.
 
 use super::Group;
-use crate::memory::{load_32, store_16_i16};
+use super::codes::most_word;
+use crate::memory::load_32;
 use std::arch::x86_64::*;
 
 /// Sums of the positive and of the negative weights of every adjacent pair, of one group or of several added up: what the
@@ -9,10 +10,18 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(super) struct PairSums {
     positive: __m256i,
+    /// Without their signs.
     negative: __m256i,
 }
 
 impl PairSums {
+    /// Of no weights.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn zero() -> Self {
+        Self { positive: _mm256_setzero_si256(), negative: _mm256_setzero_si256() }
+    }
+
     /// Of one group.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -22,7 +31,7 @@ impl PairSums {
         // Two times -128 is far from the ends of 16 bits.
         Self {
             positive: _mm256_maddubs_epi16(one, _mm256_max_epi8(w, zero)),
-            negative: _mm256_maddubs_epi16(one, _mm256_min_epi8(w, zero)),
+            negative: _mm256_sub_epi16(zero, _mm256_maddubs_epi16(one, _mm256_min_epi8(w, zero))),
         }
     }
 
@@ -36,20 +45,28 @@ impl PairSums {
         }
     }
 
-    /// The largest code, at most 255, with which no sum in any order of these products leaves 16 bits.
-    ///
-    /// With codes in `0..=a`, every partial sum of a pair's products lies between `a` times the sum of its negative
-    /// weights and `a` times that of its positive ones.
+    /// The largest of all.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn exact_up_to(self) -> u8 {
-        let (mut most, mut least) = ([0i16; 16], [0i16; 16]);
-        store_16_i16(&mut most, self.positive);
-        store_16_i16(&mut least, self.negative);
-        let most = most.iter().copied().fold(0, i16::max);
-        let least = least.iter().copied().fold(0, i16::min);
-        let up = i32::from(i16::MAX) / i32::from(most).max(1);
-        let down = i32::from(i16::MIN) / i32::from(least).min(-1);
-        up.min(down).min(255) as u8
+    pub(super) fn largest(self) -> Bound {
+        Bound(most_word(_mm256_max_epu16(self.positive, self.negative)))
+    }
+}
+
+/// Every partial sum of a pair's products lies between minus and plus this times the largest code.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Bound(u16);
+
+impl Bound {
+    /// No sum in any order leaves 16 bits with codes in `0..=max`.
+    #[inline]
+    pub(super) fn exact_up_to(self, max: u8) -> bool {
+        u32::from(self.0) * u32::from(max) <= i16::MAX as u32
+    }
+
+    /// In units of the largest code.
+    #[inline]
+    pub(super) fn units(self) -> u32 {
+        self.0.into()
     }
 }
