@@ -229,8 +229,7 @@ impl<'a> BlockMut<'a> {
 
 /// The steps of segment `number` of a walk.
 #[inline(always)]
-pub(super) fn segment<'a>(steps: &'a [[Step; STEPS]], ends: &Ends, number: usize) -> &'a [Step] {
-    let steps = steps.as_flattened();
+pub(super) fn segment<'a>(steps: &'a [Step], ends: &Ends, number: usize) -> &'a [Step] {
     let end = usize::from(ends[number]).min(steps.len());
     let start = if number == 0 { 0 } else { usize::from(ends[number - 1]).min(end) };
     &steps[start..end]
@@ -251,7 +250,7 @@ pub(in super::super) fn depths(k: usize, rhs: RhsPanel, max: u8) -> Depths {
         let (block, behind) = Block::take(panel, block_groups(from, k / KU));
         let (steps, ends, _) = block.class(class_of(max));
         for (number, ways) in SEGMENTS.iter().enumerate() {
-            let pairs = segment(steps, ends, number).len();
+            let pairs = segment(steps.as_flattened(), ends, number).len();
             for way in &ways[..rhs.columns.div_ceil(HALF)] {
                 *match way {
                     Way::Two => &mut depths.two,

@@ -2,59 +2,83 @@
 #![allow(unsafe_code, reason = "one bound for a whole walk in place of one for each step")]
 
 use super::codes::{most_byte, most_word};
-use super::panel::{Block, CLASSES, Correction, Ends, STEPS, Step, segment};
+use super::panel::{Block, CLASSES, Correction, Ends, Step, segment};
 use super::{GroupPair, KU};
 use crate::memory::load_32;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use tq_kernels::LhsRows;
 
-/// The classes of a block whose steps are known to stay inside it.
-#[derive(Default)]
-pub(super) struct Proved([bool; CLASSES]);
+/// The walks over a block that have been asked for, by class.
+pub(super) struct Walks<'a, 'b> {
+    block: &'b Block<'a>,
+    walks: [Option<Walk<'a>>; CLASSES],
+}
+
+impl<'a, 'b> Walks<'a, 'b> {
+    /// None yet.
+    pub(super) fn new(block: &'b Block<'a>) -> Self {
+        Self { block, walks: [const { None }; CLASSES] }
+    }
+
+    /// That of a class. Panics where a step leads out of the block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn of(&mut self, class: usize) -> &Walk<'a> {
+        let walk = &mut self.walks[class];
+        match walk {
+            Some(walk) => walk,
+            None => walk.insert(Walk::new(self.block, class)),
+        }
+    }
+}
 
 /// How the pairs of a block are multiplied for a class of codes. Every step stays inside the block.
 pub(super) struct Walk<'a> {
-    steps: &'a [[Step; STEPS]],
+    steps: &'a [Step],
     ends: &'a Ends,
+    /// A bit for each segment that has steps.
+    present: u32,
     /// What is added where something is multiplied by magnitude.
     pub(super) correction: &'a Correction,
     weights: &'a [GroupPair],
-    groups: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// That of a class of a block, of which some have been `proved`. Panics where a step leads out of the block.
-    #[inline]
+    /// That of a class of a block. Panics where a step leads out of the block.
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(block: &Block<'a>, class: usize, proved: &mut Proved) -> Self {
+    fn new(block: &Block<'a>, class: usize) -> Self {
         let (steps, ends, correction) = block.class(class);
-        if !proved.0[class] {
-            let (mut places, mut weights) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            for steps in steps {
-                let steps = load_32(bytemuck::cast_ref::<_, [u8; 32]>(steps));
-                places = _mm256_max_epu8(places, steps);
-                weights = _mm256_max_epu16(weights, steps);
-            }
-            let place = most_byte(_mm256_and_si256(places, _mm256_set1_epi32(0xFFFF)));
-            let weights = most_word(_mm256_srli_epi32::<16>(weights));
-            assert!(usize::from(place) < block.groups, "a group lies outside of K");
-            let end = usize::from(weights) + size_of::<GroupPair>();
-            assert!(end <= size_of_val(block.weights), "weights lie outside of their block");
-            proved.0[class] = true;
+        let (mut places, mut weights) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for steps in steps {
+            let steps = load_32(bytemuck::cast_ref::<_, [u8; 32]>(steps));
+            places = _mm256_max_epu8(places, steps);
+            weights = _mm256_max_epu16(weights, steps);
         }
-        Self { steps, ends, correction, weights: block.weights, groups: block.groups }
+        let place = most_byte(_mm256_and_si256(places, _mm256_set1_epi32(0xFFFF)));
+        let weights = most_word(_mm256_srli_epi32::<16>(weights));
+        assert!(usize::from(place) < block.groups, "a group lies outside of K");
+        let end = usize::from(weights) + size_of::<GroupPair>();
+        assert!(end <= size_of_val(block.weights), "weights lie outside of their block");
+        let steps = steps.as_flattened();
+        let (mut present, mut before) = (0, 0);
+        for (number, &end) in ends.iter().enumerate() {
+            present |= u32::from(end > before) << number;
+            before = end;
+        }
+        Self { steps, ends, present, correction, weights: block.weights }
+    }
+
+    /// One of the segments `from..to` has steps.
+    #[inline(always)]
+    pub(super) fn any(&self, from: usize, to: usize) -> bool {
+        self.present & ((1 << to) - (1 << from)) != 0
     }
 
     /// The steps of a segment.
     #[inline(always)]
     pub(super) fn segment(&self, number: usize) -> impl Iterator<Item = Inside<'a>> {
         segment(self.steps, self.ends, number).iter().map(Inside)
-    }
-
-    /// There are steps in segment `number` or behind it.
-    #[inline(always)]
-    pub(super) fn reaches(&self, number: usize) -> bool {
-        usize::from(self.ends[number - 1]) < self.weights.len()
     }
 
     /// The weights of a step of this walk.
@@ -71,7 +95,37 @@ impl<'a> Walk<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Inside<'a>(&'a Step);
 
-/// `R` rows of groups of KU codes, which are read at the places of a walk.
+/// The codes of a block in all rows of the lhs, which walks over the block read.
+#[derive(Clone, Copy)]
+pub(super) struct Lhs<'a> {
+    first: *const u8,
+    rows: usize,
+    stride: usize,
+    _codes: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Lhs<'a> {
+    /// Rows whose groups begin with code `from` of each. Panics where there are too few codes for the groups of `block`.
+    pub(super) fn new(lhs: &LhsRows<'a>, from: usize, block: &Block) -> Self {
+        let LhsRows { rows, codes, stride, .. } = *lhs;
+        let data = &codes[from..];
+        let len = block.groups.checked_mul(KU);
+        let end = stride.checked_mul(rows.saturating_sub(1)).and_then(|start| start.checked_add(len?));
+        assert!(end.is_some_and(|end| end <= data.len()), "rows of the lhs are too short");
+        Self { first: data.as_ptr(), rows, stride, _codes: PhantomData }
+    }
+
+    /// `R` rows from `row` on. Panics where there are fewer.
+    #[inline(always)]
+    pub(super) fn tile<const R: usize>(&self, row: usize) -> Rows<'a, R> {
+        assert!(row + R <= self.rows, "a tile lies outside of the rows");
+        // SAFETY: `new` proved that `(rows - 1) * stride` and a block's codes from `first` on lie in one slice, and `row < rows`.
+        let first = unsafe { self.first.add(row * self.stride) };
+        Rows { first, stride: self.stride, _codes: PhantomData }
+    }
+}
+
+/// `R` rows of groups of KU codes, which are read at the places of a walk over the block that they were made for.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, const R: usize> {
     first: *const u8,
@@ -79,19 +133,7 @@ pub(super) struct Rows<'a, const R: usize> {
     _codes: PhantomData<&'a [u8]>,
 }
 
-impl<'a, const R: usize> Rows<'a, R> {
-    /// Rows whose groups begin with code `from` of each; the rows are `stride` codes apart.
-    ///
-    /// Panics where `data` is too short for the groups of `walk`.
-    #[inline]
-    pub(super) fn new(data: &'a [u8], stride: usize, from: usize, walk: &Walk) -> Self {
-        let data = &data[from..];
-        let len = walk.groups.checked_mul(KU);
-        let end = stride.checked_mul(R - 1).and_then(|start| start.checked_add(len?));
-        assert!(end.is_some_and(|end| end <= data.len()), "rows of the lhs are too short");
-        Self { first: data.as_ptr(), stride, _codes: PhantomData }
-    }
-
+impl<const R: usize> Rows<'_, R> {
     /// The groups of a pair: what each has in row after row.
     #[inline(always)]
     pub(super) fn pair(&self, step: Inside) -> [impl Fn(usize) -> [u8; KU]; 2] {
@@ -102,8 +144,8 @@ impl<'a, const R: usize> Rows<'a, R> {
     #[inline(always)]
     fn group(&self, row: usize, place: u8) -> [u8; KU] {
         let (row, place) = (row.min(R - 1), usize::from(place));
-        // SAFETY: `new` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which lives for
-        // `'a`, and `Walk::new` that all places are below `groups`. With `row <= R - 1` the KU codes end within them. An
+        // SAFETY: `Lhs::new` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which lives for
+        // `'a`, and `Walk::new` that all places are below the `groups` of the same block. With `row <= R - 1` the KU codes end within them. An
         // array of bytes is aligned anywhere.
         unsafe { self.first.add(row * self.stride + place * KU).cast::<[u8; KU]>().read() }
     }

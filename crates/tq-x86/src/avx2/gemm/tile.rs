@@ -1,12 +1,12 @@
 //! The loops of the matrix-product tile.
 
 use super::panel::{BY_MAGNITUDE, Block, SEGMENTS, Way, block_groups, blocks_from, class_of};
-use super::rows::{Proved, Rows, Walk};
+use super::rows::{Lhs, Rows, Walk, Walks};
 use super::{HALF, KU, MR};
 use crate::memory::{load_8_i32, load_32, store_8_i32};
 use std::arch::x86_64::*;
 use std::ops::Range;
-use tq_kernels::{LhsRows, LhsTile};
+use tq_kernels::LhsRows;
 
 /// Sums of each row: of as many halves of the columns as are in use.
 type Sums<const R: usize, const H: usize> = [[__m256i; H]; R];
@@ -29,44 +29,43 @@ pub(in super::super) fn tiles(
     let (mut from, groups) = (k.start / KU, k.end / KU);
     while from < groups {
         let (block, behind) = Block::take(rest, block_groups(from, groups));
-        let mut proved = Proved::default();
+        let rows = Lhs::new(lhs, from * KU, &block);
+        let mut walks = Walks::new(&block);
         let mut lines = block.lines_behind(tiles);
-        for (first, tile) in lhs.tiles(MR) {
-            let walk = Walk::new(&block, class_of(tile.max), &mut proved);
-            if tile.rows > 1 {
+        let part = Part { rows, first: from * KU == k.start, block: &block };
+        for ((row, &max), sums) in (0..lhs.rows).step_by(MR).zip(lhs.max).zip(sums.chunks_mut(MR)) {
+            let walk = walks.of(class_of(max));
+            let count = lhs.rows - row;
+            if count > 1 {
                 block.prefetch_behind(lines.next().unwrap_or_default());
             }
-            let part = Part { tile, start: from * KU, first: from * KU == k.start, block: &block };
-            let sums = &mut sums[first..];
-            match (tile.rows, columns > HALF) {
-                (1, false) => add::<1, 1>(&part, &walk, sums),
-                (2, false) => add::<2, 1>(&part, &walk, sums),
-                (_, false) => add::<3, 1>(&part, &walk, sums),
-                (1, true) => add::<1, 2>(&part, &walk, sums),
-                (2, true) => add::<2, 2>(&part, &walk, sums),
-                (_, true) => add::<3, 2>(&part, &walk, sums),
+            match (count, columns > HALF) {
+                (1, false) => add::<1, 1>(&part, row, walk, sums),
+                (2, false) => add::<2, 1>(&part, row, walk, sums),
+                (_, false) => add::<3, 1>(&part, row, walk, sums),
+                (1, true) => add::<1, 2>(&part, row, walk, sums),
+                (2, true) => add::<2, 2>(&part, row, walk, sums),
+                (_, true) => add::<3, 2>(&part, row, walk, sums),
             }
         }
         (rest, from) = (behind, from + block.groups);
     }
 }
 
-/// A block of K of one tile.
+/// A block of K.
 struct Part<'a> {
-    tile: LhsTile<'a>,
-    /// Where the block starts.
-    start: usize,
+    rows: Lhs<'a>,
     /// No other block comes before it.
     first: bool,
     block: &'a Block<'a>,
 }
 
-/// Adds the products of a block to the sums of a tile of `R` rows and `H` halves of the columns.
+/// Adds the products of a block to the sums of a tile of `R` rows from `row` on, and `H` halves of the columns.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn add<const R: usize, const H: usize>(part: &Part, walk: &Walk, tile: &mut [[[i32; HALF]; 2]]) {
+fn add<const R: usize, const H: usize>(part: &Part, row: usize, walk: &Walk, tile: &mut [[[i32; HALF]; 2]]) {
     let tile = &mut tile.as_chunks_mut::<R>().0[0];
-    let rows = Rows::<R>::new(part.tile.codes, part.tile.stride, part.start, walk);
+    let rows = part.rows.tile::<R>(row);
     let mut sums = [[_mm256_setzero_si256(); H]; R];
     if !part.first {
         for (sums, row) in sums.iter_mut().zip(&*tile) {
@@ -76,12 +75,12 @@ fn add<const R: usize, const H: usize>(part: &Part, walk: &Walk, tile: &mut [[[i
         }
     }
     segment::<R, H, 0>(&rows, part.block, walk, &mut sums);
-    if walk.reaches(1) {
+    if walk.any(1, BY_MAGNITUDE) {
         segment::<R, H, 1>(&rows, part.block, walk, &mut sums);
         segment::<R, H, 2>(&rows, part.block, walk, &mut sums);
         segment::<R, H, 3>(&rows, part.block, walk, &mut sums);
     }
-    if walk.reaches(BY_MAGNITUDE) {
+    if walk.any(BY_MAGNITUDE, SEGMENTS.len()) {
         for sums in &mut sums {
             for (sum, correction) in sums.iter_mut().zip(walk.correction) {
                 *sum = _mm256_add_epi32(*sum, load_8_i32(correction));
@@ -160,6 +159,9 @@ fn segment<const R: usize, const H: usize, const NUMBER: usize>(
     walk: &Walk,
     sums: &mut Sums<R, H>,
 ) {
+    if !walk.any(NUMBER, NUMBER + 1) {
+        return;
+    }
     let ways = const { SEGMENTS[NUMBER] };
     let ones = _mm256_set1_epi16(1);
     for step in walk.segment(NUMBER) {
