@@ -46,6 +46,8 @@ pub(crate) struct Digests {
     asked: BTreeMap<String, Vec<String>>,
     skipped: BTreeMap<&'static str, String>,
     failed: BTreeMap<&'static str, String>,
+    /// True where no folder of other models was named.
+    demo_alone: bool,
 }
 
 /// Runs all and shows the table; an error where two answers differ or a level failed.
@@ -68,7 +70,8 @@ pub(crate) fn collect() -> Result<Digests> {
     }
     workspace::run(Command::new(&native).arg("make").arg(&folder))?;
     let mut built_for_arm = None;
-    let mut digests = Digests::default();
+    let demo_alone = std::env::var_os("TQ_MODELS_DIR").is_none();
+    let mut digests = Digests { demo_alone, ..Digests::default() };
     for (level, _) in LEVELS {
         let machine = match Machine::of(level) {
             Ok(machine) => machine,
@@ -159,6 +162,9 @@ impl Digests {
             if sums.len() > 1 {
                 wrong.push(format!("{model}: {} different answers", sums.len()));
             }
+            if sums.iter().any(|s| s.inputs == 0 || s.outputs.0 + s.operators.0 == 0) {
+                wrong.push(format!("{model}: nothing was added up"));
+            }
         }
         for (level, models) in &self.asked {
             let missing = models.iter().filter(|model| !self.has(level, model));
@@ -229,6 +235,9 @@ impl Digests {
                     who(&same)
                 );
             }
+        }
+        if self.demo_alone {
+            let _ = writeln!(out, "\nSkipped all models but the demo: TQ_MODELS_DIR names no folder.");
         }
         for (level, reason) in &self.skipped {
             let _ = writeln!(out, "\nSkipped {level}: {reason}.");
@@ -325,5 +334,7 @@ mod tests {
         assert!(two.judge().unwrap_err().to_string().contains("another: no answer of neon"));
         assert!(matches!(two.outcome("neon"), Outcome::Failed(_)));
         assert!(digests(&[]).judge().is_err());
+        let nothing = line("scalar", 1, "a").replace("[1,1]", "[0,1]").replace("[3,4]", "[0,4]");
+        assert!(digests(&[nothing]).judge().unwrap_err().to_string().contains("nothing was added up"));
     }
 }

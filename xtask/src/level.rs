@@ -18,8 +18,15 @@ pub(crate) const LEVELS: [(&str, &str); 7] = [
 ];
 
 /// Tests of sessions that run in seconds and need no files of others.
-const SESSIONS: [&str; 6] =
-    ["operators", "products_and_pools", "run_time", "session", "narrow_weights", "golden_quantized_ops"];
+const SESSIONS: [&str; 7] = [
+    "operators",
+    "products_and_pools",
+    "run_time",
+    "session",
+    "narrow_weights",
+    "golden_quantized_ops",
+    "tflite",
+];
 
 /// True where this machine has the level itself.
 pub(crate) fn is_native(level: &str) -> bool {
@@ -189,7 +196,7 @@ impl Suite {
                 _ => test.arg(format!("{level}_stays_inside")),
             };
         }
-        let outcome = workspace::run(&mut test);
+        let outcome = workspace::run_tests(&mut test);
         let outcome = match self {
             Suite::GuardPages => outcome.and_then(|()| sees_outside(machine, level)),
             _ => outcome,
@@ -207,11 +214,11 @@ fn sees_outside(machine: &Machine, level: &str) -> anyhow::Result<()> {
         test
     };
     let ends = match machine {
-        Machine::Native => return workspace::run(&mut tests("")),
+        Machine::Native => return workspace::run_tests(&mut tests("")),
         Machine::Qemu(..) => "SIGSEGV",
         Machine::Bochs(_) => "access outside",
     };
-    workspace::run(&mut tests("buffers_lie_against_the_pages"))?;
+    workspace::run_tests(&mut tests("buffers_lie_against_the_pages"))?;
     for side in ["before", "behind"] {
         let mut test = tests("a_byte_outside_ends_the_program");
         let output = test.env("TQ_TEST_READ_OUTSIDE", side).output()?;

@@ -54,9 +54,15 @@ const USAGE: &str = "usage: cargo xtask TASK
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|a| a == "--help" || a == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let none = || takes(&args, "").map(|_| ());
+    let has = |flag| takes(&args, flag);
     let result = match args.first().map(String::as_str) {
-        Some("ci") => ci::run(),
-        Some("bench-counts") => bench_counts::run(args.iter().any(|a| a == "--update")),
+        Some("ci") => none().and_then(|()| ci::run()),
+        Some("bench-counts") => has("--update").and_then(bench_counts::run),
         Some("bench-x86") if !cfg!(target_arch = "x86_64") => {
             Err(anyhow::anyhow!("bench-x86 runs on x86-64 alone"))
         }
@@ -64,22 +70,22 @@ fn main() -> ExitCode {
         Some("bench-arm") if cfg!(target_arch = "aarch64") => {
             bench_x86::Options::of(&args[1..]).and_then(|o| bench_x86::run(&o))
         }
-        Some("bench-arm") => arm::count(args.iter().any(|a| a == "--update")),
-        Some("tidy") => tidy::run(),
-        Some("gen-onnx") => gen_onnx::run(),
-        Some("model-table") => model_table::run(),
-        Some("train-demo") => train_demo::run(args.iter().any(|a| a == "--check")),
-        Some("oracle") => oracle::run(),
-        Some("oracle-rust") => oracle::run_rust(),
-        Some("setup-arm") => arm::setup(args.iter().any(|a| a == "--debian")),
+        Some("bench-arm") => has("--update").and_then(arm::count),
+        Some("tidy") => none().and_then(|()| tidy::run()),
+        Some("gen-onnx") => none().and_then(|()| gen_onnx::run()),
+        Some("model-table") => none().and_then(|()| model_table::run()),
+        Some("train-demo") => has("--check").and_then(train_demo::run),
+        Some("oracle") => none().and_then(|()| oracle::run()),
+        Some("oracle-rust") => none().and_then(|()| oracle::run_rust()),
+        Some("setup-arm") => has("--debian").and_then(arm::setup),
         Some("test-arm") => arm::test(&args[1..]),
-        Some("build-arm") => arm::build(),
-        Some("setup-vnni") => vnni::setup(),
-        Some("test-vnni") => vnni::test(),
+        Some("build-arm") => none().and_then(|()| arm::build()),
+        Some("setup-vnni") => none().and_then(|()| vnni::setup()),
+        Some("test-vnni") => none().and_then(|()| vnni::test()),
         Some("test-scalar") => matrix::scalar(&args[1..]),
-        Some("digests") => digests::run(args.iter().any(|a| a == "--record")),
-        Some("matrix") => matrix::run(args.iter().any(|a| a == "--record")),
-        Some("help" | "--help" | "-h") => {
+        Some("digests") => has("--record").and_then(digests::run),
+        Some("matrix") => has("--record").and_then(matrix::run),
+        Some("help") => {
             println!("{USAGE}");
             Ok(())
         }
@@ -94,5 +100,35 @@ fn main() -> ExitCode {
             eprintln!("error: {e:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// True where `flag`, the only word that the task takes, stands behind it; an error where another one does, as what was meant by
+/// it would be left undone.
+fn takes(args: &[String], flag: &str) -> anyhow::Result<bool> {
+    match args {
+        [task, words @ ..] => match words.iter().find(|word| *word != flag) {
+            Some(word) if flag.is_empty() => anyhow::bail!("{task} takes no word behind it, not {word}"),
+            Some(word) => anyhow::bail!("{task} takes {flag}, not {word}"),
+            None => Ok(!words.is_empty()),
+        },
+        [] => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::takes;
+
+    #[test]
+    fn no_word_is_passed_over() {
+        let of =
+            |words: &[&str], flag| takes(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>(), flag);
+        assert!(of(&["matrix", "--record"], "--record").unwrap());
+        assert!(!of(&["matrix"], "--record").unwrap());
+        assert!(of(&["matrix", "--recrod"], "--record").is_err());
+        assert!(of(&["matrix", "--record", "now"], "--record").is_err());
+        assert!(!of(&["tidy"], "").unwrap());
+        assert!(of(&["tidy", "--all"], "").is_err());
     }
 }

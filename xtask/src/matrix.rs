@@ -114,7 +114,7 @@ pub(crate) fn scalar(filter: &[String]) -> Result<()> {
         "--tests",
     ]);
     test.args(["--examples", "--"]).args(filter).env("TQ_ISA", "scalar").env("TQ_REQUIRE_ISA", "scalar");
-    workspace::run(&mut test)
+    workspace::run_tests(&mut test)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Where things are, and running programs.
 
 use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The folder of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> PathBuf {
@@ -39,6 +40,34 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// [`run`] for a command that runs tests; an error too where none of them passed, as where words choose none.
+pub(crate) fn run_tests(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    eprintln!("+ {shown}");
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {shown}"))?;
+    let mut passed = 0;
+    for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        passed += passed_tests(&line).unwrap_or(0);
+        println!("{line}");
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    if passed == 0 {
+        bail!("{shown}: no test ran");
+    }
+    Ok(())
+}
+
+/// How many tests passed, of the line that a program of tests ends with.
+fn passed_tests(line: &str) -> Option<usize> {
+    let (count, _) = line.strip_prefix("test result: ok. ")?.split_once(" passed")?;
+    count.parse().ok()
+}
+
 /// What the compiler says of itself.
 pub(crate) fn rustc_version() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -49,4 +78,25 @@ pub(crate) fn rustc_version() -> Result<String> {
 fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_passed_are_counted() {
+        let end =
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.00s";
+        assert_eq!(passed_tests(end), Some(12));
+        assert_eq!(passed_tests("running 12 tests"), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_without_a_test_is_an_error() {
+        let says = |text: &str| run_tests(Command::new("echo").arg(text));
+        assert!(says("test result: ok. 1 passed; 0 failed").is_ok());
+        assert!(says("test result: ok. 0 passed; 0 failed; 4 filtered out").is_err());
+    }
 }

@@ -32,7 +32,7 @@ pub(super) fn check(tools: &Tools, processor: &str, folder: &Path) -> Result<()>
         .args(["--example", "mobile", "--example", "run_native"])
         .env("TQ_MOBILE_DIR", folder)
         .env_remove("TQ_ISA");
-    workspace::run(&mut check)
+    workspace::run_tests(&mut check)
 }
 
 /// Runs the examples of backends as `processor`.
@@ -40,5 +40,5 @@ pub(super) fn examples(tools: &Tools, processor: &str) -> Result<()> {
     let mut examples = cargo(tools, processor);
     examples.args(["test", "--target", TARGET]).args(PACKAGE).env_remove("TQ_ISA");
     examples.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
-    workspace::run(&mut examples)
+    workspace::run_tests(&mut examples)
 }

@@ -77,7 +77,7 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
         test.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
         test.arg("--").args(filter);
         test.env("TQ_REQUIRE_ISA", levels.join(",")).env("TQ_EXPECT_ISA", level).env_remove("TQ_ISA");
-        let mut result = workspace::run(&mut test);
+        let mut result = workspace::run_tests(&mut test);
         if let Some(folder) = &mobile {
             result = result.and_then(|()| mobile::check(&tools, processor, folder));
         }
