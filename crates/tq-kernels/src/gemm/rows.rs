@@ -5,7 +5,7 @@ use super::Microkernel;
 /// The most lhs rows packed at a time (MC): they stay in the second-level cache while the rhs streams past.
 pub(super) const MAX_ROWS: usize = 96;
 
-/// The smallest code that is worth being subtracted from all: the next class of codes that proofs tell apart is no further.
+/// The smallest code that is worth being subtracted from all: half of what classes of codes that proofs tell apart are wide.
 const WORTH_MOVING: u8 = 16;
 
 /// The codes of up to [`MAX_ROWS`] rows: how small and how large.

@@ -45,7 +45,7 @@ fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, blo
     let groups = len.div_ceil(KU);
     let mut pairs = [Pair::default(); BLOCK / 2];
     let pairs = &mut pairs[..groups.div_ceil(2)];
-    pair_up(&weights[..groups.next_multiple_of(2)], pairs);
+    pair_up::<G>(&weights[..groups.next_multiple_of(2)], pairs);
     pairs.sort_unstable_by_key(|pair| (pair.segment(CLASSES - 1), pair.groups));
 
     for (pair, packed) in pairs.iter().zip(&mut *block.weights) {
@@ -108,18 +108,17 @@ impl Pair {
 /// Gives every group, worst first, the partner that costs least: with which the fewest halves have to go by magnitude that would
 /// not have to by themselves, then the most go two deep, both for codes up to 255, and then whose sums are smallest.
 ///
-/// Weights of one group often make up for those of another. With normally distributed weights and K = 1024, half of the halves
-/// go two deep for codes up to 255; with partners that are alike it would be a tenth.
+/// Weights of one group often make up for those of another.
 #[target_feature(enable = "avx2")]
-fn pair_up(weights: &[[Group; 2]], pairs: &mut [Pair]) {
-    let mut sums = [[PairSums::zero(); 2]; BLOCK];
-    let mut bounds = [[Bound::default(); 2]; BLOCK];
+fn pair_up<const G: usize>(weights: &[[Group; 2]], pairs: &mut [Pair]) {
+    let mut sums = [[PairSums::zero(); 2]; G];
+    let mut bounds = [[Bound::default(); 2]; G];
     for ((sums, bounds), group) in sums.iter_mut().zip(&mut bounds).zip(weights) {
         *sums = [PairSums::of(&group[0]), PairSums::of(&group[1])];
         *bounds = [sums[0].largest(), sums[1].largest()];
     }
     let by_magnitude = |g: u8| bounds[usize::from(g)].map(|bound| !bound.exact_up_to(u8::MAX));
-    let mut order: [u8; BLOCK] = std::array::from_fn(|g| g as u8);
+    let mut order: [u8; G] = std::array::from_fn(|g| g as u8);
     let mut left = &mut order[..weights.len()];
     left.sort_unstable_by_key(|&g| {
         let [a, b] = bounds[usize::from(g)];
