@@ -37,7 +37,8 @@ pub fn at_both_ends(check: impl Fn()) {
     }
 }
 
-/// Bytes of a page, or of several: all systems that this runs on have pages of 4 KiB.
+/// Bytes of a page. Where a system has larger ones, as some for ARM do, no guard can be set, and the program ends at once for want of
+/// memory.
 pub const PAGE: usize = 4096;
 
 /// The allocator: the `#[global_allocator]` of a test.
