@@ -29,6 +29,7 @@ fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     use torsh_quantization::export::optimize_for_mobile;
     use torsh_quantization::prelude::*;
 
+    std::fs::create_dir_all(folder)?;
     let input = shared::images(9, ROWS)?;
     std::fs::write(folder.join("input.bin"), input.le_bytes())?;
     for (name, requantization) in MODELS.iter().zip(Requantization::ALL) {

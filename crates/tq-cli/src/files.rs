@@ -25,6 +25,14 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| e.eq_ignore_ascii_case(extension))
 }
 
+/// The error with the name of the file before it, unless it begins with that.
+pub(crate) fn naming(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    let shown = path.display().to_string();
+    let named = error.to_string().starts_with(&shown);
+    let error = anyhow::Error::from(error);
+    if named { error } else { error.context(shown) }
+}
+
 /// The format that the extension of a file to write names, checked before any work is done.
 pub(crate) fn format_of(path: &Path) -> Result<Format> {
     match path.extension().and_then(|e| e.to_str()) {

@@ -1,5 +1,6 @@
 //! `tq run` for native files, with nothing but the runtime.
 
+use crate::files::naming;
 use crate::inputs::{assign, input_names};
 use crate::npy::read_array;
 use crate::output::emit;
@@ -51,8 +52,7 @@ struct Report {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Command::Run(args) = &args.command;
     let named = || args.model.display().to_string();
-    // The error of a file names it.
-    let mut graph = load(&args.model)?;
+    let mut graph = load(&args.model).map_err(|e| naming(&args.model, e))?;
     infer(&mut graph).with_context(named)?;
     let inputs = inputs(&graph, &args.input)?;
     let session = Session::new(&graph, SessionOptions::default()).with_context(named)?;

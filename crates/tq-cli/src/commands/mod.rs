@@ -23,7 +23,7 @@ mod run;
 mod sensitivity;
 
 use crate::args::Command;
-use crate::files::Format;
+use crate::files::{Format, naming};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 use torsh_quantization::export::load as load_native;
@@ -64,14 +64,6 @@ fn load(path: &Path) -> Result<Graph> {
             Ok(graph)
         }
     }
-}
-
-/// The error with the name of the file before it, unless it begins with that.
-fn naming(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
-    let shown = path.display().to_string();
-    let named = error.to_string().starts_with(&shown);
-    let error = anyhow::Error::from(error);
-    if named { error } else { error.context(shown) }
 }
 
 /// Bytes of a file.
