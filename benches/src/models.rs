@@ -1,5 +1,6 @@
 //! Whole networks with weights by chance, and the small one of `tq demo`, which has learned.
 
+use crate::product::normal;
 use crate::{Mode, reals};
 use torsh_quantization::model::builder::{
     Builder, Conv2d, Flatten, GlobalAvgPool, LSTM, Linear, MaxPool2d, ReLU, ReLU6,
@@ -31,6 +32,24 @@ impl Net {
         let input = Tensor::new(dims, reals(11, dims.iter().product()))?;
         let graph = b.build()?;
         Ok(Self { name: name.into(), graph, inputs: vec![input], calibration: Vec::new(), dynamic: false })
+    }
+
+    /// With weights of matrices and windows that are normally distributed, as those of trained networks nearly are: of the standard
+    /// deviation that keeps variances through a ReLU (He and others, 2015). The builder's own are evenly distributed.
+    fn with_normal_weights(mut self) -> Result<Self, Error> {
+        // Far from each other.
+        let seeds = (0u32..).map(|n| n.wrapping_mul(0x9E37_79B9));
+        for (seed, value) in seeds.zip(&mut self.graph.values) {
+            let Some(weights) = value.constant.as_mut().filter(|weights| weights.dims().len() > 1) else {
+                continue;
+            };
+            let dims = weights.dims().to_vec();
+            let fan: usize = dims[1..].iter().product();
+            let deviation = (2.0 / fan as f32).sqrt();
+            let values = normal(seed, dims.iter().product()).into_iter().map(|w| w * deviation).collect();
+            *weights = Tensor::new(&dims, values)?;
+        }
+        Ok(self)
     }
 
     /// It quantized in one of the modes: calibrated on its inputs, or with parameters of every run, in mode B.
@@ -142,7 +161,7 @@ pub fn resnet(deep: bool) -> Result<Net, Error> {
             (x, from) = (net.b.layer(name, sum, ReLU)?, to);
         }
     }
-    Net::new(if deep { "resnet50" } else { "resnet18" }, net.head(x, from)?, &IMAGE)
+    Net::new(if deep { "resnet50" } else { "resnet18" }, net.head(x, from)?, &IMAGE)?.with_normal_weights()
 }
 
 /// MobileNetV2, batch normalization folded away.
@@ -177,7 +196,7 @@ pub fn mobilenet_v2() -> Result<Net, Error> {
         }
     }
     let x = net.conv(x, Conv2d::new(from, 1280, 1), Act::Relu6)?;
-    Net::new("mobilenet-v2", net.head(x, 1280)?, &IMAGE)
+    Net::new("mobilenet-v2", net.head(x, 1280)?, &IMAGE)?.with_normal_weights()
 }
 
 /// A linear layer that quantizes its input in every run.
@@ -191,7 +210,7 @@ pub fn dynamic_linear(batch: usize, from: usize, to: usize) -> Result<Net, Error
     b.output("y", y)?;
     b.initialize(5)?;
     let name = format!("dynamic-linear-{batch}x{from}x{to}");
-    Ok(Net { dynamic: true, ..Net::new(name, b, &[batch, from])? })
+    Ok(Net { dynamic: true, ..Net::new(name, b, &[batch, from])?.with_normal_weights()? })
 }
 
 /// An LSTM that quantizes its inputs and its states in every run.

@@ -226,7 +226,7 @@ impl Weights {
 }
 
 /// Sums of twelve numbers of 0..1 less 6: nearly normal.
-fn normal(seed: u32, len: usize) -> Vec<f32> {
+pub(crate) fn normal(seed: u32, len: usize) -> Vec<f32> {
     let noise = noise(seed, 12 * len);
     noise.chunks_exact(12).map(|n| n.iter().map(|&v| v as f32 / u32::MAX as f32).sum::<f32>() - 6.0).collect()
 }

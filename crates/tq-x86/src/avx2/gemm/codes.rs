@@ -1,4 +1,4 @@
-//! What is asked of the lhs before it is multiplied.
+//! Smallest and largest codes and words: of the lhs before it is multiplied, and of what proofs look through.
 
 use crate::memory::{first, load_32};
 use std::arch::x86_64::*;

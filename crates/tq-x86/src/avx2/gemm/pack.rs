@@ -135,7 +135,7 @@ fn pair_up<const G: usize>(weights: &[[Group; 2]], pairs: &mut [Pair]) {
         for (i, &g) in others.iter().enumerate() {
             let theirs = by_magnitude(g);
             let differ = u32::from(mine[0] != theirs[0]) + u32::from(mine[1] != theirs[1]);
-            // Units of two groups are below 1024.
+            // Units of two groups and halves are 1024 at most.
             if differ << 16 > least {
                 continue;
             }

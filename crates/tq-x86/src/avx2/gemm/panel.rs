@@ -176,8 +176,8 @@ impl<'a> Block<'a> {
         (block, behind)
     }
 
-    /// The cache lines of the block behind this one, which is needed next, in `parts` parts. The processor does not guess where a walk
-    /// goes.
+    /// Its cache lines in `parts` parts: where they stand in the block behind it, is what is needed next. The processor does not guess
+    /// where a walk goes.
     #[inline]
     pub(super) fn lines_behind(&self, parts: usize) -> impl Iterator<Item = &'a [[u8; 64]]> {
         let lines = self.bytes.as_chunks().0;

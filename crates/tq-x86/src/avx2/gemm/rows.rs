@@ -81,11 +81,12 @@ impl<'a> Walk<'a> {
         segment(self.steps, self.ends, number).iter().map(Inside)
     }
 
-    /// The weights of a step of this walk.
+    /// The weights of a step, which is one of this walk.
     #[inline(always)]
     pub(super) fn weights(&self, step: Inside) -> &'a GroupPair {
         let at = usize::from(u16::from_ne_bytes(step.0.weights));
-        // SAFETY: only this type makes steps of this kind, and `new` proved that a pair of groups that begins `at` bytes from the first weight on ends within the weights, which
+        // SAFETY: the loops of tiles ask for weights of steps of the same walk alone, for which `new` proved that a pair of groups
+        // that begins `at` bytes from the first weight on ends within the weights, which
         // live for `'a`. Arrays of bytes are aligned anywhere.
         unsafe { &*self.weights.as_ptr().byte_add(at) }
     }
@@ -118,7 +119,7 @@ impl<'a> Lhs<'a> {
     /// `R` rows from `row` on. Panics where there are fewer.
     #[inline(always)]
     pub(super) fn tile<const R: usize>(&self, row: usize) -> Rows<'a, R> {
-        assert!(row + R <= self.rows, "a tile lies outside of the rows");
+        assert!(R <= self.rows && row <= self.rows - R, "a tile lies outside of the rows");
         // SAFETY: `new` proved that `(rows - 1) * stride` and a block's codes from `first` on lie in one slice, and `row < rows`.
         let first = unsafe { self.first.add(row * self.stride) };
         Rows { first, stride: self.stride, _codes: PhantomData }
@@ -144,8 +145,9 @@ impl<const R: usize> Rows<'_, R> {
     #[inline(always)]
     fn group(&self, row: usize, place: u8) -> [u8; KU] {
         let (row, place) = (row.min(R - 1), usize::from(place));
-        // SAFETY: `Lhs::new` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which lives for
-        // `'a`, and `Walk::new` that all places are below the `groups` of the same block. With `row <= R - 1` the KU codes end within them. An
+        // SAFETY: `Lhs::new` and `Lhs::tile` proved that `(R - 1) * stride + groups * KU` codes from `first` on lie in one slice, which
+        // lives for `'a`, and `Walk::new` that all places are below the `groups` of its block. `tiles` makes rows and walks
+        // of one block, and its loops read rows at steps of that walk. With `row <= R - 1` the KU codes end within them. An
         // array of bytes is aligned anywhere.
         unsafe { self.first.add(row * self.stride + place * KU).cast::<[u8; KU]>().read() }
     }
