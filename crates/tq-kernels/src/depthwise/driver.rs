@@ -123,9 +123,8 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
     /// All positions of `out`, which starts at position `first`, for channels `start..start + count`.
     fn channel_block(&self, first: usize, start: usize, count: usize, stride: usize, out: &mut [S::Out]) {
         let (w, rhs) = (self.window, self.rhs);
-        let mut panel = Panel::new(self.stage.factors());
-        self.stage.set_factors(start, count, &mut panel.factors);
-        panel.set(start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point);
+        let mut panel = Panel::new(&self.stage);
+        panel.set(&self.stage, start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point);
         let wide = rhs.wide.iter().any(|&c| (start..start + count).contains(&c));
         let interior = w.interior_columns();
         let positions = out.len().div_ceil(stride);

@@ -262,15 +262,14 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             }
         }
         let mut sums = [0i32; MAX_SUMS];
-        let mut panel = Panel::new(self.stage.factors());
+        let mut panel = Panel::new(&self.stage);
         // Whole tiles, as many as the sums have room for.
         let tiles = const { MAX_SUMS / K::NR / K::MR };
         for first in (column..column + columns).step_by(K::NR) {
             let count = K::NR.min(column + columns - first);
             let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
             let weights = RhsPanel { data: weights, columns: count };
-            self.stage.set_factors(first, count, &mut panel.factors);
-            panel.set(first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point);
+            panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point);
             let wide = holds_any(rhs.wide_channels(), first, count);
             for t in (0..lhs.rows.div_ceil(K::MR)).step_by(tiles) {
                 let (r, lhs) = (t * K::MR, lhs.part(t, K::MR, tiles * K::MR));

@@ -19,14 +19,15 @@ pub(crate) struct Panel<P> {
 }
 
 impl<P> Panel<P> {
-    /// For panels whose columns are multiplied by `factors`, of no columns yet.
-    pub(crate) fn new(factors: P) -> Self {
-        Self { columns: 0, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors }
+    /// For the panels of a stage, of no columns yet.
+    pub(crate) fn new(stage: &impl Stage<Factors = P>) -> Self {
+        Self { columns: 0, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors: stage.factors() }
     }
 
     /// Becomes that of columns `first..first + columns` of a matrix with these sums and biases. What stood in others stays.
     pub(crate) fn set(
         &mut self,
+        stage: &impl Stage<Factors = P>,
         first: usize,
         columns: usize,
         column_sums: &[i64],
@@ -34,6 +35,7 @@ impl<P> Panel<P> {
         lhs_zero_point: i32,
     ) {
         self.columns = columns;
+        stage.set_factors(first, columns, &mut self.factors);
         let sums = column_sums[first..][..columns].iter().zip(&bias[first..][..columns]);
         let offsets = self.offset.iter_mut().zip(&mut self.narrow_offset);
         for ((sum, bias), (offset, narrow)) in sums.zip(offsets) {

@@ -24,7 +24,7 @@ pub(super) const BLOCK: usize = 256;
 /// Groups of a stretch of K that is cut by itself, so that a product may start and end there.
 const STRETCH: usize = 32 * 1024 / KU;
 /// Steps that are read at a time.
-pub(super) const STEPS: usize = 8;
+const STEPS: usize = 8;
 /// Classes of codes.
 pub(super) const CLASSES: usize = 5;
 /// Codes of a class but the first.
@@ -33,11 +33,9 @@ const CLASS_CODES: u8 = 32;
 const FIRST_CLASS: u8 = 127;
 
 /// How a pair of groups is multiplied in half of the columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// The products of both are added in 16 bits: proved to fit.
-    #[default]
     Two,
     /// The products of each are added in 16 bits: proved to fit.
     One,
@@ -80,7 +78,7 @@ pub(super) type Ends = [u8; SEGMENTS.len()];
 pub(super) type Correction = [[i32; HALF]; 2];
 
 /// A step of a walk: a pair of groups.
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Step {
     /// Where in the block's K its groups belong.
@@ -96,8 +94,8 @@ const ENDS_BYTES: usize = (CLASSES * size_of::<Ends>()).next_multiple_of(64);
 ///
 /// Whole blocks, but for the last two of a stretch, which share what is left: a small one has too few groups that go together.
 pub(super) const fn block_groups(from: usize, to: usize) -> usize {
-    let end = (from / STRETCH + 1) * STRETCH;
-    let left = if end < to { end - from } else { to - from };
+    let stretch_end = (from / STRETCH + 1) * STRETCH;
+    let left = if stretch_end < to { stretch_end - from } else { to - from };
     match left {
         0..=BLOCK => left,
         _ if left < 2 * BLOCK => left.div_ceil(2),
@@ -121,11 +119,13 @@ const fn block_bytes(groups: usize) -> usize {
     header_bytes(pairs) + CLASSES * size_of::<Correction>() + pairs * size_of::<GroupPair>()
 }
 
+/// Bytes of a whole stretch, all of whose blocks are whole.
+const STRETCH_BYTES: usize = STRETCH / BLOCK * block_bytes(BLOCK);
+
 /// Bytes of a panel of `k` elements of K, a multiple of KU.
 pub(in super::super) fn panel_bytes(k: usize) -> Option<usize> {
     let groups = k / KU;
-    let whole = const { STRETCH / BLOCK * block_bytes(BLOCK) };
-    let mut bytes = (groups / STRETCH).checked_mul(whole)?;
+    let mut bytes = (groups / STRETCH).checked_mul(STRETCH_BYTES)?;
     let mut from = groups / STRETCH * STRETCH;
     while from < groups {
         let count = block_groups(from, groups);
@@ -179,7 +179,7 @@ impl<'a> Block<'a> {
     /// Its cache lines in `parts` parts: where they stand in the block behind it, is what is needed next. The processor does not guess
     /// where a walk goes.
     #[inline]
-    pub(super) fn lines_behind(&self, parts: usize) -> impl Iterator<Item = &'a [[u8; 64]]> {
+    pub(super) fn lines(&self, parts: usize) -> impl Iterator<Item = &'a [[u8; 64]]> {
         let lines = self.bytes.as_chunks().0;
         lines.chunks(lines.len().div_ceil(parts).max(1))
     }
@@ -238,8 +238,7 @@ pub(super) fn segment<'a>(steps: &'a [Step], ends: &Ends, number: usize) -> &'a 
 /// A panel from the block on that begins with element `from` of K, where a stretch does. Panics where the panel is too short.
 #[inline]
 pub(super) fn blocks_from(panel: &[i8], from: usize) -> &[u8] {
-    let whole = const { STRETCH / BLOCK * block_bytes(BLOCK) };
-    &bytemuck::cast_slice(panel)[from / KU / STRETCH * whole..]
+    &bytemuck::cast_slice(panel)[from / KU / STRETCH * STRETCH_BYTES..]
 }
 
 /// See [`tq_kernels::Microkernel::depths`]; the unit is a pair of groups of half a panel.

@@ -86,8 +86,7 @@ impl<'a> Walk<'a> {
     pub(super) fn weights(&self, step: Inside) -> &'a GroupPair {
         let at = usize::from(u16::from_ne_bytes(step.0.weights));
         // SAFETY: the loops of tiles ask for weights of steps of the same walk alone, for which `new` proved that a pair of groups
-        // that begins `at` bytes from the first weight on ends within the weights, which
-        // live for `'a`. Arrays of bytes are aligned anywhere.
+        // that begins `at` bytes from the first weight on ends within the weights, which live for `'a`. Arrays of bytes are aligned anywhere.
         unsafe { &*self.weights.as_ptr().byte_add(at) }
     }
 }
@@ -150,5 +149,48 @@ impl<const R: usize> Rows<'_, R> {
         // of one block, and its loops read rows at steps of that walk. With `row <= R - 1` the KU codes end within them. An
         // array of bytes is aligned anywhere.
         unsafe { self.first.add(row * self.stride + place * KU).cast::<[u8; KU]>().read() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{pack_panel, panel_bytes, tiles};
+    use super::*;
+    use tq_kernels::RhsColumns;
+    use tq_kernels::buffer::AlignedBuffer;
+
+    const K: usize = 64;
+
+    /// What one row of zeros gives with a packed panel of which byte `at` has been made `byte`, or the message that it ends with.
+    fn with_byte(at: usize, byte: i8) -> Result<(), String> {
+        let data = [1; K];
+        let mut buffer = AlignedBuffer::zeroed(panel_bytes(K).unwrap());
+        let panel = buffer.as_mut_slice::<i8>();
+        // SAFETY: the only test asks for AVX2 before it comes here.
+        unsafe { pack_panel(RhsColumns { data: &data, k: K }, panel) };
+        panel[at] = byte;
+        let lhs = LhsRows { rows: 1, codes: &[0; K], stride: K, max: &[0] };
+        let run = || {
+            // SAFETY: as above.
+            unsafe { tiles(&lhs, 0..K, panel, 1, &mut [0; 16]) }
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+            .map_err(|e| e.downcast_ref::<&str>().copied().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn steps_that_lead_outside_are_refused() {
+        if !is_x86_feature_detected!("avx2") {
+            eprintln!("SKIPPED: this processor has no AVX2");
+            return;
+        }
+        // The walk of the first class begins behind the ends of segments; a step is two places and an offset of weights.
+        let step = 64;
+        assert_eq!(with_byte(step, 15), Ok(()));
+        for place in [step, step + 1] {
+            assert_eq!(with_byte(place, 16), Err("a group lies outside of K".into()));
+        }
+        assert_eq!(with_byte(step + 3, 4), Err("weights lie outside of their block".into()));
+        assert_eq!(with_byte(step + 3, -1), Err("weights lie outside of their block".into()));
     }
 }

@@ -32,7 +32,7 @@ pub(in super::super) fn tiles(
         let (block, behind) = Block::take(rest, block_groups(from, groups));
         let rows = Lhs::new(lhs, from * KU, &block);
         let mut walks = Walks::new(&block);
-        let mut lines = block.lines_behind(tiles);
+        let mut lines = block.lines(tiles);
         let part = Part { rows, first: from * KU == k.start, block: &block };
         for ((row, &max), sums) in (0..lhs.rows).step_by(MR).zip(lhs.max).zip(sums.chunks_mut(MR)) {
             let walk = walks.of(class_of(max));
