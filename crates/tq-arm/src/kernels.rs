@@ -2,14 +2,14 @@
 #![allow(unsafe_code, reason = "functions compiled for a level are called from code that is not")]
 
 use crate::gemm::{self, NR};
-use crate::{DotProd, I8mm, Neon, depthwise, elementwise, requantize};
+use crate::{DotProd, I8mm, Neon, depthwise, elementwise, group_wise, requantize};
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
-    AffineU8, BinaryParams, DepthwiseRun, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel,
-    RowMultipliers, RowNames, Tap,
+    AffineU8, BinaryParams, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, LhsTile, Microkernel,
+    Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap,
 };
 
 impl RowKernel for Neon {
@@ -154,7 +154,7 @@ impl Microkernel for Neon {
     }
 
     fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
-        gemm::pack_sums(columns.data, columns.k, Self::KU, panel);
+        gemm::pack_sums(columns.data, columns.k, gemm::NEON.ku, panel);
         u8::MAX
     }
 
@@ -178,7 +178,7 @@ impl Microkernel for DotProd {
     }
 
     fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
-        gemm::pack_sums(columns.data, columns.k, Self::KU, panel);
+        gemm::pack_sums(columns.data, columns.k, gemm::DOTPROD.ku, panel);
         u8::MAX
     }
 
@@ -200,5 +200,50 @@ impl Microkernel for I8mm {
     fn tile(&self, lhs: &LhsTile, k: Range<usize>, rhs: RhsPanel, tile: &mut [i32]) {
         // SAFETY: `self` exists, so the processor has NEON and matrix products of bytes.
         unsafe { gemm::i8mm(lhs, k, rhs, tile) }
+    }
+}
+
+impl GroupKernel for Neon {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::NEON_KU;
+
+    fn name(&self) -> &'static str {
+        "aarch64-u8i4f32-4x8c4-neon"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has NEON.
+        unsafe { group_wise::neon(lhs, rhs, sums) }
+    }
+}
+
+impl GroupKernel for DotProd {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::DOTPROD_KU;
+
+    fn name(&self) -> &'static str {
+        "aarch64-u8i4f32-4x8c4-dotprod"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has NEON and dot products.
+        unsafe { group_wise::dotprod(lhs, rhs, sums) }
+    }
+}
+
+impl GroupKernel for I8mm {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::I8MM_KU;
+
+    fn name(&self) -> &'static str {
+        "aarch64-u8i4f32-4x8c8-i8mm"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has NEON and matrix products of bytes.
+        unsafe { group_wise::i8mm(lhs, rhs, sums) }
     }
 }

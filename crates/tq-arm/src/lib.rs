@@ -21,6 +21,8 @@ mod elementwise;
 #[cfg(target_arch = "aarch64")]
 mod gemm;
 #[cfg(target_arch = "aarch64")]
+mod group_wise;
+#[cfg(target_arch = "aarch64")]
 mod instructions;
 #[cfg(target_arch = "aarch64")]
 mod kernels;

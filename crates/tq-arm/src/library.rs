@@ -4,8 +4,8 @@ use crate::{DotProd, I8mm, Neon};
 use std::fmt::Debug;
 use tq_kernels::scalar::support;
 use tq_kernels::{
-    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, Microkernel, PoolDriver, QBinary,
-    QConvert, QDepthwise, QGemm, QPool, TiledGemm,
+    BinaryDriver, ConvertDriver, DepthwiseDriver, GroupKernel, GroupWiseDriver, Isa, KernelLibrary,
+    Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -13,6 +13,7 @@ use tq_qtypes::{CapabilityTable, OperatorKind};
 #[derive(Debug)]
 pub struct ArmLibrary<K> {
     gemm: TiledGemm<K>,
+    group_wise: GroupWiseDriver<K>,
     depthwise: DepthwiseDriver<K>,
     binary: BinaryDriver<Neon>,
     pool: PoolDriver<Neon>,
@@ -51,6 +52,7 @@ impl<K: Copy> ArmLibrary<K> {
         use OperatorKind as Op;
         let kinds = [
             Op::Linear,
+            Op::GroupWiseLinear,
             Op::Conv,
             Op::DepthwiseConv,
             Op::ConvTranspose,
@@ -63,6 +65,7 @@ impl<K: Copy> ArmLibrary<K> {
         ];
         Self {
             gemm: TiledGemm(token),
+            group_wise: GroupWiseDriver(token),
             depthwise: DepthwiseDriver(token),
             binary: BinaryDriver(neon),
             pool: PoolDriver(neon),
@@ -74,7 +77,7 @@ impl<K: Copy> ArmLibrary<K> {
     }
 }
 
-impl<K: Microkernel + Debug> KernelLibrary for ArmLibrary<K> {
+impl<K: Microkernel + GroupKernel + Debug> KernelLibrary for ArmLibrary<K> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -89,6 +92,10 @@ impl<K: Microkernel + Debug> KernelLibrary for ArmLibrary<K> {
 
     fn gemm(&self) -> Option<&dyn QGemm> {
         Some(&self.gemm)
+    }
+
+    fn group_wise(&self) -> Option<&dyn QGroupWise> {
+        Some(&self.group_wise)
     }
 
     fn depthwise(&self) -> Option<&dyn QDepthwise> {

@@ -48,6 +48,26 @@ pub enum KernelError {
         /// Largest code.
         max: i32,
     },
+    /// A weight that is no code of its type.
+    #[error("weight {index} is {code}, outside {min}..={max}")]
+    Code {
+        /// Index into the weights.
+        index: usize,
+        /// The offending code.
+        code: i32,
+        /// Smallest code.
+        min: i32,
+        /// Largest code.
+        max: i32,
+    },
+    /// A group of weights whose sums may not fit 32 bits.
+    #[error("groups of {group_size} weights are longer than {limit}, the most whose sums fit 32 bits")]
+    LongGroup {
+        /// Weights a group.
+        group_size: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A clamp range that is empty or not made of `u8` codes.
     #[error("clamp range {min}..={max} is empty or outside 0..=255")]
     Clamp {

@@ -5,11 +5,11 @@
 //!
 //! 1. [`KernelLibrary`]: one object per operator family. A family that a library lacks falls to the scalar
 //!    library; [`Kernels`] resolves that and can say so.
-//! 2. The families: [`QGemm`] (also the convolution, by [`Lhs::Indirect`]), [`QDepthwise`], [`QBinary`],
-//!    [`QPool`], [`QConvert`] and [`Lookup`]. Weights are packed once and run many times.
-//! 3. [`Microkernel`] and [`RowKernel`]: the inner loops, monomorphised and safe to call: slices in, a tile or a
+//! 2. The families: [`QGemm`] (also the convolution, by [`Lhs::Indirect`]), [`QGroupWise`] (4-bit weights with a scale for
+//!    every group), [`QDepthwise`], [`QBinary`], [`QPool`], [`QConvert`] and [`Lookup`]. Weights are packed once and run many times.
+//! 3. [`Microkernel`], [`GroupKernel`] and [`RowKernel`]: the inner loops, monomorphised and safe to call: slices in, a tile or a
 //!    row out. Packing, edges, threads, zero points and epilogues are written once above them, in the drivers
-//!    [`TiledGemm`], [`DepthwiseDriver`], [`BinaryDriver`], [`PoolDriver`] and [`ConvertDriver`].
+//!    [`TiledGemm`], [`GroupWiseDriver`], [`DepthwiseDriver`], [`BinaryDriver`], [`PoolDriver`] and [`ConvertDriver`].
 //!
 //! Results are exact: every kernel equals every other bit for bit on every input, at any number of threads.
 //! [`conformance`] holds any library to that.
@@ -38,6 +38,7 @@ pub mod depthwise;
 pub mod error;
 pub mod gathered;
 pub mod gemm;
+pub mod group_wise;
 pub mod isa;
 pub mod layout;
 pub mod library;
@@ -58,6 +59,10 @@ pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
     Depths, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, Microkernel, Multipliers, OutputStage, PAD, PackedRhs,
     QGemm, RhsColumns, RhsMatrix, RhsPanel, TiledGemm, accumulator_bound,
+};
+pub use group_wise::{
+    Group, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, GroupWiseLhs, GroupWiseRhs, PackedGroupWise,
+    QGroupWise,
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};

@@ -1,6 +1,6 @@
 //! Level 1: libraries of kernels, and choosing between one and the scalar one.
 
-use crate::{Isa, Lookup, QBinary, QConvert, QDepthwise, QGemm, QPool, ScalarLibrary};
+use crate::{Isa, Lookup, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, ScalarLibrary};
 use std::fmt;
 use std::sync::Arc;
 use tq_qtypes::{CapabilityTable, OperatorKind};
@@ -20,6 +20,11 @@ pub trait KernelLibrary: Send + Sync + fmt::Debug {
 
     /// Matrix products and convolutions.
     fn gemm(&self) -> Option<&dyn QGemm> {
+        None
+    }
+
+    /// Matrix products with 4-bit weights in groups.
+    fn group_wise(&self) -> Option<&dyn QGroupWise> {
         None
     }
 
@@ -117,6 +122,10 @@ impl Kernels {
         gemm -> dyn QGemm, gemm_family
     }
     family! {
+        /// Matrix products with 4-bit weights in groups.
+        group_wise -> dyn QGroupWise, group_wise_family
+    }
+    family! {
         /// Depthwise convolutions.
         depthwise -> dyn QDepthwise, depthwise_family
     }
@@ -146,6 +155,7 @@ impl Kernels {
             | OperatorKind::Conv
             | OperatorKind::ConvTranspose
             | OperatorKind::MatMul => (library.gemm().is_some(), self.gemm().name()),
+            OperatorKind::GroupWiseLinear => (library.group_wise().is_some(), self.group_wise().name()),
             OperatorKind::DepthwiseConv => (library.depthwise().is_some(), self.depthwise().name()),
             OperatorKind::Add | OperatorKind::Sub | OperatorKind::Mul => {
                 (library.binary().is_some(), self.binary().name())

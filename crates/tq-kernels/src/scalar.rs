@@ -1,9 +1,9 @@
 //! The scalar library: portable Rust, written so that compilers vectorise it, and complete.
 
 use crate::{
-    BinaryDriver, ConvertDriver, DepthwiseDriver, Isa, KernelLibrary, LhsTile, Lookup, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool, RhsPanel, RowKernel, RowNames, TableLookup,
-    TiledGemm,
+    BinaryDriver, ConvertDriver, DepthwiseDriver, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa,
+    KernelLibrary, LhsTile, Lookup, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm,
+    QGroupWise, QPool, RhsPanel, RowKernel, RowNames, TableLookup, TiledGemm,
 };
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -56,6 +56,43 @@ impl<const MR: usize, const NR: usize, const KU: usize> Microkernel for ScalarTi
     }
 }
 
+impl<const MR: usize, const NR: usize, const KU: usize> GroupKernel for ScalarTile<MR, NR, KU> {
+    const MR: usize = MR;
+    const NR: usize = NR;
+    const KU: usize = KU;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        for (r, sums) in sums.chunks_exact_mut(NR).take(lhs.rows).enumerate() {
+            let mut codes = lhs.codes[r * lhs.stride..].chunks_exact(2 * KU);
+            let mut totals = [0f32; NR];
+            for group in rhs.groups::<NR>() {
+                let mut acc = [0i32; NR];
+                for (weights, codes) in group.codes.chunks_exact(NR * KU).zip(&mut codes) {
+                    let (low, high) = codes.split_at(KU);
+                    for ((acc, weights), zero_point) in
+                        acc.iter_mut().zip(weights.chunks_exact(KU)).zip(group.zero_points)
+                    {
+                        let product = |code: u8, weight: u8| {
+                            i32::from(code) * (i32::from(weight) - i32::from(*zero_point))
+                        };
+                        for ((w, low), high) in weights.iter().zip(low).zip(high) {
+                            *acc += product(*low, w & 15) + product(*high, w >> 4);
+                        }
+                    }
+                }
+                for (c, total) in totals.iter_mut().enumerate() {
+                    *total += (acc[c] - lhs.zero_point * group.sums[c]) as f32 * group.scales[c];
+                }
+            }
+            sums.copy_from_slice(&totals);
+        }
+    }
+}
+
 /// The scalar inner loops.
 #[derive(Debug, Clone, Copy)]
 pub struct ScalarRows;
@@ -77,6 +114,7 @@ impl RowKernel for ScalarRows {
 #[derive(Debug, Clone, Copy)]
 pub struct ScalarLibrary {
     gemm: TiledGemm<ScalarTile<4, 16, 1>>,
+    group_wise: GroupWiseDriver<ScalarTile<4, 8, 4>>,
     depthwise: DepthwiseDriver<ScalarRows>,
     binary: BinaryDriver<ScalarRows>,
     pool: PoolDriver<ScalarRows>,
@@ -90,6 +128,7 @@ impl ScalarLibrary {
     pub const fn new() -> Self {
         Self {
             gemm: TiledGemm(ScalarTile::new("scalar-u8i8i32-4x16c1")),
+            group_wise: GroupWiseDriver(ScalarTile::new("scalar-u8i4f32-4x8c4")),
             depthwise: DepthwiseDriver(ScalarRows),
             binary: BinaryDriver(ScalarRows),
             pool: PoolDriver(ScalarRows),
@@ -100,6 +139,10 @@ impl ScalarLibrary {
 
     pub(crate) fn gemm_family(&self) -> &dyn QGemm {
         &self.gemm
+    }
+
+    pub(crate) fn group_wise_family(&self) -> &dyn QGroupWise {
+        &self.group_wise
     }
 
     pub(crate) fn depthwise_family(&self) -> &dyn QDepthwise {
@@ -135,12 +178,12 @@ impl Default for ScalarLibrary {
 pub fn support(kind: OperatorKind) -> OperatorSupport {
     let codes = vec![DType::U8, DType::I8];
     let weighted = kind.has_weights();
-    OperatorSupport {
-        kind,
-        activations: codes.clone(),
-        weights: if weighted { codes } else { Vec::new() },
-        per_channel_weights: weighted,
-    }
+    let weights = match kind {
+        OperatorKind::GroupWiseLinear => vec![DType::I4, DType::U4, DType::I2, DType::U2],
+        _ if weighted => codes.clone(),
+        _ => Vec::new(),
+    };
+    OperatorSupport { kind, activations: codes, weights, per_channel_weights: weighted }
 }
 
 static CAPABILITIES: LazyLock<CapabilityTable> = LazyLock::new(|| {
@@ -148,6 +191,7 @@ static CAPABILITIES: LazyLock<CapabilityTable> = LazyLock::new(|| {
     // Concatenation and movement need no kernel: they are copies, with a table lookup where scales differ.
     let kinds = [
         Op::Linear,
+        Op::GroupWiseLinear,
         Op::Conv,
         Op::DepthwiseConv,
         Op::ConvTranspose,
@@ -179,6 +223,10 @@ impl KernelLibrary for ScalarLibrary {
 
     fn gemm(&self) -> Option<&dyn QGemm> {
         Some(&self.gemm)
+    }
+
+    fn group_wise(&self) -> Option<&dyn QGroupWise> {
+        Some(&self.group_wise)
     }
 
     fn depthwise(&self) -> Option<&dyn QDepthwise> {

@@ -4,9 +4,10 @@ use std::ops::Range;
 use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, KernelError,
-    Kernels, Lhs, LhsTile, Lookup, Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix,
-    RhsPanel, RowKernel, RowNames, ScalarLibrary, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, GroupKernel,
+    GroupPanel, GroupRows, GroupWiseDriver, KernelError, Kernels, Lhs, LhsTile, Lookup, Microkernel,
+    OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RhsPanel, RowKernel, RowNames, ScalarLibrary, Tap,
+    TiledGemm,
 };
 
 #[test]
@@ -28,6 +29,19 @@ fn odd_tiles_conform() {
     tile_conforms::<2, 64, 4>("2x64c4");
     tile_conforms::<8, 8, 8>("8x8c8");
     tile_conforms::<32, 16, 3>("32x16c3");
+}
+
+fn groups_conform<const MR: usize, const NR: usize, const KU: usize>(name: &'static str) {
+    let kernel = GroupWiseDriver(ScalarTile::<MR, NR, KU>::new(name));
+    Suite { seed: 2, ..Suite::default() }.check_group_wise(&kernel).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn odd_tiles_of_groups_conform() {
+    groups_conform::<3, 5, 2>("3x5c2");
+    groups_conform::<1, 1, 1>("1x1c1");
+    groups_conform::<7, 3, 5>("7x3c5");
+    groups_conform::<4, 16, 8>("4x16c8");
 }
 
 #[test]
@@ -191,4 +205,62 @@ fn plausible_mistakes_fail() {
         suite.check_lookup(&ForgetsTheLast).unwrap_err().kernel,
     ];
     assert_eq!(names, ["bad-depthwise", "bad-binary", "bad-pool", "bad-convert", "bad-lookup"]);
+}
+
+/// A tile of groups with one mistake, or none.
+#[derive(Debug, Clone, Copy)]
+enum PlainGroups {
+    /// As the contract has it.
+    Right,
+    /// Products and sums of groups are rounded once together.
+    Contracted,
+    /// The last group is added first.
+    Backwards,
+}
+
+impl GroupKernel for PlainGroups {
+    const MR: usize = 1;
+    const NR: usize = 2;
+    const KU: usize = 1;
+
+    fn name(&self) -> &'static str {
+        "plain-1x2c1"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        let mut codes = lhs.codes;
+        let mut terms = Vec::new();
+        for group in rhs.groups::<2>() {
+            let (now, behind) = codes.split_at(group.codes.len());
+            codes = behind;
+            let of = |c: usize| -> f32 {
+                let weight = |k: usize| {
+                    i32::from(group.codes[k / 2 * 2 + c] >> (4 * (k % 2)) & 15)
+                        - i32::from(group.zero_points[c])
+                };
+                let acc: i32 = now.iter().enumerate().map(|(k, a)| i32::from(*a) * weight(k)).sum();
+                (acc - lhs.zero_point * group.sums[c]) as f32
+            };
+            terms.push([(of(0), group.scales[0]), (of(1), group.scales[1])]);
+        }
+        if matches!(self, PlainGroups::Backwards) {
+            terms.reverse();
+        }
+        for c in 0..2 {
+            sums[c] = terms.iter().fold(0.0, |sum, term| match self {
+                PlainGroups::Contracted => term[c].0.mul_add(term[c].1, sum),
+                PlainGroups::Right | PlainGroups::Backwards => sum + term[c].0 * term[c].1,
+            });
+        }
+    }
+}
+
+#[test]
+fn groups_in_another_order_or_rounding_fail() {
+    let check = |kernel| Suite::default().check_group_wise(&GroupWiseDriver(kernel));
+    assert!(check(PlainGroups::Right).is_ok());
+    for wrong in [PlainGroups::Contracted, PlainGroups::Backwards] {
+        let failure = check(wrong).unwrap_err();
+        assert!(failure.detail.contains("expected"), "{wrong:?}: {failure}");
+    }
 }

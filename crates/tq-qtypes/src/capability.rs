@@ -13,6 +13,8 @@ use std::fmt;
 pub enum OperatorKind {
     /// Matrix product with constant weights: Gemm, MatMul.
     Linear,
+    /// Matrix product with constant weights of at most 4 bits that have a scale for every group of input features.
+    GroupWiseLinear,
     /// Convolution of any rank with one or more groups.
     Conv,
     /// Convolution with one input channel a group.
@@ -49,6 +51,7 @@ impl OperatorKind {
     pub const fn name(self) -> &'static str {
         match self {
             OperatorKind::Linear => "linear",
+            OperatorKind::GroupWiseLinear => "group_wise_linear",
             OperatorKind::Conv => "conv",
             OperatorKind::DepthwiseConv => "depthwise_conv",
             OperatorKind::ConvTranspose => "conv_transpose",
@@ -72,6 +75,7 @@ impl OperatorKind {
         matches!(
             self,
             OperatorKind::Linear
+                | OperatorKind::GroupWiseLinear
                 | OperatorKind::Conv
                 | OperatorKind::DepthwiseConv
                 | OperatorKind::ConvTranspose

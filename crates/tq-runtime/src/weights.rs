@@ -9,14 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tq_graph::op::{ConvTransposeAttrs, RecurrentKind};
 use tq_graph::qdq::{Codes, QOperator, QdqView};
 use tq_graph::{Graph, Op, Tensor};
-use tq_kernels::{DepthwiseRhs, Kernels, PackedDepthwise, PackedRhs, RhsMatrix};
-use tq_qtypes::{DType, OperatorKind};
+use tq_kernels::{
+    DepthwiseRhs, GroupWiseRhs, Kernels, PackedDepthwise, PackedGroupWise, PackedRhs, RhsMatrix,
+};
+use tq_qtypes::{DType, Granularity, OperatorKind};
 
 /// Packed weights of one operator.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) form: Form,
-    /// One scale, or one an output channel.
+    /// One scale, or one an output channel; none where the form has them.
     pub(crate) scale: Vec<f32>,
     /// Output channels.
     pub(crate) channels: usize,
@@ -28,6 +30,8 @@ pub(crate) enum Form {
     Matrices(Vec<PackedRhs>),
     /// For each phase of a transposed convolution one matrix a group.
     Phases(Vec<Vec<PackedRhs>>),
+    /// 4-bit weights whose scales are shared by groups.
+    GroupWise(PackedGroupWise),
     /// One filter a channel.
     Depthwise(PackedDepthwise),
     /// Those of a recurrent layer.
@@ -49,11 +53,12 @@ pub(crate) struct RecurrentPacked {
 
 impl Packed {
     fn bytes(&self) -> usize {
-        let depthwise = match &self.form {
+        let other = match &self.form {
             Form::Depthwise(packed) => size_of_val(packed.weights()),
+            Form::GroupWise(packed) => packed.bytes(),
             _ => 0,
         };
-        depthwise + self.matrices().map(PackedRhs::bytes).sum::<usize>()
+        other + self.matrices().map(PackedRhs::bytes).sum::<usize>()
     }
 
     /// The matrices that it is made of.
@@ -61,7 +66,7 @@ impl Packed {
         match &self.form {
             Form::Matrices(groups) => Box::new(groups.iter()),
             Form::Phases(phases) => Box::new(phases.iter().flatten()),
-            Form::Depthwise(_) => Box::new(std::iter::empty()),
+            Form::Depthwise(_) | Form::GroupWise(_) => Box::new(std::iter::empty()),
             Form::Recurrent(r) => Box::new(r.input.iter().chain(r.recurrence.iter().flatten())),
         }
     }
@@ -70,6 +75,7 @@ impl Packed {
     pub(crate) fn depth(&self) -> usize {
         match &self.form {
             Form::Matrices(groups) if groups.len() == 1 => groups[0].k(),
+            Form::GroupWise(packed) => packed.k(),
             _ => 0,
         }
     }
@@ -131,6 +137,9 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
     let missing = || StepError::Shape("weights that are not constant".into());
     let weights = op.weights.as_ref().ok_or_else(missing)?;
     let tensor = graph.constant(weights.value).ok_or_else(missing)?;
+    if op.kind == OperatorKind::GroupWiseLinear {
+        return group_wise(kernels, graph, op, weights, tensor);
+    }
     let dims = tensor.dims();
     let (codes, shift) = signed_codes(tensor)?;
     let zero_point: Vec<i32> = weights.params.zero_point.iter().map(|z| z - shift).collect();
@@ -173,6 +182,45 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
             Ok(Packed { form, scale, channels: n })
         }
     }
+}
+
+/// A matrix of weights with a scale for every group of input features.
+fn group_wise(
+    kernels: &Kernels,
+    graph: &Graph,
+    op: &QOperator,
+    weights: &Codes,
+    tensor: &Tensor,
+) -> Result<Packed, StepError> {
+    let wrong = || StepError::Shape(format!("weights of shape {:?} in groups", tensor.dims()));
+    let params = &weights.params;
+    let (&[rows, columns], Granularity::PerGroup { group_size, .. }) = (tensor.dims(), params.granularity)
+    else {
+        return Err(wrong());
+    };
+    let has_channels_first = matches!(graph.node(op.node).op, Op::Gemm { trans_b: true, .. });
+    let (n, k) = if has_channels_first { (rows, columns) } else { (columns, rows) };
+    let groups = k.checked_div(group_size).ok_or_else(wrong)? + usize::from(!k.is_multiple_of(group_size));
+    let is_unsigned = matches!(tensor.dtype(), DType::U4 | DType::U2);
+    // The kernels take codes of -8..=7.
+    let shift = if is_unsigned { 8 } else { 0 };
+    let codes: Vec<i8> = match is_unsigned {
+        true => tensor.as_slice::<u8>()?.iter().map(|c| *c as i8 - 8).collect(),
+        false => tensor.as_slice::<i8>()?.to_vec(),
+    };
+    let mut zero_point: Vec<i32> = params.zero_point.iter().map(|z| z - shift).collect();
+    let (mut codes, mut scale) = (codes, params.scale.clone());
+    if !has_channels_first {
+        codes = permute(&codes, &[k, n], &[1, 0]);
+        scale = permute(&scale, &[groups, n], &[1, 0]);
+        if zero_point.len() > 1 {
+            zero_point = permute(&zero_point, &[groups, n], &[1, 0]);
+        }
+    }
+    let bias = op.real_bias.as_deref();
+    let rhs = GroupWiseRhs { data: &codes, n, k, group_size, scale: &scale, zero_point: &zero_point, bias };
+    let packed = kernels.group_wise().pack(&rhs)?;
+    Ok(Packed { form: Form::GroupWise(packed), scale: Vec::new(), channels: n })
 }
 
 /// Weights `[input channel][output channel of a group][tap]` as the matrices of every phase and group.

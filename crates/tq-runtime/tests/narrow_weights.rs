@@ -68,3 +68,79 @@ fn linear_layers() {
         }
     }
 }
+
+/// Weights `[channels][k]`, or `[k][channels]` where channels are not `first`, with a scale and a zero point for every group of
+/// `group_size` of K: affine ones elsewhere for every group, or symmetric ones.
+fn grouped(
+    b: &mut Build,
+    dtype: DType,
+    (channels, k): (usize, usize),
+    first: bool,
+    group_size: usize,
+    symmetric: bool,
+) -> ValueId {
+    let (lo, hi) = dtype.quant_range().unwrap();
+    let span = hi - lo + 1;
+    let of = |dims: &[usize], values: Vec<i32>| {
+        if lo < 0 {
+            Tensor::with_dtype(dtype, dims, values.iter().map(|c| *c as i8).collect::<Vec<_>>()).unwrap()
+        } else {
+            Tensor::with_dtype(dtype, dims, values.iter().map(|c| *c as u8).collect::<Vec<_>>()).unwrap()
+        }
+    };
+    let groups = k.div_ceil(group_size);
+    let (dims, per_group, axis) = match first {
+        true => ([channels, k], [channels, groups], 1),
+        false => ([k, channels], [groups, channels], 0),
+    };
+    let codes = of(&dims, (0..(channels * k) as i32).map(|i| lo + (i * 7 + i / 5) % span).collect());
+    let zero = match symmetric {
+        true => vec![if lo < 0 { 0 } else { (hi + 1) / 2 }; channels * groups],
+        false => (0..(channels * groups) as i32).map(|c| lo + (3 * c) % span).collect(),
+    };
+    let scale =
+        (0..channels * groups).map(|c| 0.4137 / span as f32 * (1.0 + 0.1 * (c % 13) as f32)).collect();
+    let scale = Tensor::new(&per_group, scale).unwrap();
+    let inputs = [b.constant(codes), b.constant(scale), b.constant(of(&per_group, zero))];
+    b.node(Op::DequantizeLinear { axis, block_size: group_size }, &inputs)
+}
+
+#[test]
+fn linear_layers_in_groups() {
+    for (i, dtype) in NARROW.into_iter().enumerate() {
+        for (trans_b, k, group_size, symmetric) in [
+            (false, 33, 8, false),
+            (true, 33, 8, false),
+            (true, 64, 32, true),
+            (false, 64, 16, true),
+            (true, 48, 5, false),
+        ] {
+            let mut b = Build::new();
+            let xp = if i % 2 == 0 { i8p(0.02, -3) } else { u8p(0.02, 130) };
+            let x = b.input(&[1, k]);
+            let xq = b.qdq(x, xp);
+            let w = grouped(&mut b, dtype, (9, k), trans_b, group_size, symmetric);
+            let bias = b.constant(Tensor::vector((0..9).map(|i| i as f32 * 0.3 - 1.0).collect()));
+            let y = b.node(Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b }, &[xq, w, bias]);
+            let y = if symmetric { b.node(Op::Unary(tq_graph::op::UnaryOp::Relu), &[y]) } else { y };
+            let out = b.qdq(y, if symmetric { i8p(0.05, -100) } else { u8p(0.09, 128) });
+            let g = b.finish(out);
+            for rows in [1, 5] {
+                let scale = if symmetric { 0.05 } else { 0.09 };
+                assert_integer(&check(&g, &[xp.reals(&[rows, k], 1)], scale, 1.0), "Gemm");
+            }
+        }
+    }
+}
+
+#[test]
+fn products_in_groups_that_stay_real() {
+    let mut b = Build::new();
+    let xp = u8p(0.02, 100);
+    let x = b.input(&[1, 3, 96]);
+    let xq = b.qdq(x, xp);
+    let w = grouped(&mut b, DType::I4, (21, 96), false, 32, true);
+    let out = b.node(Op::MatMul, &[xq, w]);
+    let g = b.finish(out);
+    assert_integer(&check(&g, &[xp.reals(&[2, 3, 96], 1)], 1e-4, 1.0), "MatMul");
+}

@@ -13,6 +13,7 @@ pub use rules::{RULES, Rule, Verdict};
 use crate::{ExportError, Profile, Target};
 use tq_graph::qdq::{FloatReason, QOperator, QdqView};
 use tq_graph::{Graph, Node, NodeId, Op, ValueId, infer};
+use tq_qtypes::OperatorKind;
 
 /// A graph with everything that rules look at.
 pub(crate) struct Subject<'g> {
@@ -88,8 +89,10 @@ pub fn lint_at(graph: &Graph, target: &Target, opset: i64) -> Result<LintReport,
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.iter_nodes() {
         // Codes that become other codes with nothing between are a border, not an operator.
-        let operator =
-            operator_of[id.0].map(|i| &view.operators[i]).filter(|o| !is_border(&graph.node(o.node).op));
+        let operator = operator_of[id.0].map(|i| &view.operators[i]).filter(|o| {
+            // Products with weights in groups run in float everywhere but here.
+            !is_border(&graph.node(o.node).op) && o.kind != OperatorKind::GroupWiseLinear
+        });
         let heart = operator.filter(|o| o.node == id);
         let place = Place { node, operator: heart };
         let lint = |outcome, rule: &str, reason: String| NodeLint {

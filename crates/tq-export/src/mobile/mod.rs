@@ -8,7 +8,7 @@ use std::path::Path;
 use tq_graph::qdq::{FloatReason, QdqView};
 use tq_graph::{Graph, infer};
 use tq_passes::{Backend, BackendConfig};
-use tq_qtypes::{DType, Granularity};
+use tq_qtypes::{DType, Granularity, OperatorKind};
 
 /// A model for devices.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,8 +75,8 @@ pub fn optimize_for_mobile(model: &Graph) -> Result<MobileModel, ExportError> {
 }
 
 /// The operators on codes, each with its nature; nodes that only move codes left out.
-fn runs_on_codes(view: &QdqView) -> Vec<(tq_qtypes::OperatorKind, usize, bool)> {
-    let moves = |kind| kind == tq_qtypes::OperatorKind::Movement;
+fn runs_on_codes(view: &QdqView) -> Vec<(OperatorKind, usize, bool)> {
+    let moves = |kind| kind == OperatorKind::Movement;
     let operators = view.operators.iter().filter(|o| !moves(o.kind));
     operators.map(|o| (o.kind, o.inputs.len(), o.output_codes(0).is_some())).collect()
 }
@@ -87,7 +87,7 @@ fn differences(graph: &Graph, view: &QdqView) -> Vec<String> {
     if let Some(backend) = backend_of(graph).filter(|b| b != Backend::Qnnpack.name()) {
         notes.push(format!("it was quantized for {backend}, not for {}", Backend::Qnnpack));
     }
-    let on_codes = || view.operators.iter().filter(|o| o.kind != tq_qtypes::OperatorKind::Movement);
+    let on_codes = || view.operators.iter().filter(|o| o.kind != OperatorKind::Movement);
     if on_codes().next().is_none() {
         notes.push("it has no operator that runs on codes".into());
     }
@@ -111,9 +111,14 @@ fn differences(graph: &Graph, view: &QdqView) -> Vec<String> {
     for operator in on_codes().filter(|o| o.run_time.is_none()) {
         let activation = operator.inputs.first().map_or(DType::U8, |codes| codes.params.dtype);
         let weights = operator.weights.as_ref().map(|w| w.params.dtype);
-        if !table.supports(operator.kind, activation, weights) {
+        // The tables of backends are of nodes: how many scales the weights of one have is no kind of its own there.
+        let kind = match operator.kind {
+            OperatorKind::GroupWiseLinear => OperatorKind::Linear,
+            kind => kind,
+        };
+        if !table.supports(kind, activation, weights) {
             let weights = weights.map_or_else(String::new, |w| format!(" with weights of {w}"));
-            let (name, kind) = (&graph.node(operator.node).name, operator.kind);
+            let name = &graph.node(operator.node).name;
             notes.push(format!(
                 "{name}: {kind} of {activation}{weights} is not in the table of {}",
                 Backend::Qnnpack

@@ -160,17 +160,8 @@ impl<'g> Matcher<'g> {
         scale: &[f32],
         channels: usize,
     ) -> Match<Option<Vec<i32>>> {
-        let Some(v) = node.input(i) else { return Ok(None) };
+        let Some(v) = self.channel_bias(node, i, channels)? else { return Ok(None) };
         let not_constant = || FloatReason::InputNotQuantized(self.name(v));
-        let dims = self.constant_dims(v).ok_or_else(not_constant)?;
-        // As many elements as channels are not enough: a Gemm may add a column, one element a row.
-        let fits = match dims.iter().product() {
-            1usize => true,
-            n => n == channels && dims.last() == Some(&channels),
-        };
-        if !fits {
-            return Err(FloatReason::Attribute(format!("a bias of shape {dims:?} for {channels} channels")));
-        }
         let (sx, _) = x.params.uniform().ok_or_else(|| FloatReason::Granularity(self.name(x.real)))?;
         if let Some(codes) = &self.dequantized[v.0]
             && let Some(tensor) = self.graph.constant(codes.value)
@@ -182,13 +173,34 @@ impl<'g> Matcher<'g> {
         {
             return tensor.as_slice::<i32>().map(|b| Some(b.to_vec())).map_err(|_| not_constant());
         }
-        let real = self.constant_reals(v).ok_or_else(not_constant)?;
-        let real = if let [one] = real[..] { vec![one; channels] } else { real };
+        let Some(real) = self.real_bias(node, i, channels)? else { return Ok(None) };
         let q = requantize::quantize_bias(&real, sx, scale);
         match q.saturated.first() {
             Some(channel) => Err(FloatReason::BiasOverflow { channel: *channel }),
             None => Ok(Some(q.values)),
         }
+    }
+
+    /// The bias in real numbers, one a channel.
+    fn real_bias(&self, node: &Node, i: usize, channels: usize) -> Match<Option<Vec<f32>>> {
+        let Some(v) = self.channel_bias(node, i, channels)? else { return Ok(None) };
+        let real = self.constant_reals(v).ok_or_else(|| FloatReason::InputNotQuantized(self.name(v)))?;
+        Ok(Some(if let [one] = real[..] { vec![one; channels] } else { real }))
+    }
+
+    /// The value of a constant bias with one element, or one for each channel.
+    fn channel_bias(&self, node: &Node, i: usize, channels: usize) -> Match<Option<ValueId>> {
+        let Some(v) = node.input(i) else { return Ok(None) };
+        let dims = self.constant_dims(v).ok_or_else(|| FloatReason::InputNotQuantized(self.name(v)))?;
+        // As many elements as channels are not enough: a Gemm may add a column, one element a row.
+        let fits = match dims.iter().product() {
+            1usize => true,
+            n => n == channels && dims.last() == Some(&channels),
+        };
+        if !fits {
+            return Err(FloatReason::Attribute(format!("a bias of shape {dims:?} for {channels} channels")));
+        }
+        Ok(Some(v))
     }
 
     /// Shape of a constant, or of constant codes behind a Dequantize node.
@@ -284,7 +296,7 @@ impl<'g> Matcher<'g> {
                 op.absorbed.push(q);
                 op.outputs.push(QOutput::Codes(codes));
             }
-            Err(_) if matches!(op.kind, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::MatMul) => {
+            Err(_) if leaves_reals(op.kind) => {
                 op.outputs.push(QOutput::Float(out));
             }
             Err(reason) => return Err(reason),
@@ -316,6 +328,11 @@ impl<'g> Matcher<'g> {
                 }
                 let x = self.activation(node, 0)?;
                 let channel_axis = if *trans_b { 0 } else { 1 };
+                if let Some(w) = self.grouped_weights(node, 1, channel_axis) {
+                    let real_bias = self.real_bias(node, 2, self.weight_dims(&w)[channel_axis])?;
+                    let base = base(OperatorKind::GroupWiseLinear, vec![x]);
+                    return Ok(QOperator { weights: Some(w), real_bias, ..base });
+                }
                 let w = self.weights(node, 1, channel_axis)?;
                 let channels = self.weight_dims(&w).get(channel_axis).copied().unwrap_or(0);
                 let bias = self.bias(node, 2, &x, &w.params.scale, channels)?;
@@ -331,6 +348,12 @@ impl<'g> Matcher<'g> {
             }
             Op::MatMul => {
                 let x = self.activation(node, 0)?;
+                if let Some(w) = self.grouped_weights(node, 1, 1) {
+                    return Ok(QOperator {
+                        weights: Some(w),
+                        ..base(OperatorKind::GroupWiseLinear, vec![x])
+                    });
+                }
                 let w = self.weights(node, 1, 1)?;
                 if self.weight_dims(&w).len() != 2 {
                     return Err(FloatReason::Attribute("weights of a rank other than 2".into()));
@@ -471,6 +494,12 @@ pub fn is_along_channels(dims: &[usize], shape: &[crate::Dim]) -> bool {
     let Some(at) = (dims.len() + 1).checked_sub(shape.len()).filter(|at| *at <= 1) else { return false };
     channels.is_some()
         && dims.iter().enumerate().all(|(i, d)| if i == at { Some(*d) == channels } else { *d == 1 })
+}
+
+/// True for operators whose result may leave as real numbers.
+fn leaves_reals(kind: OperatorKind) -> bool {
+    use OperatorKind as Kind;
+    matches!(kind, Kind::Linear | Kind::GroupWiseLinear | Kind::Conv | Kind::MatMul)
 }
 
 fn is_plain_8_bit(params: &AffineParams) -> bool {

@@ -68,13 +68,14 @@ pub struct QOperator {
     pub kind: OperatorKind,
     /// Activations, in the node's order; constants of elementwise operators are among them.
     pub inputs: Vec<Codes>,
-    /// Constant weights of Conv, ConvTranspose and Linear; the input weights of Recurrent.
+    /// Constant weights of Conv, ConvTranspose, Linear and GroupWiseLinear; the input weights of Recurrent.
     pub weights: Option<Codes>,
     /// Constant weights that a Recurrent multiplies its states with.
     pub recurrence: Option<Codes>,
     /// Bias in units of the accumulator, `input scale * weight scale`, one a channel.
     pub bias: Option<Vec<i32>>,
-    /// Bias in real numbers, one a channel, of products whose activations are quantized at run time.
+    /// Bias in real numbers, one a channel, of products whose activations are quantized at run time, and of those whose
+    /// weights have a scale for every group: their accumulators have no one unit.
     pub real_bias: Option<Vec<f32>>,
     /// Set where activations are quantized at run time; `inputs` is empty then.
     pub run_time: Option<RunTime>,

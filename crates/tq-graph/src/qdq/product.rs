@@ -4,6 +4,7 @@ use super::matching::{Match, Matcher};
 use super::{Codes, FloatReason};
 use crate::op::ConvTransposeAttrs;
 use crate::{Node, ValueId};
+use tq_qtypes::{DType, Granularity};
 
 impl Matcher<'_> {
     /// Activations, weights and bias of a transposed convolution.
@@ -27,6 +28,19 @@ impl Matcher<'_> {
         };
         let bias = self.bias(node, 2, &x, &scale, channels)?;
         Ok((x, w, bias))
+    }
+
+    /// Constant weights of at most 4 bits, a matrix, with a scale for every group of input features of each channel.
+    pub(super) fn grouped_weights(&self, node: &Node, i: usize, channel_axis: usize) -> Option<Codes> {
+        let codes = node.input(i).and_then(|v| self.dequantized[v.0].clone())?;
+        let dims = self.graph.constant(codes.value)?.dims();
+        let Granularity::PerGroup { axis, .. } = codes.params.granularity else { return None };
+        let is_matrix = matches!(dims, [rows, columns] if *rows > 0 && *columns > 0);
+        let fits = is_matrix
+            && axis + channel_axis == 1
+            && matches!(codes.params.dtype, DType::I4 | DType::U4 | DType::I2 | DType::U2)
+            && codes.params.granularity.param_count(dims) == Ok(codes.params.scale.len());
+        fits.then_some(codes)
     }
 
     /// True for a Gather that picks rows of a constant table of codes, at places known only at run time.

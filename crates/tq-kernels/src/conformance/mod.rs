@@ -17,11 +17,12 @@ mod data;
 mod depthwise;
 mod elementwise;
 mod gemm;
+mod group_wise;
 mod pool;
 mod reference;
 
 use crate::parallel::serially;
-use crate::{KernelError, KernelLibrary, Lookup, QBinary, QConvert, QDepthwise, QGemm, QPool};
+use crate::{KernelError, KernelLibrary, Lookup, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool};
 use data::Data;
 use std::fmt::{Debug, Display};
 
@@ -93,6 +94,7 @@ impl Suite {
             };
         }
         family!(gemm, check_gemm);
+        family!(group_wise, check_group_wise);
         family!(depthwise, check_depthwise);
         family!(binary, check_binary);
         family!(pool, check_pool);
@@ -107,6 +109,14 @@ impl Suite {
     /// The first [`Failure`].
     pub fn check_gemm(&self, gemm: &dyn QGemm) -> Result<usize, Failure> {
         self.run(gemm.name(), |check| gemm::check(gemm, check))
+    }
+
+    /// Checks products with 4-bit weights in groups; gives the number of comparisons.
+    ///
+    /// # Errors
+    /// The first [`Failure`].
+    pub fn check_group_wise(&self, group_wise: &dyn QGroupWise) -> Result<usize, Failure> {
+        self.run(group_wise.name(), |check| group_wise::check(group_wise, check))
     }
 
     /// Checks depthwise convolutions; gives the number of comparisons.

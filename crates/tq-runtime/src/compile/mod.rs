@@ -8,6 +8,7 @@ mod channels;
 mod elementwise;
 mod finish;
 mod forms;
+mod group_wise;
 mod matmul;
 mod movement;
 mod pool;
@@ -241,7 +242,7 @@ impl<'s> Compiler<'s> {
                 | OperatorKind::ConvTranspose
                 | OperatorKind::MaxPool
                 | OperatorKind::AveragePool => true,
-                OperatorKind::Linear | OperatorKind::MatMul => false,
+                OperatorKind::Linear | OperatorKind::GroupWiseLinear | OperatorKind::MatMul => false,
                 OperatorKind::Movement => {
                     out_wants && !matches!(self.graph.node(op.node).op, Op::Transpose { .. })
                 }
@@ -384,6 +385,7 @@ impl<'s> Compiler<'s> {
             OperatorKind::Conv | OperatorKind::DepthwiseConv => self.conv(op),
             OperatorKind::ConvTranspose => self.conv_transpose(op),
             OperatorKind::Linear => self.linear(op),
+            OperatorKind::GroupWiseLinear => self.group_wise(op),
             OperatorKind::MatMul => self.matmul(op),
             OperatorKind::Add | OperatorKind::Sub | OperatorKind::Mul => self.binary(op),
             OperatorKind::Concat => self.concat(op),

@@ -193,8 +193,17 @@ fn chosen() -> Kernels {
 
 fn families(kernels: &Kernels) -> Vec<FamilyKernel> {
     use OperatorKind as Op;
-    let kinds =
-        [Op::Linear, Op::Conv, Op::DepthwiseConv, Op::Add, Op::Mul, Op::MaxPool, Op::AveragePool, Op::Lookup];
+    let kinds = [
+        Op::Linear,
+        Op::GroupWiseLinear,
+        Op::Conv,
+        Op::DepthwiseConv,
+        Op::Add,
+        Op::Mul,
+        Op::MaxPool,
+        Op::AveragePool,
+        Op::Lookup,
+    ];
     let family = |kind: Op| {
         let choice = kernels.choice(kind)?;
         Some(FamilyKernel { operator: kind.name(), kernel: choice.kernel, fallback: choice.fallback })

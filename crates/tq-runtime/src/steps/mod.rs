@@ -5,6 +5,7 @@ pub(crate) mod concat;
 pub(crate) mod elementwise;
 pub(crate) mod eval;
 pub(crate) mod gemm;
+pub(crate) mod group_wise;
 pub(crate) mod matmul;
 pub(crate) mod movement;
 pub(crate) mod recurrent;

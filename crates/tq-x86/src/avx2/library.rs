@@ -2,14 +2,16 @@
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
 use super::{Avx2, depthwise, elementwise, gemm, requantize};
+use crate::group_wise;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Isa,
-    KernelLibrary, LhsRows, LhsTile, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QPool,
-    Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, GroupKernel,
+    GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Microkernel, PoolDriver,
+    QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsColumns, RhsPanel, RowKernel,
+    RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -130,10 +132,26 @@ impl Microkernel for Avx2 {
     }
 }
 
+impl GroupKernel for Avx2 {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i4f32-4x8c4-avx2"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { group_wise::avx2::tile(lhs, rhs, sums) }
+    }
+}
+
 /// The kernels of AVX2. Tables are left to the scalar library, whose loop is as fast as the gathers of AVX2.
 #[derive(Debug)]
 pub struct Avx2Library {
     gemm: TiledGemm<Avx2>,
+    group_wise: GroupWiseDriver<Avx2>,
     depthwise: DepthwiseDriver<Avx2>,
     binary: BinaryDriver<Avx2>,
     pool: PoolDriver<Avx2>,
@@ -148,6 +166,7 @@ impl Avx2Library {
         use OperatorKind as Op;
         let kinds = [
             Op::Linear,
+            Op::GroupWiseLinear,
             Op::Conv,
             Op::DepthwiseConv,
             Op::ConvTranspose,
@@ -160,6 +179,7 @@ impl Avx2Library {
         ];
         Self {
             gemm: TiledGemm(token),
+            group_wise: GroupWiseDriver(token),
             depthwise: DepthwiseDriver(token),
             binary: BinaryDriver(token),
             pool: PoolDriver(token),
@@ -184,6 +204,10 @@ impl KernelLibrary for Avx2Library {
 
     fn gemm(&self) -> Option<&dyn QGemm> {
         Some(&self.gemm)
+    }
+
+    fn group_wise(&self) -> Option<&dyn QGroupWise> {
+        Some(&self.group_wise)
     }
 
     fn depthwise(&self) -> Option<&dyn QDepthwise> {

@@ -2,14 +2,15 @@
 #![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
 
 use super::{Avx512Vnni, AvxVnni, avx, avx512};
-use crate::depthwise;
 use crate::{Avx2, Avx2Library};
+use crate::{depthwise, group_wise};
 use std::fmt::Debug;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::{
-    DepthwiseDriver, DepthwiseRun, Isa, KernelLibrary, LhsTile, Microkernel, QBinary, QConvert, QDepthwise,
-    QGemm, QPool, Requantize, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
+    DepthwiseDriver, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary,
+    LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsPanel,
+    RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
@@ -131,10 +132,41 @@ impl Microkernel for Avx512Vnni {
     }
 }
 
+impl GroupKernel for AvxVnni {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i4f32-4x8c4-avxvnni"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has AVX2 and AVX-VNNI.
+        unsafe { group_wise::avxvnni::tile(lhs, rhs, sums) }
+    }
+}
+
+impl GroupKernel for Avx512Vnni {
+    const MR: usize = group_wise::MR;
+    const NR: usize = group_wise::NR;
+    const KU: usize = group_wise::KU;
+
+    fn name(&self) -> &'static str {
+        "x86_64-u8i4f32-4x8c4-avx512vnni"
+    }
+
+    fn tile(&self, lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
+        // SAFETY: `self` exists, so the processor has AVX2, AVX-512F, AVX-512VL and AVX-512 VNNI.
+        unsafe { group_wise::avx512vnni::tile(lhs, rhs, sums) }
+    }
+}
+
 /// The products of a VNNI level, and the rest of AVX2.
 #[derive(Debug)]
 pub struct VnniLibrary<K> {
     gemm: TiledGemm<K>,
+    group_wise: GroupWiseDriver<K>,
     depthwise: DepthwiseDriver<K>,
     rest: Avx2Library,
     name: &'static str,
@@ -159,12 +191,18 @@ impl VnniLibrary<Avx512Vnni> {
 
 impl<K: Copy> VnniLibrary<K> {
     fn of(token: K, avx2: Avx2, name: &'static str, isa: Isa) -> Self {
-        let depthwise = DepthwiseDriver(token);
-        Self { gemm: TiledGemm(token), depthwise, rest: Avx2Library::new(avx2), name, isa }
+        Self {
+            gemm: TiledGemm(token),
+            group_wise: GroupWiseDriver(token),
+            depthwise: DepthwiseDriver(token),
+            rest: Avx2Library::new(avx2),
+            name,
+            isa,
+        }
     }
 }
 
-impl<K: Microkernel + Debug> KernelLibrary for VnniLibrary<K> {
+impl<K: Microkernel + GroupKernel + Debug> KernelLibrary for VnniLibrary<K> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -179,6 +217,10 @@ impl<K: Microkernel + Debug> KernelLibrary for VnniLibrary<K> {
 
     fn gemm(&self) -> Option<&dyn QGemm> {
         Some(&self.gemm)
+    }
+
+    fn group_wise(&self) -> Option<&dyn QGroupWise> {
+        Some(&self.group_wise)
     }
 
     fn depthwise(&self) -> Option<&dyn QDepthwise> {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use tq_graph::op::{BinaryOp, ConvAttrs};
 use tq_graph::qdq::{Codes, QOperator, QOutput, QdqView};
 use tq_graph::{Node, NodeId, Op, Tensor, ValueId};
-use tq_qtypes::{DType, Rounding, affine};
+use tq_qtypes::{DType, OperatorKind, Rounding, affine};
 
 /// Rewrites every operator that ONNX has a word for.
 pub(super) fn rewrite(edit: &mut Edit<'_>) -> Result<(), OnnxError> {
@@ -39,6 +39,10 @@ struct Rewriting<'a, 'g> {
 
 impl Rewriting<'_, '_> {
     fn operator(&mut self, o: &QOperator) -> Result<Option<Vec<Node>>, OnnxError> {
+        // No operator of ONNX multiplies codes with weights that have scales for groups.
+        if o.kind == OperatorKind::GroupWiseLinear {
+            return Ok(None);
+        }
         let node = self.edit.graph.node(o.node).clone();
         match (&node.op, o.outputs.as_slice()) {
             (Op::Conv(attrs), [QOutput::Codes(y)]) => self.conv(o, &node, attrs, y).map(Some),
