@@ -7,7 +7,7 @@
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::product::{Conv, packing};
 use benches::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
-use benches::{Mode, ONE_DEEP, PLAIN, Product, Spec, Stage, TWO_DEEP, Weights};
+use benches::{GroupWise, Mode, ONE_DEEP, PLAIN, Product, Spec, Stage, TWO_DEEP, Weights};
 use std::hint::black_box;
 use torsh_quantization::prelude::*;
 use tq_kernels::BinaryOp;
@@ -47,6 +47,9 @@ fn products() -> Vec<Spec> {
             let (m, k, n) = shape;
             specs.push(Product::of_mode(shape, mode).spec(format!("gemm/{m}x{k}x{n}/{}", mode.name())));
         }
+    }
+    for (shape, group_size) in [((48, 256, 64), 32), ((1, 1024, 512), 32), ((1, 1024, 512), 128)] {
+        specs.push(GroupWise { shape, group_size }.spec());
     }
     specs.push(packing(64, 576));
     for (kernel, largest) in [(1, 127), (3, 127), (3, 255)] {

@@ -1,12 +1,12 @@
-//! Times matrix products on request, for `benches/peers/gemm.py`.
+//! Times matrix products on request, for `benches/peers/gemm.py` and `group_wise.py`.
 //!
-//! Reads lines `M K N MODE MILLISECONDS` (MODE is A1, A2 or B) and answers each with the kernel's name, the fastest call in
+//! Reads lines `M K N MODE MILLISECONDS` (MODE is A1, A2 or B, or G and the weights of a group) and answers each with the kernel's name, the fastest call in
 //! nanoseconds, and the shares of the products that run two deep, one deep and plainly. One thread. Every product is held to
 //! the scalar kernel before it is timed.
 #![forbid(unsafe_code)]
 
 use benches::models::Error;
-use benches::{Case, Mode, Product, one_thread};
+use benches::{Case, GroupWise, Mode, Product, one_thread};
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -15,19 +15,28 @@ use tq_kernels::{Depths, Kernels};
 fn answer(
     line: &str,
     kernels: &Kernels,
-    products: &mut HashMap<(Vec<usize>, &str), (Case, Depths)>,
+    products: &mut HashMap<(Vec<usize>, String), (Case, Depths)>,
 ) -> Result<String, Error> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [m, k, n, mode, milliseconds] = words[..] else {
         return Err("expected M K N MODE MILLISECONDS".into());
     };
-    let mode = Mode::ALL.into_iter().find(|m| m.name() == mode).ok_or("the modes are A1, A2 and B")?;
     let shape = (m.parse()?, k.parse()?, n.parse()?);
-    let key = (vec![shape.0, shape.1, shape.2], mode.name());
+    let key = (vec![shape.0, shape.1, shape.2], mode.to_owned());
     if !products.contains_key(&key) {
-        let product = Product::of_mode(shape, mode);
-        let case = product.spec(line).checked(kernels)?;
-        products.insert(key.clone(), (case, product.depths(kernels)?));
+        let product = match mode.strip_prefix('G') {
+            Some(size) => {
+                let product = GroupWise { shape, group_size: size.parse()? };
+                (product.spec().checked(kernels)?, Depths::default())
+            }
+            None => {
+                let mode = Mode::ALL.into_iter().find(|m| m.name() == mode);
+                let product =
+                    Product::of_mode(shape, mode.ok_or("the modes are A1, A2, B and G32 or the like")?);
+                (product.spec(line).checked(kernels)?, product.depths(kernels)?)
+            }
+        };
+        products.insert(key.clone(), product);
     }
     let (case, depths) = products.get_mut(&key).ok_or("it has just been put there")?;
     let until = Instant::now() + Duration::from_millis(milliseconds.parse()?);

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod case;
+pub mod group_wise;
 pub mod models;
 pub mod product;
 pub mod rows;
 pub mod suite;
 
 pub use case::{Case, Out, Spec, Work};
+pub use group_wise::GroupWise;
 pub use product::{Mode, Product, Shape, Stage, Weights};
 
 use tq_graph::op::{ConvAttrs, Padding};

@@ -3,7 +3,7 @@
 use crate::models::{Error, Net, digits, dynamic_linear, dynamic_lstm, mobilenet_v2, resnet};
 use crate::product::{Conv, Shape};
 use crate::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
-use crate::{Mode, Product, Spec};
+use crate::{GroupWise, Mode, Product, Spec};
 use tq_kernels::{BinaryOp, Kernels};
 
 /// Rows, inner dimension and columns of the products of the tables: square ones, convolutions of ResNet, linear layers, single rows.
@@ -51,6 +51,9 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
         for mode in Mode::ALL {
             specs.push(Product::of_mode(shape, mode).spec(format!("gemm/{m}x{k}x{n}/{}", mode.name())));
         }
+    }
+    for shape in [(1, 768, 3072), (16, 768, 3072), (128, 3072, 768), (1, 4096, 4096)] {
+        specs.push(GroupWise { shape, group_size: 32 }.spec());
     }
     for (side, channels, kernel) in
         [(56, 64, 3), (28, 128, 3), (14, 256, 3), (7, 512, 3), (56, 64, 1), (32, 16, 3)]

@@ -64,7 +64,7 @@ impl Row {
 
     /// Whether its work is multiply-adds.
     fn multiplies(&self) -> bool {
-        ["gemm/", "conv/", "depthwise/"].iter().any(|family| self.case.starts_with(family))
+        ["gemm/", "group-wise/", "conv/", "depthwise/"].iter().any(|family| self.case.starts_with(family))
     }
 }
 
@@ -253,12 +253,14 @@ fn peers(folder: &Path, quick: bool) -> Result<()> {
         command.current_dir(workspace::root()).arg(Path::new("benches/peers").join(name));
         command
     };
-    let mut products = script("gemm.py");
-    products.arg("--program").arg(programs.join("examples/products"));
-    if quick {
-        products.args(["--rounds", "1", "--ms", "10"]);
+    for name in ["gemm.py", "group_wise.py"] {
+        let mut products = script(name);
+        products.arg("--program").arg(programs.join("examples/products"));
+        if quick {
+            products.args(["--rounds", "1", "--ms", "10"]);
+        }
+        workspace::run(&mut products)?;
     }
-    workspace::run(&mut products)?;
     workspace::run(Command::new(programs.join("examples/networks")).arg(&networks))?;
     let mut whole = script("networks.py");
     whole.arg("--tq").arg(programs.join("tq"));

@@ -154,7 +154,7 @@ pub mod qconfig {
         QConfigDict, QuantConfig, Recipe, Requantization, Rule, bf16_qconfig, default_dynamic_qconfig,
         default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
         get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, quantize_fx,
-        w4_qconfig, w8_qconfig, w8a16_qconfig,
+        w4_qconfig, w4a8_qconfig, w8_qconfig, w8a16_qconfig,
     };
     pub use tq_qtypes::{
         AffineParams, CapabilityTable, DType, Granularity, OperatorKind, OperatorSupport, QScheme, QuantSpec,

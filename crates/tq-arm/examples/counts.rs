@@ -6,8 +6,8 @@
 use std::hint::black_box;
 use tq_kernels::parallel::serially;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, KernelError, Kernels, Lhs,
-    Multipliers, OutputStage, RhsMatrix, Window2d,
+    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, GroupWiseLhs, GroupWiseRhs,
+    KernelError, Kernels, Lhs, Multipliers, OutputStage, RhsMatrix, Window2d,
 };
 
 /// Counting starts behind this call. Its number keeps linkers from making one function of this and the other one.
@@ -31,6 +31,9 @@ fn counted(name: &str, mut call: impl FnMut() -> Result<(), KernelError>) -> Res
     end();
     result
 }
+
+/// Weights that share a scale.
+const GROUP: usize = 32;
 
 /// Codes that look random.
 fn codes(len: usize) -> Vec<u8> {
@@ -68,6 +71,19 @@ fn gemm(
     })
 }
 
+fn group_wise(kernels: &Kernels, (m, k, n): (usize, usize, usize)) -> Result<(), KernelError> {
+    let data: Vec<i8> = weights(n * k).into_iter().map(|w| w >> 4).collect();
+    let scale = vec![0.01; n * k / GROUP];
+    let rhs =
+        GroupWiseRhs { data: &data, n, k, group_size: GROUP, scale: &scale, zero_point: &[0], bias: None };
+    let packed = kernels.group_wise().pack(&rhs)?;
+    let (lhs, mut out) = (codes(m * k), vec![0f32; m * n]);
+    counted(&format!("group_wise/{m}x{k}x{n}"), || {
+        let lhs = GroupWiseLhs { data: &lhs, rows: m, row_stride: k, scale: 0.1, zero_point: 3 };
+        kernels.group_wise().run(&lhs, &packed, &mut out, n)
+    })
+}
+
 fn depthwise(kernels: &Kernels, side: usize, channels: usize, kernel: usize) -> Result<(), KernelError> {
     let (input, rhs) = (codes(side * side * channels), weights(channels * kernel * kernel));
     let pad = kernel / 2;
@@ -102,6 +118,9 @@ fn all(kernels: &Kernels) -> Result<(), KernelError> {
         for shape in [(4, 256, 16), (8, 256, 16), (48, 256, 64), (1, 512, 64)] {
             gemm(kernels, shape, name, weights)?;
         }
+    }
+    for shape in [(4, 256, 8), (48, 256, 64), (1, 512, 64)] {
+        group_wise(kernels, shape)?;
     }
     depthwise(kernels, 14, 32, 3)?;
     depthwise(kernels, 14, 32, 5)?;

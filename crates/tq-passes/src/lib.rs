@@ -36,8 +36,8 @@ pub use config::{
     Backend, BackendConfig, CodeRange, Configuration, CustomBackend, GroupWiseQuantConfig, ObserverSetting,
     QConfig, QConfigDict, QuantConfig, Recipe, Rule, bf16_qconfig, default_dynamic_qconfig,
     default_per_channel_weight_observer, default_weight_observer, fp16_qconfig, get_default_qconfig,
-    get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, w4_qconfig, w8_qconfig,
-    w8a16_qconfig,
+    get_default_qconfig_for, int4_qconfig, int8_qconfig, pytorch_dynamic_qconfig, w4_qconfig, w4a8_qconfig,
+    w8_qconfig, w8a16_qconfig,
 };
 pub use convert::{BiasAdjustment, ConvertReport, Convertible, NodeReport, Quantized, convert};
 pub use dynamic::{DynamicSpec, quantize_dynamic};

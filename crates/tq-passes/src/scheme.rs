@@ -118,7 +118,16 @@ impl Weights {
         }
     }
 
-    /// Why no integer kernel takes these weights, if none does.
+    /// True for codes of few enough bits that products with a scale for every group are integer kernels' work.
+    pub(crate) fn are_few_bits_in_groups(&self) -> bool {
+        self.codes().is_some_and(|spec| {
+            matches!(spec.granularity, Granularity::PerGroup { .. })
+                && matches!(spec.dtype, DType::I4 | DType::U4 | DType::I2 | DType::U2)
+        })
+    }
+
+    /// Why no integer kernel takes these weights, if none does. Linear layers take some more:
+    /// [`Weights::are_few_bits_in_groups`].
     pub(crate) fn refusal(&self) -> Option<String> {
         match self {
             Weights::Codes(QuantSpec { granularity: Granularity::PerGroup { group_size, .. }, .. }) => {

@@ -10,10 +10,10 @@ use tq_graph::builder::*;
 use tq_graph::{Dim, Graph, GraphError, Tensor, ValueId};
 use tq_passes::module_type::Bilinear as BilinearType;
 use tq_passes::{
-    PassError, Placement, QConfigDict, Quantized, Rule, convert, default_dynamic_qconfig, explain,
+    PassError, Placement, QConfigDict, Quantized, Recipe, Rule, convert, default_dynamic_qconfig, explain,
     int8_qconfig, quantize_fx, w8_qconfig,
 };
-use tq_qtypes::DType;
+use tq_qtypes::{DType, OperatorKind};
 use tq_runtime::{Execution, Session, judge};
 
 fn noise(dims: &[usize], seed: u64) -> Tensor {
@@ -302,4 +302,27 @@ fn slopes_of_channels_are_tables() {
         assert_integer(&session, "PRelu");
         assert_eq!(session.explain().floats().count(), 0, "{}", session.explain());
     }
+}
+
+#[test]
+fn linear_layers_with_4_bit_weights_in_groups() {
+    let graph = model(&[&[1, 3, 6, 6]], |b, x| {
+        let y = b.layer("conv", x[0], Conv2d::new(3, 8, 3))?;
+        let y = b.layer("relu", y, ReLU)?;
+        let y = b.layer("flatten", y, Flatten::default())?;
+        let y = b.layer("hidden", y, Linear::new(8 * 4 * 4, 50))?;
+        let y = b.layer("relu2", y, ReLU)?;
+        b.layer("last", y, Linear::new(50, 10).bias(false))
+    });
+    let (quantized, session) = quantize(graph, Recipe::W4a8, &[&[1, 3, 6, 6]]);
+    assert_integer(&session, "Conv");
+    assert_integer(&session, "Gemm");
+    let linear: Vec<_> = quantized
+        .report
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.placement, Placement::Integer { kind: OperatorKind::GroupWiseLinear, .. }))
+        .map(|n| n.node.as_str())
+        .collect();
+    assert_eq!(linear.len(), 2, "{:?}", quantized.report.nodes);
 }

@@ -39,7 +39,8 @@ fn pairs<const P: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
             // Of both rows of a pair the first eight elements in one vector, the others in another one.
             let (mut low, mut high) = ([vdupq_n_u8(0); P], [vdupq_n_u8(0); P]);
             for p in 0..P {
-                let [a, b] = [0, 1].map(|i| vreinterpretq_u64_u8(load_16(&rows[p][i][s])));
+                let a = vreinterpretq_u64_u8(load_16(&rows[p][0][s]));
+                let b = vreinterpretq_u64_u8(load_16(&rows[p][1][s]));
                 low[p] = vreinterpretq_u8_u64(vzip1q_u64(a, b));
                 high[p] = vreinterpretq_u8_u64(vzip2q_u64(a, b));
             }
@@ -52,11 +53,16 @@ fn pairs<const P: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
         }
         for p in 0..P {
             rows[p] = rows[p].map(|row| &row[steps.len()..]);
-            let both = acc[p].map(|sums| vreinterpretq_s64_s32(sums));
-            let upper = [vzip1q_s64(both[0], both[1]), vzip1q_s64(both[2], both[3])];
-            let lower = [vzip2q_s64(both[0], both[1]), vzip2q_s64(both[2], both[3])];
-            add_group(&mut totals[p][0], upper.map(|v| vreinterpretq_s32_s64(v)), lhs.zero_point, &group);
-            add_group(&mut totals[p][1], lower.map(|v| vreinterpretq_s32_s64(v)), lhs.zero_point, &group);
+            let mut sums = [[vdupq_n_s32(0); 2]; 2];
+            for half in 0..2 {
+                let left = vreinterpretq_s64_s32(acc[p][2 * half]);
+                let right = vreinterpretq_s64_s32(acc[p][2 * half + 1]);
+                sums[0][half] = vreinterpretq_s32_s64(vzip1q_s64(left, right));
+                sums[1][half] = vreinterpretq_s32_s64(vzip2q_s64(left, right));
+            }
+            for i in 0..2 {
+                add_group(&mut totals[p][i], sums[i], lhs.zero_point, &group);
+            }
         }
     }
     for (totals, out) in totals.as_flattened().iter().zip(sums.chunks_exact_mut(NR).take(lhs.rows)) {

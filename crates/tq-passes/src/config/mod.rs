@@ -28,7 +28,7 @@ pub use group_wise::GroupWiseQuantConfig;
 pub use presets::{
     bf16_qconfig, default_dynamic_qconfig, default_per_channel_weight_observer, default_weight_observer,
     fp16_qconfig, get_default_qconfig, get_default_qconfig_for, int4_qconfig, int8_qconfig,
-    pytorch_dynamic_qconfig, w4_qconfig, w8_qconfig, w8a16_qconfig,
+    pytorch_dynamic_qconfig, w4_qconfig, w4a8_qconfig, w8_qconfig, w8a16_qconfig,
 };
 pub use qconfig::QConfig;
 pub use quant_config::{ObserverSetting, QuantConfig};

@@ -62,6 +62,13 @@ pub fn w4_qconfig() -> QConfig {
     w8_qconfig().weight(ObserverConfig::PerGroupMinMax { spec, eps: DEFAULT_EPS })
 }
 
+/// 8-bit activations (u8 affine, min-max) and 4-bit weights as those of [`w4_qconfig`]. Linear layers with such weights run in
+/// integers; no other layers do.
+#[must_use]
+pub fn w4a8_qconfig() -> QConfig {
+    int8_qconfig().weight(w4_qconfig().weight)
+}
+
 /// Weights in f16, arithmetic in f32.
 #[must_use]
 pub fn fp16_qconfig() -> QConfig {
@@ -134,11 +141,12 @@ const PYTORCH_BINS: usize = 2048;
 fn all() -> impl Iterator<Item = (&'static str, QConfig)> {
     let others = [
         ("int4", int4_qconfig()),
+        ("w4a8", w4a8_qconfig()),
         ("bf16", bf16_qconfig()),
         ("int8-dynamic-pytorch", pytorch_dynamic_qconfig()),
     ];
-    // This one is two rules, and no preset.
-    let recipes = Recipe::ALL.iter().filter(|r| **r != Recipe::Int8DynamicAll);
+    // These are two rules, and no presets.
+    let recipes = Recipe::ALL.iter().filter(|r| !matches!(r, Recipe::Int8DynamicAll | Recipe::W4a8));
     recipes.map(|r| (r.name(), r.qconfig())).chain(others)
 }
 

@@ -10,7 +10,10 @@ use std::str::FromStr;
 /// The operator of convolutions over any number of axes.
 const CONV: &str = "Conv";
 
-/// A configuration by one word: one rule for the whole model, or one with another for convolutions.
+/// The module type of products with constant weights.
+const LINEAR: &str = "Linear";
+
+/// A configuration by one word: one rule for the whole model, or one with another for a type of layer.
 ///
 /// ```
 /// use tq_passes::{Configuration, Recipe};
@@ -29,6 +32,8 @@ pub enum Recipe {
     Int8Dynamic,
     /// [`Recipe::Int8Dynamic`], and convolutions in the same way.
     Int8DynamicAll,
+    /// 8-bit activations, and in linear layers 4-bit weights in groups, calibrated; other layers as [`Recipe::Int8`] has them.
+    W4a8,
     /// 16-bit activations and 8-bit weights, calibrated.
     W8a16,
     /// 8-bit weights alone.
@@ -45,6 +50,7 @@ impl Recipe {
         Recipe::Int8,
         Recipe::Int8Dynamic,
         Recipe::Int8DynamicAll,
+        Recipe::W4a8,
         Recipe::W8a16,
         Recipe::W8,
         Recipe::W4,
@@ -58,6 +64,7 @@ impl Recipe {
             Recipe::Int8 => "int8",
             Recipe::Int8Dynamic => "int8-dynamic",
             Recipe::Int8DynamicAll => "int8-dynamic-all",
+            Recipe::W4a8 => "w4a8",
             Recipe::W8a16 => "w8a16",
             Recipe::W8 => "w8",
             Recipe::W4 => "w4",
@@ -68,7 +75,7 @@ impl Recipe {
     /// True where a model needs calibration data for it.
     #[must_use]
     pub const fn needs_calibration(self) -> bool {
-        matches!(self, Recipe::Int8 | Recipe::W8a16)
+        matches!(self, Recipe::Int8 | Recipe::W4a8 | Recipe::W8a16)
     }
 
     /// What it does, in a sentence.
@@ -82,6 +89,10 @@ impl Recipe {
             Recipe::Int8DynamicAll => {
                 "8-bit weights, activations quantized at run time, in convolutions too; no calibration"
             }
+            Recipe::W4a8 => {
+                "8-bit activations, 4-bit weights of linear layers with one scale for every 32 input features, 8-bit weights \
+                 elsewhere; runs in integers"
+            }
             Recipe::W8a16 => {
                 "16-bit activations, 8-bit weights; computes in float between explicit quantization steps"
             }
@@ -91,7 +102,8 @@ impl Recipe {
         }
     }
 
-    /// `dict` with this recipe for all that it has no rule for. A rule of `dict` for convolutions stands.
+    /// `dict` with this recipe for all that it has no rule for. A rule of `dict` for the type of layer that
+    /// the recipe has one for stands.
     #[must_use]
     pub fn under(self, mut dict: QConfigDict) -> QConfigDict {
         if dict.global.is_none() {
@@ -101,6 +113,9 @@ impl Recipe {
         if self == Recipe::Int8DynamicAll && !dict.module_type.iter().any(|r| r.type_name == CONV) {
             dict = dict.set_module_type_name(CONV, self.qconfig());
         }
+        if self == Recipe::W4a8 && !dict.module_type.iter().any(|r| r.type_name == LINEAR) {
+            dict = dict.set_module_type_name(LINEAR, presets::w4a8_qconfig());
+        }
         dict
     }
 
@@ -108,7 +123,7 @@ impl Recipe {
     #[must_use]
     pub fn qconfig(self) -> QConfig {
         match self {
-            Recipe::Int8 => presets::int8_qconfig(),
+            Recipe::Int8 | Recipe::W4a8 => presets::int8_qconfig(),
             Recipe::Int8Dynamic | Recipe::Int8DynamicAll => presets::default_dynamic_qconfig(),
             Recipe::W8a16 => presets::w8a16_qconfig(),
             Recipe::W8 => presets::w8_qconfig(),
@@ -157,8 +172,12 @@ mod tests {
         for recipe in Recipe::ALL {
             assert_eq!(recipe.to_string().parse::<Recipe>().unwrap(), *recipe);
             assert_eq!(serde_json::to_string(recipe).unwrap(), format!("\"{recipe}\""));
-            // What is more than one rule is no preset.
-            let preset = (*recipe != Recipe::Int8DynamicAll).then_some(Some(recipe.qconfig()));
+            // What is more than one rule is no preset; one of its rules may have the name.
+            let preset = match recipe {
+                Recipe::Int8DynamicAll => None,
+                Recipe::W4a8 => Some(Some(presets::w4a8_qconfig())),
+                one => Some(Some(one.qconfig())),
+            };
             assert_eq!(presets::by_name(recipe.name()), preset);
             assert_eq!(QConfigDict::from(*recipe).global(), Some(&recipe.qconfig()));
         }

@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
-use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, QuantSpec, Rounding, affine};
+use tq_qtypes::{
+    AffineParams, DType, DynamicFormula, Granularity, OperatorKind, QuantSpec, Rounding, affine,
+};
 
 /// What is told of a conversion besides where nodes run.
 #[derive(Default)]
@@ -291,9 +293,10 @@ impl Builder<'_> {
             Weights::Codes(_) => {}
         }
         let group = node.input(0).and_then(|v| prepared.plan.group_of[v.0]);
-        // What computes in float adds its bias as it is.
+        // What computes in float adds its bias as it is, and so do sums of groups, each of its own scale.
         let input_scale = match planned.placement {
-            Placement::Dequantized { .. } => None,
+            Placement::Dequantized { .. }
+            | Placement::Integer { kind: OperatorKind::GroupWiseLinear, .. } => None,
             _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
         };
         // Products in float do not saturate.

@@ -41,9 +41,15 @@ pub(super) fn predict(graph: &Graph, producers: &[Option<NodeId>], plan: &mut Pl
         let reads = activations(graph, node).find_map(|(_, v)| wide(&v));
         let writes = node.outputs.iter().flatten().find_map(wide);
         let weights = plan.nodes[id.0].qconfig.as_ref().filter(|_| kind.has_weights());
+        let in_groups = weights.is_some_and(|q| Weights::of(&q.weight).are_few_bits_in_groups());
+        let kind = match kind {
+            OperatorKind::Linear if in_groups => OperatorKind::GroupWiseLinear,
+            kind => kind,
+        };
         let reason = match (reads, writes) {
             (Some(wide), _) => Some(refusal(wide)),
             (None, Some(wide)) if !leaves_float(kind) => Some(refusal(wide)),
+            _ if kind == OperatorKind::GroupWiseLinear => None,
             _ => weights.and_then(|q| Weights::of(&q.weight).refusal()),
         };
         match (reason, writes) {
@@ -52,7 +58,11 @@ pub(super) fn predict(graph: &Graph, producers: &[Option<NodeId>], plan: &mut Pl
                 plan.nodes[id.0].placement = Placement::Dequantized { reason };
             }
             (None, Some(_)) => plan.nodes[id.0].placement = Placement::Integer { kind, float_output: true },
-            _ => {}
+            (None, None) => {
+                if let Placement::Integer { kind: planned, .. } = &mut plan.nodes[id.0].placement {
+                    *planned = kind;
+                }
+            }
         }
     }
 }
@@ -67,7 +77,8 @@ fn mark(graph: &Graph, in_float: &mut [Option<String>], id: NodeId, reason: &str
 
 /// True for operators whose result may leave the integer kernel as float.
 fn leaves_float(kind: OperatorKind) -> bool {
-    matches!(kind, OperatorKind::Linear | OperatorKind::Conv | OperatorKind::MatMul)
+    use OperatorKind as Kind;
+    matches!(kind, Kind::Linear | Kind::GroupWiseLinear | Kind::Conv | Kind::MatMul)
 }
 
 /// The placement of a node whose result is clamped in float and becomes codes only then.
