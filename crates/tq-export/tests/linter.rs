@@ -187,3 +187,24 @@ fn the_example_input_is_held_to_the_model() {
     let bytes = Tensor::new(&[1, 3, 8, 8], vec![0u8; 192]).unwrap();
     assert_eq!(fails(&[bytes]), "example input x: it is u8, the model takes f32");
 }
+
+#[test]
+fn weights_in_groups_are_others_float_work() {
+    let prepared = tq_passes::prepare_static(network(), tq_passes::Recipe::W4a8).unwrap();
+    let mut r = common::Numbers(3);
+    for _ in 0..4 {
+        prepared.forward(&[r.tensor(&[2, 3, 8, 8])]).unwrap();
+    }
+    let graph = tq_passes::convert(prepared).unwrap().graph;
+    let report = lint(&graph, &Target::ONNX_RUNTIME).unwrap();
+    let of = |node: &str| report.nodes.iter().find(|n| n.node == node).unwrap();
+    assert_eq!(of("fc1").outcome, Outcome::Float, "{report}");
+    assert!(of("fc1").reason.contains("a scale for every group"), "{report}");
+    // With a real result the target has an operator for 4-bit weights, which makes codes of the activations by itself.
+    let last = report.nodes.iter().rfind(|n| n.op == "Gemm").unwrap();
+    assert_eq!((last.outcome, &*last.rule), (Outcome::Integer, "ort-nbits"), "{report}");
+    // There is no operator on codes to write one as.
+    let options = ExportOptions { form: OperatorForm::QOperator, ..Default::default() };
+    let written = formed(&graph, &options).unwrap().0;
+    assert_eq!(written.nodes.iter().filter(|n| matches!(n.op, Op::Gemm { .. })).count(), 2);
+}

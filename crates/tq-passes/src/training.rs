@@ -7,7 +7,7 @@ use crate::convert::weights::rounding_of;
 use crate::place::{PlannedNode, Scheme, activations, weight_axes, weight_slots};
 use crate::prepare::check_constants;
 use crate::scheme::{Activation, Weights};
-use crate::{PassError, Placement, Prepared, Quantized};
+use crate::{PassError, Prepared, Quantized};
 use std::collections::BTreeMap;
 use tq_graph::op::BinaryOp;
 use tq_graph::{Node, NodeId, Op, Tensor, ValueId};
@@ -167,11 +167,10 @@ impl Prepared {
                 forms[*slot] = form.clone();
             }
         }
-        let dequantized = matches!(planned.placement, Placement::Dequantized { .. });
         let codes = matches!(form, InputForm::Weights { .. }) && planned.scheme == Scheme::Static;
         let group = node.input(0).and_then(|v| self.plan.group_of[v.0]);
         let bias = node.input(2).is_some_and(|b| self.graph.constant(b).is_some());
-        if let Some(group) = group.filter(|_| codes && bias && !dequantized) {
+        if let Some(group) = group.filter(|_| codes && bias && planned.placement.sums_have_a_scale()) {
             forms[2] = InputForm::Bias { group };
         }
     }

@@ -8,14 +8,17 @@ use shared::{CLASSES, SIZE, model, samples};
 use std::sync::Arc;
 use tq_graph::{Graph, Tensor};
 use tq_observers::{MinMaxObserver, MovingAverageMinMaxObserver, MseObserver, PerChannelMinMaxObserver};
-use tq_passes::{Backend, QuantConfig, convert, int4_qconfig, prepare_static};
+use tq_passes::{
+    Backend, GroupWiseQuantConfig, Placement, QConfig, QConfigDict, QuantConfig, convert, int4_qconfig,
+    int8_qconfig, prepare_static,
+};
 use tq_qat::loss::cross_entropy;
 use tq_qat::optim::{Adam, Optimizer};
 use tq_qat::{
     FakeQuantize, LearnableFakeQuantize, Parameter, QatModel, QatOptions, QuantizerConfig,
     StochasticQuantize, Tape, Var, prepare_qat, prepare_qat_with,
 };
-use tq_qtypes::QuantSpec;
+use tq_qtypes::{OperatorKind, QuantSpec};
 use tq_runtime::{Session, SessionOptions};
 
 fn rows(t: &Tensor, from: usize, n: usize) -> Tensor {
@@ -200,5 +203,36 @@ fn a_segment_that_runs_twice_observes_and_draws_once() {
             (quantizer.state_dict(), x.gradient(), trained)
         };
         assert_eq!(run(true), run(false), "{kind:?}");
+    }
+}
+
+/// Sums of groups have no scale of their own: a bias that training rounded to one would not be that of the converted model.
+#[test]
+fn biases_beside_weights_in_groups_stay_as_they_are() {
+    let four_bits: QConfig = GroupWiseQuantConfig::new(4, 4).try_into().unwrap();
+    let linear = int8_qconfig().weight(four_bits.weight);
+    let dict = QConfigDict::from(int8_qconfig()).set_module_type_name("Linear", linear);
+    let mut float = model();
+    let (w, b) = (float.find_value("w").unwrap(), float.find_value("b").unwrap());
+    // A column without weights has the smallest scale that there is, at which no bias of this size fits 32 bits.
+    let mut weights = float.constant(w).unwrap().as_slice::<f32>().unwrap().to_vec();
+    weights.iter_mut().step_by(CLASSES).for_each(|w| *w = 0.0);
+    float.values[w.0].constant = Some(Tensor::new(&[12, CLASSES], weights).unwrap());
+    float.values[b.0].constant = Some(Tensor::vector((0..CLASSES).map(|c| c as f32 + 10.0).collect()));
+    let qat = prepare_qat(float, dict).unwrap();
+    train(&qat, 5, 1e-4);
+    qat.train(false);
+    let (x, _) = samples(40, 77);
+    let expected = qat.run(&Tape::without_gradients(), std::slice::from_ref(&x)).unwrap();
+    let expected = expected[0].value().clone();
+    let quantized = convert(qat).unwrap();
+    let head = quantized.report.nodes.iter().find(|n| n.node == "head").unwrap();
+    let kind = OperatorKind::GroupWiseLinear;
+    assert_eq!(head.placement, Placement::Integer { kind, float_output: true });
+    let session = Session::new(&quantized.graph, SessionOptions::default()).unwrap();
+    let got = session.run(&[x]).unwrap().remove(0);
+    let both = expected.as_slice::<f32>().unwrap().iter().zip(got.as_slice::<f32>().unwrap());
+    for (expected, got) in both {
+        assert!((expected - got).abs() < 1e-4 * expected.abs(), "{got}, expected {expected}");
     }
 }

@@ -1,10 +1,11 @@
 //! How the sums of a product become codes.
 
 use crate::codes::Held;
+use tq_graph::qdq::QOperator;
 use tq_kernels::OutputStage;
-use tq_qtypes::Requantization;
 use tq_qtypes::fixed_point::FixedPointMultiplier;
 use tq_qtypes::requantize::multiplier;
+use tq_qtypes::{OperatorKind, Requantization};
 
 /// What sums are multiplied by: one for all channels, or one each.
 #[derive(Debug)]
@@ -43,6 +44,19 @@ impl Requantizer {
         };
         OutputStage::Requantize { multiplier, zero_point: self.zero_point, clamp: self.clamp }
     }
+}
+
+/// What is said of an operator that does not requantize as the graph asks for.
+pub(crate) fn exception(by: Requantization, op: &QOperator) -> Option<String> {
+    use OperatorKind as K;
+    let what = match op.kind {
+        K::Add | K::Sub | K::Mul | K::AveragePool => "fixed point is for products",
+        K::GroupWiseLinear if op.output_codes(0).is_some() => {
+            "fixed point is for products whose sums have one scale, not one for every group"
+        }
+        _ => return None,
+    };
+    (by == Requantization::FixedPoint).then(|| format!("computed in f32 up to its codes: {what}"))
 }
 
 /// The values of channels `first..first + n`, or the one that all share.

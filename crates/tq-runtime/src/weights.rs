@@ -217,10 +217,27 @@ fn group_wise(
             zero_point = permute(&zero_point, &[groups, n], &[1, 0]);
         }
     }
+    check_sums(&scale, groups, group_size.min(k))?;
     let bias = op.real_bias.as_deref();
     let rhs = GroupWiseRhs { data: &codes, n, k, group_size, scale: &scale, zero_point: &zero_point, bias };
     let packed = kernels.group_wise().pack(&rhs)?;
     Ok(Packed { form: Form::GroupWise(packed), scale: Vec::new(), channels: n })
+}
+
+/// Kernels add groups up in f32 and multiply by the scale of the activations last: what they add must not leave f32, however
+/// small that scale is. `scale` has `groups` scales a channel.
+fn check_sums(scale: &[f32], groups: usize, group_size: usize) -> Result<(), StepError> {
+    let largest = 255.0 * 15.0 * group_size as f64;
+    for (channel, scale) in scale.chunks_exact(groups.max(1)).enumerate() {
+        let sum = scale.iter().map(|s| f64::from(*s)).sum::<f64>() * largest;
+        if sum > f64::from(f32::MAX) || scale.iter().any(|s| !s.is_normal()) {
+            return Err(StepError::Shape(format!(
+                "scales of channel {channel} with which sums of groups, up to {sum:e}, leave f32, or below {:e}",
+                f32::MIN_POSITIVE
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Weights `[input channel][output channel of a group][tap]` as the matrices of every phase and group.

@@ -5,8 +5,9 @@
 mod common;
 
 use common::*;
-use tq_graph::{Op, Tensor, ValueId};
+use tq_graph::{Graph, Op, Tensor, ValueId};
 use tq_qtypes::DType;
+use tq_runtime::Execution;
 
 /// All codes of a type in turn, and their scales and zero points: one a channel.
 fn weights(b: &mut Build, dtype: DType, dims: &[usize], channels: usize, axis: i64) -> ValueId {
@@ -143,4 +144,99 @@ fn products_in_groups_that_stay_real() {
     let out = b.node(Op::MatMul, &[xq, w]);
     let g = b.finish(out);
     assert_integer(&check(&g, &[xp.reals(&[2, 3, 96], 1)], 1e-4, 1.0), "MatMul");
+}
+
+/// A Gemm over `k` input and 9 output features with `w` as its weights, and an input of two rows for it.
+fn gemm(
+    k: usize,
+    w: impl FnOnce(&mut Build) -> ValueId,
+    bias: Option<Tensor>,
+    trans_b: bool,
+) -> (Graph, Tensor) {
+    let mut b = Build::new();
+    let xp = u8p(0.02, 117);
+    let x = b.input(&[2, k]);
+    let xq = b.qdq(x, xp);
+    let w = w(&mut b);
+    let bias = bias.map(|bias| b.constant(bias));
+    let inputs: Vec<ValueId> = [xq, w].into_iter().chain(bias).collect();
+    let y = b.node(Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b }, &inputs);
+    let out = b.qdq(y, u8p(0.09, 128));
+    (b.finish(out), xp.reals(&[2, k], 5))
+}
+
+#[test]
+fn groups_of_every_length_and_biases_of_every_shape() {
+    let biases = [&[9][..], &[1, 9], &[1], &[]].map(|dims: &[usize]| {
+        let n = dims.iter().product();
+        Tensor::new(dims, (0..n).map(|i| i as f32 * 0.3 - 1.0).collect::<Vec<f32>>()).unwrap()
+    });
+    for (i, group_size) in [1, 3, 16, 32, 40, 1000].into_iter().enumerate() {
+        for trans_b in [false, true] {
+            let w = |b: &mut Build| grouped(b, DType::U4, (9, 40), trans_b, group_size, i % 2 == 0);
+            let (g, x) = gemm(40, w, biases.get(i).cloned(), trans_b);
+            assert_integer(&check(&g, &[x], 0.09, 1.0), "Gemm");
+        }
+    }
+}
+
+#[test]
+fn what_groups_cannot_be_runs_in_float_and_says_why() {
+    let reason = |(g, x): (Graph, Tensor)| {
+        let session = scalar(&g);
+        session.run(&[x]).unwrap();
+        match &executions(&session, "Gemm")[..] {
+            [(Execution::Float, Some(reason))] => reason.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let eight_bits = gemm(40, |b| grouped(b, DType::I8, (9, 40), true, 16, true), None, true);
+    assert!(reason(eight_bits).contains("do not suit"));
+    // Along the output features.
+    let channels = gemm(9, |b| grouped(b, DType::I4, (9, 9), false, 3, true), None, true);
+    assert!(reason(channels).contains("do not suit"));
+    // One bias a row of the result.
+    let column = Tensor::new(&[2, 1], vec![0.5f32, 1.0]).unwrap();
+    let by_row = gemm(40, |b| grouped(b, DType::I4, (9, 40), true, 16, true), Some(column), true);
+    assert!(reason(by_row).contains("a bias of shape [2, 1]"));
+    let scaled = |scale: f32| {
+        let w = move |b: &mut Build| {
+            let codes = Tensor::with_dtype(DType::I4, &[9, 40], vec![7i8; 360]).unwrap();
+            let inputs = [b.constant(codes), b.constant(Tensor::new(&[9, 2], vec![scale; 18]).unwrap())];
+            b.node(Op::DequantizeLinear { axis: 1, block_size: 20 }, &inputs)
+        };
+        reason(gemm(40, w, None, true))
+    };
+    for scale in [1e36, 1e-39] {
+        assert!(scaled(scale).contains("leave f32"), "{}", scaled(scale));
+    }
+}
+
+#[test]
+fn a_warm_run_in_groups_allocates_nothing() {
+    let (g, x) = gemm(40, |b| grouped(b, DType::I4, (9, 40), true, 16, true), None, true);
+    for session in sessions(&g) {
+        let x = [x.clone()];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let counts: Vec<u64> = pool.install(|| {
+            let mut out = session.run(&x).unwrap();
+            (0..3)
+                .map(|_| allocation_counter::measure(|| session.run_into(&x, &mut out).unwrap()).count_total)
+                .collect()
+        });
+        assert_eq!(counts[1..], [0, 0], "{session:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn sums_of_groups_take_no_fixed_point_and_say_so() {
+    let (mut g, x) = gemm(40, |b| grouped(b, DType::I4, (9, 40), true, 16, true), None, true);
+    let by_division = scalar(&g).run(std::slice::from_ref(&x)).unwrap();
+    g.requantization = tq_qtypes::Requantization::FixedPoint;
+    let session = scalar(&g);
+    assert_eq!(session.run(&[x]).unwrap(), by_division);
+    match &executions(&session, "Gemm")[..] {
+        [(Execution::Integer, Some(reason))] => assert!(reason.contains("one for every group"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
 }

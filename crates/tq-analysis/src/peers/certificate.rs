@@ -52,7 +52,7 @@ pub struct OverflowCertificate {
 }
 
 /// A certificate for every convolution and product with constant weights that runs in integers, in the order of the nodes.
-/// Recurrent layers have none.
+/// Recurrent layers have none, and neither have products with 4-bit weights in groups, which nothing can overflow.
 #[must_use]
 pub fn overflow_certificates(quantized: &Graph) -> Vec<OverflowCertificate> {
     let view = QdqView::new(quantized);

@@ -61,7 +61,8 @@ pub struct PeerForecast {
     pub decisions_changed: Option<f64>,
     /// Percent of rows that are right here and there, where there are labels.
     pub top1: Option<(f64, f64)>,
-    /// Every convolution and product with constant weights and static activations, in the order of the model.
+    /// Every convolution and product with constant weights and static activations, in the order of the model; products with
+    /// weights in groups left out.
     pub layers: Vec<LayerForecast>,
 }
 

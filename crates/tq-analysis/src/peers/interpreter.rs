@@ -10,7 +10,7 @@ use tq_graph::{Graph, GraphError, NodeId, Tensor, ValueId, infer};
 /// How sums are made and become codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
-    /// As our sessions do it.
+    /// As our sessions do it; products with weights in groups, which are no [`Product`], are evaluated in float.
     Exact,
     /// Products added by pairs that saturate at 16 bits.
     SaturatingPairs,

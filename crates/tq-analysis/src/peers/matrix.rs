@@ -31,10 +31,11 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// The weights of a convolution or of a product with constant weights, recurrent layers left out; none for all others
+    /// The weights of a convolution or of a product with constant weights, recurrent layers and weights with a scale for every
+    /// group left out; none for all others
     /// and for weights that are laid out in no way that these have.
     pub(crate) fn of(graph: &Graph, op: &QOperator) -> Option<Self> {
-        let weights = op.weights.as_ref()?;
+        let weights = op.weights.as_ref().filter(|_| op.kind != OperatorKind::GroupWiseLinear)?;
         let tensor = graph.constant(weights.value)?;
         let codes = tensor.to_i64_vec()?;
         let dims = tensor.dims();

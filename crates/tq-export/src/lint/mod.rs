@@ -25,6 +25,9 @@ pub(crate) struct Subject<'g> {
     pub(crate) opset: i64,
 }
 
+/// Why what sessions run in integers is none for others.
+const IN_GROUPS: &str = "its weights have a scale for every group, which the target multiplies in float";
+
 /// A node as a rule sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'g> {
@@ -124,7 +127,11 @@ pub fn lint_at(graph: &Graph, target: &Target, opset: i64) -> Result<LintReport,
                 lint(Outcome::Border, "border", "between codes and floats".into())
             }
             (None, None) => {
-                let reason = float_of(id).map_or("not on codes".into(), ToString::to_string);
+                let reason = match (float_of(id), operator_of[id.0].map(|i| view.operators[i].kind)) {
+                    (Some(reason), _) => reason.to_string(),
+                    (None, Some(OperatorKind::GroupWiseLinear)) => IN_GROUPS.into(),
+                    (None, _) => "not on codes".into(),
+                };
                 match float_of(id) {
                     Some(FloatReason::NotReal) => lint(Outcome::Data, "data", reason),
                     _ => lint(Outcome::Float, "float", reason),

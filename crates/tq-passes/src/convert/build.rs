@@ -293,12 +293,11 @@ impl Builder<'_> {
             Weights::Codes(_) => {}
         }
         let group = node.input(0).and_then(|v| prepared.plan.group_of[v.0]);
-        // What computes in float adds its bias as it is, and so do sums of groups, each of its own scale.
-        let input_scale = match planned.placement {
-            Placement::Dequantized { .. }
-            | Placement::Integer { kind: OperatorKind::GroupWiseLinear, .. } => None,
-            _ => group.and_then(|g| self.params[g].uniform()).map(|(scale, _)| scale),
-        };
+        // Where sums have no scale, the bias is added as it is.
+        let input_scale = group
+            .filter(|_| planned.placement.sums_have_a_scale())
+            .and_then(|g| self.params[g].uniform())
+            .map(|(scale, _)| scale);
         // Products in float do not saturate.
         let safe = prepared.configuration().backend.overflow_safe_weights && input_scale.is_some();
         let given = self.weights.get(&id);

@@ -43,6 +43,17 @@ impl Placement {
         matches!(self, Placement::Integer { .. } | Placement::Epilogue { .. })
     }
 
+    /// True unless the node's sums of products have no scale that a bias could be rounded to: those in float, and those of groups
+    /// of weights, each of its own scale.
+    pub(crate) fn sums_have_a_scale(&self) -> bool {
+        let kind = match self {
+            Placement::Dequantized { .. } => return false,
+            Placement::Integer { kind, .. } => *kind,
+            _ => return true,
+        };
+        kind != OperatorKind::GroupWiseLinear
+    }
+
     /// Why the node computes in float, if it does.
     #[must_use]
     pub fn float_reason(&self) -> Option<&str> {

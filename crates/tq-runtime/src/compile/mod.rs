@@ -23,6 +23,7 @@ use crate::explain::{Execution, NodeReport, is_float_product};
 use crate::frame::Step;
 use crate::layout::Layout;
 use crate::plan::Plan;
+use crate::requantize::exception;
 use crate::session::Shared;
 use crate::slots::BufferId;
 use crate::steps::eval::Eval;
@@ -31,7 +32,7 @@ use tq_eval::{Precision, eval_op};
 use tq_graph::dim::known_shape;
 use tq_graph::qdq::{Codes, QOperator, QOutput, QdqView, node_params};
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
-use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, Requantization};
+use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind};
 
 /// Why an operator was not compiled to integer steps.
 pub(crate) enum Refusal {
@@ -295,7 +296,7 @@ impl<'s> Compiler<'s> {
                     )),
                     _ => None,
                 };
-                let reasons = [fallback, self.other_requantization(op.kind)];
+                let reasons = [fallback, exception(self.graph.requantization, &op)];
                 let reason = reasons.into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
                 self.reports.push(NodeReport { kernel: done.kernel, macs: done.macs, reason, ..report });
                 let mut absorbed = op.absorbed.clone();
@@ -330,14 +331,6 @@ impl<'s> Compiler<'s> {
             }
             Err(Refusal::Fail(e)) => Err(e),
         }
-    }
-
-    /// What is said of an operator that does not requantize as the graph asks for.
-    fn other_requantization(&self, kind: OperatorKind) -> Option<String> {
-        use OperatorKind as K;
-        let in_float = matches!(kind, K::Add | K::Sub | K::Mul | K::AveragePool);
-        (in_float && self.graph.requantization == Requantization::FixedPoint)
-            .then(|| "computed in f32 up to its codes: fixed point is for products".to_owned())
     }
 
     fn integer(&mut self, op: &QOperator) -> Compiled<Done> {
