@@ -1,6 +1,6 @@
 //! The tile of dot products: two vectors of sums a row.
 
-use super::{MR, NR, add_group, of_columns, store, unpack};
+use super::{MR, NR, add_group, of_columns, split, store, unpack};
 use crate::instructions::sdot_lane;
 use crate::memory::{first, load_8, load_16};
 use std::arch::aarch64::*;
@@ -8,8 +8,6 @@ use tq_kernels::{GroupPanel, GroupRows};
 
 /// Elements of K that lie beside each other in a column.
 pub(crate) const KU: usize = 4;
-/// Elements of K that a step of a panel holds.
-const STEP: usize = 2 * KU;
 
 /// See [`tq_kernels::GroupKernel::tile`]. Panics where a slice is too short.
 #[target_feature(enable = "neon,dotprod")]
@@ -34,27 +32,24 @@ fn rows<const R: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
         let zero_points = of_columns::<KU, 2>(group.zero_points);
         let mut acc = [[vdupq_n_s32(0); 2]; R];
         let (pairs, rest) = group.codes.as_chunks::<{ NR * KU }>().0.as_chunks::<2>();
-        let mut at = 0;
-        for [even, odd] in pairs {
+        let (whole, end) = split::<R>(&mut rows, pairs.len(), rest.len());
+        for (s, [even, odd]) in pairs.iter().enumerate() {
             let mut codes = [vdupq_n_s8(0); R];
             for r in 0..R {
-                codes[r] = vreinterpretq_s8_u8(veorq_u8(load_16(first(&rows[r][at..])), flip));
+                codes[r] = vreinterpretq_s8_u8(veorq_u8(load_16(&whole[r][s]), flip));
             }
             step::<R, 0, 1>(&codes, even, zero_points, &mut acc);
             step::<R, 2, 3>(&codes, odd, zero_points, &mut acc);
-            at += 2 * STEP;
         }
         if let [last] = rest {
             let mut codes = [vdupq_n_s8(0); R];
             for r in 0..R {
-                let eight = vcombine_u8(load_8(first(&rows[r][at..])), vdup_n_u8(0));
+                let eight = vcombine_u8(load_8(first(end[r])), vdup_n_u8(0));
                 codes[r] = vreinterpretq_s8_u8(veorq_u8(eight, flip));
             }
             step::<R, 0, 1>(&codes, last, zero_points, &mut acc);
-            at += STEP;
         }
         for r in 0..R {
-            rows[r] = &rows[r][at..];
             add_group(&mut totals[r], acc[r], lhs.zero_point - 128, &group);
         }
     }

@@ -35,12 +35,18 @@ fn pairs<const P: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
         let zero_points = of_columns::<KU, PAIRS>(group.zero_points);
         let mut acc = [[vdupq_n_s32(0); PAIRS]; P];
         let steps = group.codes.as_chunks::<{ NR * KU }>().0;
+        // One bound for all steps of the group.
+        let mut now: [[&[[u8; STEP]]; 2]; P] = [[&[]; 2]; P];
+        for p in 0..P {
+            now[p] = rows[p].map(|row| &row[..steps.len()]);
+            rows[p] = rows[p].map(|row| &row[steps.len()..]);
+        }
         for (s, weights) in steps.iter().enumerate() {
             // Of both rows of a pair the first eight elements in one vector, the others in another one.
             let (mut low, mut high) = ([vdupq_n_u8(0); P], [vdupq_n_u8(0); P]);
             for p in 0..P {
-                let a = vreinterpretq_u64_u8(load_16(&rows[p][0][s]));
-                let b = vreinterpretq_u64_u8(load_16(&rows[p][1][s]));
+                let a = vreinterpretq_u64_u8(load_16(&now[p][0][s]));
+                let b = vreinterpretq_u64_u8(load_16(&now[p][1][s]));
                 low[p] = vreinterpretq_u8_u64(vzip1q_u64(a, b));
                 high[p] = vreinterpretq_u8_u64(vzip2q_u64(a, b));
             }
@@ -52,7 +58,6 @@ fn pairs<const P: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
             }
         }
         for p in 0..P {
-            rows[p] = rows[p].map(|row| &row[steps.len()..]);
             let mut sums = [[vdupq_n_s32(0); 2]; 2];
             for half in 0..2 {
                 let left = vreinterpretq_s64_s32(acc[p][2 * half]);

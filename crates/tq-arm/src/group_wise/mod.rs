@@ -20,6 +20,24 @@ pub(crate) const MR: usize = 4;
 /// Columns of a tile.
 pub(crate) const NR: usize = 8;
 
+/// Takes the codes of a group off the rows: of each row those of `pairs` times 16 elements of K, and those of `single` times 8
+/// behind them.
+#[inline]
+fn split<'a, const R: usize>(
+    rows: &mut [&'a [u8]; R],
+    pairs: usize,
+    single: usize,
+) -> ([&'a [[u8; 16]]; R], [&'a [u8]; R]) {
+    let (mut whole, mut end): ([&[[u8; 16]]; R], [&[u8]; R]) = ([&[]; R], [&[]; R]);
+    for r in 0..R {
+        let (now, behind) = rows[r].split_at(16 * pairs + 8 * single);
+        let (all, rest) = now.as_chunks();
+        // One bound for all steps of the group.
+        (whole[r], end[r], rows[r]) = (&all[..pairs], rest, behind);
+    }
+    (whole, end)
+}
+
 /// Both halves of a column's bytes, for eight columns: of each vector the low four bits, less the zero points, and the high.
 #[inline]
 #[target_feature(enable = "neon")]

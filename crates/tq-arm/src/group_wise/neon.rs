@@ -2,15 +2,13 @@
 //!
 //! Products of codes less 128 with weights of -15..=15 are summed four deep in 16 bits: 4 · 128 · 15 = 7680.
 
-use super::{MR, NR, add_group, of_columns, store, unpack};
+use super::{MR, NR, add_group, of_columns, split, store, unpack};
 use crate::memory::{first, load_8};
 use std::arch::aarch64::*;
 use tq_kernels::{GroupPanel, GroupRows};
 
 /// Elements of K that lie beside each other in a column.
 pub(crate) const KU: usize = 4;
-/// Elements of K that a step of a panel holds.
-const STEP: usize = 2 * KU;
 
 /// See [`tq_kernels::GroupKernel::tile`]. Panics where a slice is too short.
 #[target_feature(enable = "neon")]
@@ -34,35 +32,36 @@ fn rows<const R: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
         let zero_points = of_columns::<KU, 2>(group.zero_points);
         let mut acc = [[vdupq_n_s32(0); 4]; R];
         let (pairs, rest) = group.codes.as_chunks::<{ NR * KU }>().0.as_chunks::<2>();
-        let mut at = 0;
-        for [even, odd] in pairs {
-            let codes = [eights::<R>(&rows, at), eights::<R>(&rows, at + STEP)];
+        let (whole, end) = split::<R>(&mut rows, pairs.len(), rest.len());
+        for (s, [even, odd]) in pairs.iter().enumerate() {
+            // Weights of both vectors together are fewer registers than the codes of all rows.
+            let mut weights = [[[vdupq_n_s8(0); 2]; 2]; 2];
             for v in 0..2 {
-                let even = unpack(first(&even[16 * v..]), zero_points[v]);
-                let odd = unpack(first(&odd[16 * v..]), zero_points[v]);
-                for r in 0..R {
-                    let [low, high] = products(codes[0][r], even);
-                    let [low, high] = add_products(low, high, codes[1][r], odd);
-                    acc[r][2 * v] = vpadalq_s16(acc[r][2 * v], low);
-                    acc[r][2 * v + 1] = vpadalq_s16(acc[r][2 * v + 1], high);
+                weights[v][0] = unpack(first(&even[16 * v..]), zero_points[v]);
+                weights[v][1] = unpack(first(&odd[16 * v..]), zero_points[v]);
+            }
+            for r in 0..R {
+                let [low, high]: &[[u8; 8]; 2] = bytemuck::cast_ref(&whole[r][s]);
+                let codes = [fours(low), fours(high)];
+                for v in 0..2 {
+                    let two = products(codes[0], weights[v][0]);
+                    let four = add_products(two, codes[1], weights[v][1]);
+                    acc[r][2 * v] = vpadalq_s16(acc[r][2 * v], four[0]);
+                    acc[r][2 * v + 1] = vpadalq_s16(acc[r][2 * v + 1], four[1]);
                 }
             }
-            at += 2 * STEP;
         }
         if let [last] = rest {
-            let codes = eights::<R>(&rows, at);
             for v in 0..2 {
                 let weights = unpack(first(&last[16 * v..]), zero_points[v]);
                 for r in 0..R {
-                    let [low, high] = products(codes[r], weights);
-                    acc[r][2 * v] = vpadalq_s16(acc[r][2 * v], low);
-                    acc[r][2 * v + 1] = vpadalq_s16(acc[r][2 * v + 1], high);
+                    let two = products(fours(first(end[r])), weights);
+                    acc[r][2 * v] = vpadalq_s16(acc[r][2 * v], two[0]);
+                    acc[r][2 * v + 1] = vpadalq_s16(acc[r][2 * v + 1], two[1]);
                 }
             }
-            at += STEP;
         }
         for r in 0..R {
-            rows[r] = &rows[r][at..];
             let sums = [vpaddq_s32(acc[r][0], acc[r][1]), vpaddq_s32(acc[r][2], acc[r][3])];
             add_group(&mut totals[r], sums, lhs.zero_point - 128, &group);
         }
@@ -72,39 +71,28 @@ fn rows<const R: usize>(lhs: &GroupRows, rhs: &GroupPanel, sums: &mut [f32]) {
     }
 }
 
-/// Of each row eight codes less 128 from `at` on: the first four twice, and the other four twice.
+/// Eight codes less 128: the first four all over a vector, and the other four.
 #[inline]
 #[target_feature(enable = "neon")]
-fn eights<const R: usize>(rows: &[&[u8]; R], at: usize) -> [[int8x8_t; 2]; R] {
-    let mut codes = [[vdup_n_s8(0); 2]; R];
-    for r in 0..R {
-        let eight = veor_u8(load_8(first(&rows[r][at..])), vdup_n_u8(0x80));
-        let eight = vreinterpret_s32_u8(eight);
-        codes[r] =
-            [vreinterpret_s8_s32(vdup_lane_s32::<0>(eight)), vreinterpret_s8_s32(vdup_lane_s32::<1>(eight))];
-    }
-    codes
+fn fours(codes: &[u8; 8]) -> [int8x16_t; 2] {
+    let eight = vreinterpret_s32_u8(veor_u8(load_8(codes), vdup_n_u8(0x80)));
+    [vreinterpretq_s8_s32(vdupq_lane_s32::<0>(eight)), vreinterpretq_s8_s32(vdupq_lane_s32::<1>(eight))]
 }
 
 /// Products with the weights of four columns, two columns in each vector, for eight elements of K.
 #[inline]
 #[target_feature(enable = "neon")]
-fn products(codes: [int8x8_t; 2], [low, high]: [int8x16_t; 2]) -> [int16x8_t; 2] {
-    let first = vmull_s8(codes[0], vget_low_s8(low));
-    let second = vmull_s8(codes[0], vget_high_s8(low));
-    [vmlal_s8(first, codes[1], vget_low_s8(high)), vmlal_s8(second, codes[1], vget_high_s8(high))]
+fn products(codes: [int8x16_t; 2], [low, high]: [int8x16_t; 2]) -> [int16x8_t; 2] {
+    let first = vmull_s8(vget_low_s8(codes[0]), vget_low_s8(low));
+    let second = vmull_high_s8(codes[0], low);
+    [vmlal_s8(first, vget_low_s8(codes[1]), vget_low_s8(high)), vmlal_high_s8(second, codes[1], high)]
 }
 
 /// [`products`] of eight more elements of K on top of those.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_products(
-    first: int16x8_t,
-    second: int16x8_t,
-    codes: [int8x8_t; 2],
-    [low, high]: [int8x16_t; 2],
-) -> [int16x8_t; 2] {
-    let first = vmlal_s8(first, codes[0], vget_low_s8(low));
-    let second = vmlal_s8(second, codes[0], vget_high_s8(low));
-    [vmlal_s8(first, codes[1], vget_low_s8(high)), vmlal_s8(second, codes[1], vget_high_s8(high))]
+fn add_products(sums: [int16x8_t; 2], codes: [int8x16_t; 2], [low, high]: [int8x16_t; 2]) -> [int16x8_t; 2] {
+    let first = vmlal_s8(sums[0], vget_low_s8(codes[0]), vget_low_s8(low));
+    let second = vmlal_high_s8(sums[1], codes[0], low);
+    [vmlal_s8(first, vget_low_s8(codes[1]), vget_low_s8(high)), vmlal_high_s8(second, codes[1], high)]
 }
