@@ -13,9 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tq_graph::{Graph, Node, NodeId, Op, Tensor, ValueId};
 use tq_observers::{MinMaxObserver, Observer as _};
 use tq_qtypes::affine::{DEFAULT_EPS, quantize_f32};
-use tq_qtypes::{
-    AffineParams, DType, DynamicFormula, Granularity, OperatorKind, QuantSpec, Rounding, affine,
-};
+use tq_qtypes::{AffineParams, DType, DynamicFormula, Granularity, QuantSpec, Rounding, affine};
 
 /// What is told of a conversion besides where nodes run.
 #[derive(Default)]
