@@ -33,7 +33,28 @@ SHAPES = [
 MODES = ("A1", "A2", "B")
 
 
-class OnnxRuntime:
+class Session:
+    """A model of ONNX Runtime with one input `x` and one output `y`, one thread."""
+
+    def __init__(self, model, x):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        self.binding = self.session.io_binding()
+        self.x = x
+        self.binding.bind_cpu_input("x", self.x)
+        self.binding.bind_output("y", "cpu")
+
+    def burst(self, milliseconds):
+        until, best = time.perf_counter() + milliseconds / 1e3, float("inf")
+        while time.perf_counter() < until:
+            start = time.perf_counter()
+            self.session.run_with_iobinding(self.binding)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+
+class OnnxRuntime(Session):
     def __init__(self, m, k, n, signed):
         rng = np.random.default_rng(3)
         weights = rng.normal(size=(k, n))
@@ -50,21 +71,7 @@ class OnnxRuntime:
         graph = helper.make_graph([node], "product", [value("x", [m, k])], [value("y", [m, n])],
                                   [numpy_helper.from_array(v, name) for name, v in constants.items()])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        self.binding = self.session.io_binding()
-        self.x = rng.integers(0, 256, (m, k)).astype(np.uint8)
-        self.binding.bind_cpu_input("x", self.x)
-        self.binding.bind_output("y", "cpu")
-
-    def burst(self, milliseconds):
-        until, best = time.perf_counter() + milliseconds / 1e3, float("inf")
-        while time.perf_counter() < until:
-            start = time.perf_counter()
-            self.session.run_with_iobinding(self.binding)
-            best = min(best, time.perf_counter() - start)
-        return best
+        super().__init__(model, rng.integers(0, 256, (m, k)).astype(np.uint8))
 
 
 class Ours:
@@ -77,8 +84,9 @@ class Ours:
         return int(nanoseconds) / 1e9, kernel, [float(s) for s in shares]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about):
+    """What the command line says; the process keeps to one processor from here on."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="target/release/examples/products")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ms", type=int, default=60)
@@ -86,6 +94,11 @@ def main():
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     os.sched_setaffinity(0, {args.processor})
+    return args
+
+
+def main():
+    args = arguments(__doc__)
     ours, rows, kernel = Ours(args.program), [], ""
     for shape in SHAPES:
         m, k, n = shape

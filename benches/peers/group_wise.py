@@ -11,17 +11,14 @@ a row, and that is part of its time ("int8"), while ours begins with codes. With
 `TQ_ISA=avx2` holds our side to that level.
 """
 
-import argparse
 import json
-import os
 import statistics
-import time
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from gemm import Ours
+from gemm import Ours, Session, arguments
 
 SHAPES = [
     (1, 768, 3072), (1, 4096, 4096), (16, 768, 3072), (128, 768, 3072), (128, 3072, 768), (512, 512, 512), (1024, 1024, 1024),
@@ -29,7 +26,7 @@ SHAPES = [
 GROUPS = (32, 128)
 
 
-class OnnxRuntime:
+class OnnxRuntime(Session):
     def __init__(self, m, k, n, group, level):
         rng = np.random.default_rng(3)
         constants = {"w": rng.integers(0, 256, (n, k // group, group // 2), dtype=np.uint8),
@@ -41,32 +38,11 @@ class OnnxRuntime:
                                   [numpy_helper.from_array(v, name) for name, v in constants.items()])
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        self.binding = self.session.io_binding()
-        self.x = rng.normal(size=(m, k)).astype(np.float32)
-        self.binding.bind_cpu_input("x", self.x)
-        self.binding.bind_output("y", "cpu")
-
-    def burst(self, milliseconds):
-        until, best = time.perf_counter() + milliseconds / 1e3, float("inf")
-        while time.perf_counter() < until:
-            start = time.perf_counter()
-            self.session.run_with_iobinding(self.binding)
-            best = min(best, time.perf_counter() - start)
-        return best
+        super().__init__(model, rng.normal(size=(m, k)).astype(np.float32))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="target/release/examples/products")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ms", type=int, default=60)
-    parser.add_argument("--processor", type=int, default=os.cpu_count() - 1)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    os.sched_setaffinity(0, {args.processor})
+    args = arguments(__doc__)
     ours, rows, kernel = Ours(args.program), [], ""
     for group in GROUPS:
         for shape in SHAPES:

@@ -121,8 +121,7 @@ impl Weights {
     /// True for codes of few enough bits that products with a scale for every group are integer kernels' work.
     pub(crate) fn are_few_bits_in_groups(&self) -> bool {
         self.codes().is_some_and(|spec| {
-            matches!(spec.granularity, Granularity::PerGroup { .. })
-                && matches!(spec.dtype, DType::I4 | DType::U4 | DType::I2 | DType::U2)
+            matches!(spec.granularity, Granularity::PerGroup { .. }) && spec.dtype.fits_4_bits()
         })
     }
 

@@ -150,6 +150,12 @@ impl DType {
         self.is_integer() && self.bits() <= 8
     }
 
+    /// True for integers of at most 4 bits: those that the kernels for weights in groups take.
+    #[must_use]
+    pub const fn fits_4_bits(self) -> bool {
+        self.is_integer() && self.bits() <= 4
+    }
+
     /// Smallest and largest code of an integer type of at most 32 bits, signed or unsigned below 32;
     /// `None` for all others, which do not hold quantized codes.
     #[must_use]

@@ -200,16 +200,16 @@ fn group_wise(
     };
     let has_channels_first = matches!(graph.node(op.node).op, Op::Gemm { trans_b: true, .. });
     let (n, k) = if has_channels_first { (rows, columns) } else { (columns, rows) };
-    let groups = k.checked_div(group_size).ok_or_else(wrong)? + usize::from(!k.is_multiple_of(group_size));
+    let groups = k.div_ceil(group_size.max(1));
     let is_unsigned = matches!(tensor.dtype(), DType::U4 | DType::U2);
     // The kernels take codes of -8..=7.
     let shift = if is_unsigned { 8 } else { 0 };
-    let codes: Vec<i8> = match is_unsigned {
+    let mut codes: Vec<i8> = match is_unsigned {
         true => tensor.as_slice::<u8>()?.iter().map(|c| *c as i8 - 8).collect(),
         false => tensor.as_slice::<i8>()?.to_vec(),
     };
     let mut zero_point: Vec<i32> = params.zero_point.iter().map(|z| z - shift).collect();
-    let (mut codes, mut scale) = (codes, params.scale.clone());
+    let mut scale = params.scale.clone();
     if !has_channels_first {
         codes = permute(&codes, &[k, n], &[1, 0]);
         scale = permute(&scale, &[groups, n], &[1, 0]);

@@ -215,17 +215,7 @@ fn what_groups_cannot_be_runs_in_float_and_says_why() {
 #[test]
 fn a_warm_run_in_groups_allocates_nothing() {
     let (g, x) = gemm(40, |b| grouped(b, DType::I4, (9, 40), true, 16, true), None, true);
-    for session in sessions(&g) {
-        let x = [x.clone()];
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let counts: Vec<u64> = pool.install(|| {
-            let mut out = session.run(&x).unwrap();
-            (0..3)
-                .map(|_| allocation_counter::measure(|| session.run_into(&x, &mut out).unwrap()).count_total)
-                .collect()
-        });
-        assert_eq!(counts[1..], [0, 0], "{session:?}: {counts:?}");
-    }
+    assert_warm_runs_allocate_nothing(&g, &[x]);
 }
 
 #[test]

@@ -241,18 +241,7 @@ fn nan_and_infinities_become_the_ends_on_every_kernel() {
 
 #[test]
 fn a_warm_run_allocates_nothing() {
-    let g = network();
-    for session in sessions(&g) {
-        let x = [image(&[2, 3, 16, 16], 3)];
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let counts: Vec<u64> = pool.install(|| {
-            let mut out = session.run(&x).unwrap();
-            (0..3)
-                .map(|_| allocation_counter::measure(|| session.run_into(&x, &mut out).unwrap()).count_total)
-                .collect()
-        });
-        assert_eq!(counts[1..], [0, 0], "{session:?}: {counts:?}");
-    }
+    assert_warm_runs_allocate_nothing(&network(), &[image(&[2, 3, 16, 16], 3)]);
 }
 
 /// A library without a single kernel.

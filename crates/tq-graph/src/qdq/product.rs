@@ -4,7 +4,7 @@ use super::matching::{Match, Matcher};
 use super::{Codes, FloatReason};
 use crate::op::ConvTransposeAttrs;
 use crate::{Node, ValueId};
-use tq_qtypes::{DType, Granularity};
+use tq_qtypes::Granularity;
 
 impl Matcher<'_> {
     /// Activations, weights and bias of a transposed convolution.
@@ -38,7 +38,7 @@ impl Matcher<'_> {
         let is_matrix = matches!(dims, [rows, columns] if *rows > 0 && *columns > 0);
         let fits = is_matrix
             && axis + channel_axis == 1
-            && matches!(codes.params.dtype, DType::I4 | DType::U4 | DType::I2 | DType::U2)
+            && codes.params.dtype.fits_4_bits()
             && codes.params.granularity.param_count(dims) == Ok(codes.params.scale.len());
         fits.then_some(codes)
     }

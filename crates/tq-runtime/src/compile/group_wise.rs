@@ -1,5 +1,6 @@
 //! Products with 4-bit weights in groups.
 
+use super::weighted::product_rows;
 use super::{Compiled, Compiler, Done, float};
 use crate::layout::Layout;
 use crate::steps::group_wise::{Finish, GroupWise};
@@ -16,12 +17,7 @@ impl Compiler<'_> {
             _ => return float("more than one result"),
         };
         let weights = self.packed(op)?;
-        let depth = dims.last().copied().unwrap_or(0);
-        let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
-        if depth != weights.depth() || out_dims.iter().product::<usize>() != rows * weights.channels {
-            return float(format!("{dims:?} times {} columns is not {out_dims:?}", weights.channels));
-        }
-        let macs = rows as u64 * depth as u64 * weights.channels as u64;
+        let (rows, macs) = product_rows(&dims, &weights, &out_dims)?;
         let (from, held) = self.input(x, Layout::First)?;
         let lhs = AffineU8 { scale: held.scale, zero_point: held.zero_point };
         let step = |finish| GroupWise { from, lhs, rows, weights, finish };

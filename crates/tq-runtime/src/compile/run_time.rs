@@ -1,5 +1,6 @@
 //! Operators whose activations are quantized at run time.
 
+use super::weighted::product_rows;
 use super::{Compiled, Compiler, Done, PlannedStep, Role, float};
 use crate::error::RuntimeError;
 use crate::explain::{Execution, NodeReport};
@@ -70,12 +71,7 @@ impl Compiler<'_> {
         let dims = self.known(codes)?;
         let (to, out_dims) = self.known_output(op)?;
         let weights = self.packed(op)?;
-        let depth = dims.last().copied().unwrap_or(0);
-        let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
-        if depth != weights.depth() || out_dims.iter().product::<usize>() != rows * weights.channels {
-            return float(format!("{dims:?} times {} columns is not {out_dims:?}", weights.channels));
-        }
-        let macs = rows as u64 * depth as u64 * weights.channels as u64;
+        let (rows, macs) = product_rows(&dims, &weights, &out_dims)?;
         let bias = op.real_bias.clone();
         let step = DynamicProduct { from, scale, zero_point, weights, bias, rows, to, dims: out_dims };
         self.emit_mixed(step, vec![from], vec![], vec![scale, zero_point], vec![to]);

@@ -25,6 +25,16 @@ const UNROLLED_BYTES: usize = 4 << 20;
 /// Rows that a gathered product should have at least: small images are done several at a time.
 const ROWS_AT_ONCE: usize = 512;
 
+/// Rows and multiply-adds of a product of a value of shape `dims` with a matrix of weights.
+pub(super) fn product_rows(dims: &[usize], weights: &Packed, out_dims: &[usize]) -> Compiled<(usize, u64)> {
+    let depth = dims.last().copied().unwrap_or(0);
+    let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
+    if depth != weights.depth() || out_dims.iter().product::<usize>() != rows * weights.channels {
+        return float(format!("{dims:?} times {} columns is not {out_dims:?}", weights.channels));
+    }
+    Ok((rows, rows as u64 * depth as u64 * weights.channels as u64))
+}
+
 impl Compiler<'_> {
     pub(super) fn packed(&self, op: &QOperator) -> Compiled<Arc<Packed>> {
         match self.shared.weights.get(&self.shared.kernels, &self.graph, op) {
@@ -161,12 +171,8 @@ impl Compiler<'_> {
             _ => return float("more than one result"),
         };
         let packed = self.packed(op)?;
-        let depth = dims.last().copied().unwrap_or(0);
-        let rows = dims.iter().product::<usize>().checked_div(depth).unwrap_or(0);
-        if out_dims.iter().product::<usize>() != rows * packed.channels {
-            return float(format!("{dims:?} times {} columns is not {out_dims:?}", packed.channels));
-        }
-        let macs = rows as u64 * depth as u64 * packed.channels as u64;
+        let (rows, macs) = product_rows(&dims, &packed, &out_dims)?;
+        let depth = packed.depth();
         let (from, held) = self.input(x, Layout::First)?;
         let groups = vec![Group { first_in: 0, first_out: 0 }];
         let rows = Rows::Dense { rows, stride: depth };

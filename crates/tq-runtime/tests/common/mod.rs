@@ -246,3 +246,17 @@ pub(crate) fn assert_integer(session: &Session, op: &str) {
         session.explain()
     );
 }
+
+/// Every session allocates nothing once it has run twice.
+pub(crate) fn assert_warm_runs_allocate_nothing(graph: &Graph, x: &[Tensor]) {
+    for session in sessions(graph) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let counts: Vec<u64> = pool.install(|| {
+            let mut out = session.run(x).unwrap();
+            (0..3)
+                .map(|_| allocation_counter::measure(|| session.run_into(x, &mut out).unwrap()).count_total)
+                .collect()
+        });
+        assert_eq!(counts[1..], [0, 0], "{session:?}: {counts:?}");
+    }
+}
