@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use tq_eval::{OpError, Precision, eval_op};
-use tq_graph::op::{ConvTransposeAttrs, Padding};
+use tq_graph::op::{ConvAttrs, ConvTransposeAttrs, Padding};
 use tq_graph::{Op, Tensor};
 
 /// One spatial axis.
@@ -183,4 +183,52 @@ fn hostile_sizes_are_refused() {
     assert!(shape(refused(&|a| a.groups = 0)));
     let all = |a: &mut ConvTransposeAttrs| a.padding = Padding::Explicit { begin: vec![5], end: vec![5] };
     assert!(shape(refused(&all)));
+}
+
+/// A plane nobody asks for and a kernel without weights may be of any length: neither is walked over.
+#[test]
+fn sizes_of_what_has_no_elements_cost_nothing() {
+    const LONG: usize = 1 << 46;
+    let run = |op: Op, x: &[usize], w: &[usize]| {
+        let of = |dims: &[usize]| Tensor::new(dims, vec![1.0f32; dims.iter().product()]).unwrap();
+        let b = Tensor::vector(vec![2.0f32; 3]);
+        [Precision::F32, Precision::F64].map(|precision| {
+            let y = eval_op(&op, &[Some(&of(x)), Some(&of(w)), Some(&b)], 1, precision).unwrap().remove(0);
+            (y.dims().to_vec(), y.to_f64_vec().unwrap())
+        })
+    };
+    let axis = |kernel, stride, crop| Axis {
+        input: 16,
+        kernel,
+        stride,
+        dilation: 1,
+        begin: crop,
+        end: crop,
+        more: 0,
+    };
+    let transposed = |kernel, stride, crop| Op::ConvTranspose(attrs(&[axis(kernel, stride, crop)], 1));
+    // No picture, but outputs that lie far apart.
+    for (dims, values) in run(transposed(3, LONG, 0), &[0, 2, 16], &[2, 3, 3]) {
+        assert_eq!((dims, values), (vec![0, 3, 15 * LONG + 3], vec![]));
+    }
+    // No channel, but a long kernel.
+    for (dims, values) in run(transposed(LONG + 1, 1, LONG / 2), &[1, 0, 16], &[0, 3, LONG + 1]) {
+        assert_eq!((dims, values), (vec![1, 3, 16], vec![2.0; 48]));
+    }
+    let conv = Op::Conv(ConvAttrs {
+        strides: vec![1],
+        dilations: vec![1],
+        padding: Padding::Explicit { begin: vec![LONG / 2], end: vec![LONG / 2] },
+        groups: 1,
+    });
+    for (dims, values) in run(conv, &[1, 0, 16], &[3, 0, LONG + 1]) {
+        assert_eq!((dims, values), (vec![1, 3, 16], vec![2.0; 48]));
+    }
+}
+
+/// A stride far beyond the kernel leaves most of the output to the bias.
+#[test]
+fn strides_far_beyond_the_kernel() {
+    let far = |stride| Axis { input: 20, kernel: 2, stride, dilation: 1, begin: 0, end: 0, more: 0 };
+    check(&[far(50), far(50)], [1, 1, 1, 3], true).unwrap();
 }

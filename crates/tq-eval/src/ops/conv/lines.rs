@@ -33,7 +33,7 @@ impl Line {
 
     /// As a transposed convolution writes, the other way round: output elements that lie a multiple of the stride apart
     /// meet the same elements of the kernel, so there is one line for each of them that are left.
-    pub(super) fn writing(axis: &Axis) -> Vec<Self> {
+    fn writing(axis: &Axis) -> Vec<Self> {
         let line = |start: usize| {
             let meets = |k: usize| {
                 let from = (start + axis.begin) as isize - (k * axis.dilation) as isize;
@@ -75,12 +75,18 @@ pub(super) fn reading(window: &Window) -> Option<[Line; 2]> {
     flat(z).then(|| [Line::reading(y), Line::reading(x)])
 }
 
-/// The same for a window that writes: all pairs of lines.
+/// The same for a window that writes: all pairs of lines; `None` too where the stride makes too many of them.
 pub(super) fn writing(window: &Window) -> Option<Vec<[Line; 2]>> {
+    /// Pairs that are worth their planes: more come of strides far beyond any kernel.
+    const PAIRS: usize = 1 << 10;
     let [z, y, x] = &window.axes;
     // Output padding may follow.
     if window.is_pointwise() && window.input_len() == window.output_len() {
         return Some(vec![[Line::pointwise(1), Line::pointwise(window.input_len())]]);
+    }
+    let lines = |axis: &Axis| axis.stride.min(axis.input);
+    if lines(y).saturating_mul(lines(x)) > PAIRS {
+        return None;
     }
     let (rows, columns) = (Line::writing(y), Line::writing(x));
     let pairs = rows.iter().flat_map(|y| columns.iter().map(|x| [y.clone(), x.clone()]));
