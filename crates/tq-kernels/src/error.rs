@@ -24,8 +24,8 @@ pub enum KernelError {
         /// Length of a row.
         width: usize,
     },
-    /// A product of sizes does not fit `usize`.
-    #[error("{what}: the size does not fit the address space")]
+    /// A product of sizes does not fit `usize`, or memory has no room for so many.
+    #[error("{what}: the size does not fit memory")]
     SizeOverflow {
         /// What was computed.
         what: &'static str,
@@ -150,6 +150,11 @@ pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> crat
 pub(crate) fn product(what: &'static str, sizes: &[usize]) -> crate::Result<usize> {
     let product = sizes.iter().try_fold(1usize, |acc, &size| acc.checked_mul(size));
     product.ok_or(KernelError::SizeOverflow { what })
+}
+
+/// Room for `n` more elements, or an error: channels without weights may be of any number.
+pub(crate) fn reserve<T>(what: &'static str, to: &mut Vec<T>, n: usize) -> crate::Result<()> {
+    to.try_reserve_exact(n).map_err(|_| KernelError::SizeOverflow { what })
 }
 
 /// Checks that `rows` rows of `width` elements, `row_stride` apart, do not overlap and fit `len`.

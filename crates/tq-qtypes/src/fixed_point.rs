@@ -103,7 +103,7 @@ pub fn requantize(
 ) -> i32 {
     let left = i64::from(acc) << shift.clamp(0, 31);
     let left = left.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-    let scaled = rounding_shift(doubling_high_product(left, multiplier), (-shift).clamp(0, 31));
+    let scaled = rounding_shift(doubling_high_product(left, multiplier), shift.clamp(-31, 0).abs());
     scaled.saturating_add(zero_point).clamp(quant_min, quant_max)
 }
 
@@ -151,6 +151,10 @@ mod tests {
         assert_eq!(rounding_shift(i32::MIN, 31), -1);
         assert_eq!(FixedPointMultiplier::new(1e9).requantize(i32::MAX, 7, -128, 127), 127);
         assert_eq!(FixedPointMultiplier::new(1e9).requantize(i32::MIN, 7, -128, 127), -128);
+        // Shifts beyond 31 count as 31, the least of all too.
+        for shift in [i32::MIN, -32, -31] {
+            assert_eq!(requantize(i32::MIN, 1 << 30, shift, 7, -128, 127), 7 - 1);
+        }
     }
 
     proptest! {

@@ -306,6 +306,8 @@ fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     check.expect_error(&"short weights", short, |_| true)?;
     let huge = gemm.pack(&RhsMatrix::new(&weights, usize::MAX, 2)).map(|_| ());
     check.expect_error(&"huge weights", huge, |_| true)?;
+    let many = gemm.pack(&RhsMatrix::new(&[], usize::MAX, 0)).map(|_| ());
+    check.expect_error(&"channels without weights", many, |_| true)?;
 
     let epilogue = Epilogue { lhs_zero_point: 0, stage: OutputStage::Accumulators };
     let dense = |rows, row_stride| Lhs::Dense { data: &codes, rows, row_stride };

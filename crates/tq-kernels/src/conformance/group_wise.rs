@@ -154,6 +154,12 @@ fn bad_arguments(kernel: &dyn QGroupWise, check: &mut Check) -> Result<(), Failu
         let result = kernel.pack(&rhs).map(drop);
         check.expect_error(&"bad lengths", result, |e| matches!(e, KernelError::Length { .. }))?;
     }
+    let none =
+        GroupWiseRhs { data: &[], scale: &[], zero_point: &[0], bias: None, n: usize::MAX, k: 0, ..good };
+    let result = kernel.pack(&none).map(drop);
+    check.expect_error(&"channels without weights", result, |e| {
+        matches!(e, KernelError::SizeOverflow { .. })
+    })?;
     let result = kernel.pack(&GroupWiseRhs { group_size: 0, ..good }).map(drop);
     check.expect_error(&"groups of nothing", result, |e| matches!(e, KernelError::Zero { .. }))?;
     let result = kernel.pack(&GroupWiseRhs { zero_point: &[8], ..good }).map(drop);

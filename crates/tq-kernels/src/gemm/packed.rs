@@ -3,7 +3,7 @@
 use super::{ChannelSums, RhsMatrix, is_wide};
 use crate::Result;
 use crate::buffer::AlignedBuffer;
-use crate::error::{check_len, check_zero_point, product};
+use crate::error::{check_len, check_zero_point, product, reserve};
 
 /// Weights in the layout of one kernel, with what the epilogue needs to know about them.
 #[derive(Debug, Clone, Default)]
@@ -55,14 +55,17 @@ impl PackedRhs {
     fn describe(&mut self, kernel: &'static str, rhs: &RhsMatrix) -> Result<()> {
         check_rhs(rhs)?;
         let (n, k) = (rhs.n, rhs.k);
-        (self.kernel, self.n, self.k) = (kernel, n, k);
         self.bias.clear();
+        self.column_sums.clear();
+        self.zero_points.clear();
+        self.wide.clear();
+        reserve("channels", &mut self.bias, n)?;
+        reserve("channels", &mut self.column_sums, n)?;
+        (self.kernel, self.n, self.k) = (kernel, n, k);
         match rhs.bias {
             Some(bias) => self.bias.extend_from_slice(bias),
             None => self.bias.resize(n, 0),
         }
-        self.column_sums.clear();
-        self.wide.clear();
         for (c, &bias) in self.bias.iter().enumerate() {
             let zero_point = rhs.zero_point_of(c);
             let sums = ChannelSums::of(rhs.data[c * k..][..k].iter().map(|&w| i64::from(w)));
@@ -71,8 +74,8 @@ impl PackedRhs {
                 self.wide.push(c);
             }
         }
-        self.zero_points.clear();
         if rhs.zero_point.iter().any(|&z| z != 0) {
+            reserve("channels", &mut self.zero_points, n)?;
             self.zero_points.extend((0..n).map(|c| rhs.zero_point_of(c)));
         }
         Ok(())

@@ -5,6 +5,7 @@ use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::{check_rows, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
 use crate::{KernelError, Result};
+use std::ops::Range;
 
 /// Multiplications below which a task is not worth a thread.
 const GRAIN: usize = 2 * 1024 * 1024;
@@ -52,7 +53,9 @@ impl<K: GroupKernel> QGroupWise for GroupWiseDriver<K> {
         let job = Job { kernel: self.0, lhs, rhs };
         let tasks = task_count(rows.saturating_mul(n).saturating_mul(k.max(1)), GRAIN);
         if rows == 1 {
-            for_each_run(&mut out[..n], 1, K::NR, tasks, |first, out| job.block(0..1, first, out, n));
+            for_each_run(&mut out[..n], 1, K::NR, tasks, |first, out| {
+                job.block(0..1, first..first + out.len(), out, n);
+            });
             return Ok(());
         }
         let out = &mut out[..(rows - 1) * out_stride + n];
@@ -62,7 +65,7 @@ impl<K: GroupKernel> QGroupWise for GroupWiseDriver<K> {
             let count = out.len().div_ceil(out_stride);
             for r in (0..count).step_by(MAX_ROWS) {
                 let rows = first + r..first + count.min(r + MAX_ROWS);
-                job.block(rows, 0, &mut out[r * out_stride..], out_stride);
+                job.block(rows, 0..n, &mut out[r * out_stride..], out_stride);
             }
         });
         Ok(())
@@ -77,14 +80,13 @@ struct Job<'a, K> {
 }
 
 impl<K: GroupKernel> Job<'_, K> {
-    /// Computes `rows`, [`MAX_ROWS`] at most, of the columns from `column` on, which starts a panel: of one row as many as `out`
-    /// has elements, of several all. `out` starts at the first row and column.
-    fn block(&self, rows: std::ops::Range<usize>, column: usize, out: &mut [f32], out_stride: usize) {
+    /// Computes `rows`, [`MAX_ROWS`] at most, of `columns`, whose first starts a panel. `out` starts at the first row and column.
+    fn block(&self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32], out_stride: usize) {
         let groups = self.rhs.groups();
         let GroupWiseLhs { data, row_stride, .. } = *self.lhs;
         if groups.are_whole(self.rhs.k()) {
             let lhs = self.rows(rows.len(), &data[rows.start * row_stride..], row_stride);
-            return self.panels(&lhs, column, out, out_stride);
+            return self.panels(&lhs, columns, out, out_stride);
         }
         // An odd number of cache lines from row to row: powers of two would crowd into few cache sets.
         let stride = (groups.k_padded.div_ceil(64) | 1) * 64;
@@ -100,7 +102,7 @@ impl<K: GroupKernel> Job<'_, K> {
                     }
                 }
                 let lhs = self.rows(count, packed, stride);
-                self.panels(&lhs, column, &mut out[(r - rows.start) * out_stride..], out_stride);
+                self.panels(&lhs, columns.clone(), &mut out[(r - rows.start) * out_stride..], out_stride);
             }
         });
     }
@@ -109,15 +111,14 @@ impl<K: GroupKernel> Job<'_, K> {
         GroupRows { rows, codes, stride, zero_point: self.lhs.zero_point }
     }
 
-    /// Multiplies rows with the panels from that of `column` on.
-    fn panels(&self, lhs: &GroupRows, column: usize, out: &mut [f32], out_stride: usize) {
-        let columns =
-            if lhs.rows == 1 { out.len().min(self.rhs.n() - column) } else { self.rhs.n() - column };
+    /// Multiplies rows with the panels of `columns`.
+    fn panels(&self, lhs: &GroupRows, columns: Range<usize>, out: &mut [f32], out_stride: usize) {
         let mut sums = [0f32; MAX_TILE];
-        for c in (0..columns).step_by(K::NR) {
-            let count = K::NR.min(columns - c);
-            let panel = self.rhs.panel((column + c) / K::NR, K::NR);
-            let bias = &self.rhs.bias()[column + c..][..count];
+        for column in columns.clone().step_by(K::NR) {
+            let count = K::NR.min(columns.end - column);
+            let panel = self.rhs.panel(column / K::NR, K::NR);
+            let bias = &self.rhs.bias()[column..][..count];
+            let c = column - columns.start;
             for r in (0..lhs.rows).step_by(K::MR) {
                 let tile =
                     GroupRows { rows: K::MR.min(lhs.rows - r), codes: &lhs.codes[r * lhs.stride..], ..*lhs };

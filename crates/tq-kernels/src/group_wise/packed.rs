@@ -2,7 +2,7 @@
 
 use super::{GroupKernel, GroupPanel, GroupWiseRhs, MAX_GROUP_SIZE};
 use crate::buffer::AlignedBuffer;
-use crate::error::{check_len, check_zero_point, product};
+use crate::error::{check_len, check_zero_point, product, reserve};
 use crate::{KernelError, Result};
 
 /// What turns a code of -8..=7 into one of 0..=15.
@@ -66,6 +66,12 @@ impl PackedGroupWise {
         let panels = n.div_ceil(K::NR);
         let panel_bytes = product("packed rhs", &[groups.k_padded, K::NR])? / 2;
         let per_group = product("packed rhs", &[panels, groups.count, K::NR])?;
+        let mut bias = Vec::new();
+        reserve("channels", &mut bias, n)?;
+        match rhs.bias {
+            Some(given) => bias.extend_from_slice(given),
+            None => bias.resize(n, 0.0),
+        }
         let mut packed = Self {
             kernel: kernel.name(),
             n,
@@ -75,7 +81,7 @@ impl PackedGroupWise {
             zero_points: vec![0; per_group],
             sums: vec![0; per_group],
             scales: vec![0.0; per_group],
-            bias: rhs.bias.map_or_else(|| vec![0.0; n], <[f32]>::to_vec),
+            bias,
         };
         let codes = packed.codes.as_mut_slice::<u8>();
         for c in 0..n {
