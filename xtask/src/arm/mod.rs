@@ -102,6 +102,15 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The conformance tests alone, on the last of [`PROCESSORS`], which has every level: what takes minutes, with building.
+pub(crate) fn conformance(tools: &Tools) -> Result<()> {
+    let [.., (processor, levels)] = PROCESSORS;
+    let mut test = cargo(tools, processor);
+    test.args(["test", "--target", TARGET, "-p", "tq-arm", "--test", "conformance"]);
+    test.env("TQ_REQUIRE_ISA", levels.join(",")).env_remove("TQ_ISA");
+    workspace::run_tests(&mut test)
+}
+
 /// Counts instructions in an emulator; see [`counts`].
 pub(crate) fn count(update: bool) -> Result<()> {
     counts::run(update)

@@ -18,6 +18,7 @@ pub(crate) fn all(folder: &Path) -> Result<()> {
     let mut cases = vec![demo()?];
     cases.extend(models::cases().iter().map(of_classifier));
     if let Some(root) = std::env::var_os("TQ_MODELS_DIR").map(PathBuf::from) {
+        cases.push(digits_in_groups(&root)?);
         cases.extend(spoken_digits(&root)?);
         cases.extend(voices(&root)?);
         cases.extend(sentences(&root)?);
@@ -36,11 +37,23 @@ pub(crate) fn demo() -> Result<Case> {
 }
 
 fn of_classifier(case: &models::Case) -> Case {
+    Case { name: case.name.clone(), graph: case.quantized_graph(), runs: runs_of(case) }
+}
+
+fn runs_of(case: &models::Case) -> Vec<Vec<Tensor>> {
     let data = case.data("eval");
-    // Large pictures: 32 of them take scalar kernels and emulators half an hour.
-    let inputs = if case.name.starts_with("imagenet") { BATCH } else { INPUTS };
-    let runs = (0..inputs).step_by(BATCH).map(|first| vec![data.batch(first, BATCH)]).collect();
-    Case { name: case.name.clone(), graph: case.quantized_graph(), runs }
+    (0..INPUTS).step_by(BATCH).map(|first| vec![data.batch(first, BATCH)]).collect()
+}
+
+/// A linear layer of 4-bit weights in groups behind convolutions of 8 bits.
+fn digits_in_groups(root: &Path) -> Result<Case> {
+    let folder = root.join("mnist_cnn");
+    let case = models::case_in("mnist_cnn", &folder)?;
+    let data = case.data("calib");
+    let calibration: Vec<Vec<Tensor>> =
+        (0..64).step_by(BATCH).map(|first| vec![data.batch(first, BATCH)]).collect();
+    let graph = quantized(&folder, Recipe::W4a8, &calibration)?;
+    Ok(Case { name: "mnist_cnn w4a8".to_owned(), graph, runs: runs_of(&case) })
 }
 
 /// An LSTM whose activations are quantized at run time.
@@ -94,7 +107,7 @@ fn sentences(root: &Path) -> Result<Vec<Case>> {
         let graph = quantized(&folder, recipe, &calibration)?;
         Ok(Case { name: format!("minilm_l3_sts {recipe}"), graph, runs: runs.clone() })
     };
-    Ok(vec![case(Recipe::Int8)?, case(Recipe::Int8Dynamic)?])
+    Ok(vec![case(Recipe::Int8)?, case(Recipe::W4a8)?, case(Recipe::Int8Dynamic)?])
 }
 
 fn quantized(
