@@ -46,13 +46,6 @@ pub(crate) fn axes(
         .collect()
 }
 
-/// The axis over an input that has the padding of `axis` written out: no window leaves it.
-pub(crate) fn without_padding(axis: &Axis) -> Axis {
-    // Neither overflows: `axes` has computed both.
-    let reach = axis.output.saturating_sub(1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
-    Axis { input: reach.max(axis.begin + axis.input), begin: 0, end: 0, ..*axis }
-}
-
 /// True when some window of the product of `axes` lies wholly on padding.
 pub(crate) fn has_empty_window(axes: &[Axis]) -> bool {
     axes.iter().any(|axis| (0..axis.output).any(|o| axis.taps(o).is_empty()))

@@ -16,11 +16,11 @@ use tq_graph::Op;
 use tq_graph::qdq::{QOperator, QOutput};
 use tq_kernels::PAD;
 
-/// Convolutions of at most this many channels read images with a border.
-const BORDERED_CHANNELS: usize = 16;
+/// Convolutions of at most this many channels are unrolled.
+const UNROLLED_CHANNELS: usize = 16;
 
-/// The most bytes that one image may take with its border.
-const BORDERED_BYTES: usize = 4 << 20;
+/// The most bytes that the unrolled rows of one image may take.
+const UNROLLED_BYTES: usize = 4 << 20;
 
 /// Rows that a gathered product should have at least: small images are done several at a time.
 const ROWS_AT_ONCE: usize = 512;
@@ -94,8 +94,8 @@ impl Compiler<'_> {
             let kernel = Some(self.shared.kernels.depthwise().name().to_owned());
             return Ok(Done { kernel, macs });
         }
-        let (from, rows) = match self.bordered(from, held, &dims, &axes, attrs.groups) {
-            Some(bordered) => bordered,
+        let (from, rows) = match self.unrolled(from, held, &dims, &axes, attrs.groups) {
+            Some(unrolled) => unrolled,
             None => (from, self.rows(&dims, &axes, *depth)?),
         };
         let each = channels / attrs.groups;
@@ -105,9 +105,9 @@ impl Compiler<'_> {
         Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
     }
 
-    /// The rows of a convolution of few channels, over images with the padding written out: a whole row of the kernel is then one
-    /// run of codes in memory, where gathering each element by itself costs more than the products that a few channels make.
-    fn bordered(
+    /// The rows of a convolution written out one after the other, where that is worth its memory: gathering a row
+    /// from runs of a few codes costs more than the products that a few channels make.
+    fn unrolled(
         &mut self,
         from: BufferId,
         held: Held,
@@ -116,64 +116,48 @@ impl Compiler<'_> {
         groups: usize,
     ) -> Option<(BufferId, Rows)> {
         let (images, channels) = (dims[0], dims[1]);
-        let last = axes.last()?;
-        if groups != 1 || channels > BORDERED_CHANNELS || last.kernel == 1 || last.dilation != 1 {
+        let rows: usize = axes.iter().map(|a| a.output).product();
+        let taps: usize = axes.iter().map(|a| a.kernel).product();
+        let depth = taps.checked_mul(channels)?;
+        let row_bytes = rows.checked_mul(depth)?;
+        if groups != 1 || taps == 1 || channels > UNROLLED_CHANNELS || row_bytes > UNROLLED_BYTES {
             return None;
         }
-        let inside: Vec<Axis> = axes.iter().map(geometry::without_padding).collect();
-        let image = inside.iter().try_fold(channels, |n, a| n.checked_mul(a.input))?;
-        images.checked_mul(image).filter(|n| *n <= self.shared.max_value_bytes && image <= BORDERED_BYTES)?;
-        let input = dims[1..].iter().product::<usize>();
-        i32::try_from(input).ok()?;
-        let mut runs = inside.clone();
-        let run = runs.last_mut().map(|axis| std::mem::replace(&mut axis.kernel, 1) * channels)?;
-        let rows = self.gathered(images, channels, &runs, run).ok()?;
-        let each = axes.iter().zip(&inside).map(|(a, b)| Axis {
-            kernel: 1,
-            stride: 1,
-            dilation: 1,
-            output: b.input,
-            ..*a
-        });
-        let mut map = Vec::with_capacity(image);
-        for start in geometry::offsets(&each.collect::<Vec<_>>(), 1, channels, PAD)? {
+        let size = images.checked_mul(row_bytes).filter(|n| *n <= self.shared.max_value_bytes)?;
+        let image = dims[1..].iter().product::<usize>();
+        let mut map = Vec::with_capacity(row_bytes);
+        for start in geometry::offsets(axes, 1, channels, PAD)? {
             match i32::try_from(start) {
                 Ok(start) => map.extend((0..channels as i32).map(|c| start + c)),
                 Err(_) => map.resize(map.len() + channels, FILL),
             }
         }
-        let map = IndexMap::new(map, input);
-        if map == IndexMap::Same {
-            return Some((from, rows));
-        }
-        let to = self.new_buffer(images * image);
+        i32::try_from(image).ok()?;
+        let to = self.new_buffer(size);
+        let map = IndexMap::new(map, image);
         self.emit(Move { from, to, map, images, fill: held.zero() }, vec![from], vec![to]);
-        Some((to, rows))
+        Some((to, Rows::Dense { rows: images * rows, stride: depth }))
     }
 
     /// The rows of a convolution over a channels-last value of shape `dims` (as the graph has it).
     pub(super) fn rows(&self, dims: &[usize], axes: &[Axis], run: usize) -> Compiled<Rows> {
         let (images, channels) = (dims[0], dims[1]);
+        let in_positions: usize = dims[2..].iter().product();
         let pointwise = |a: &Axis| a.kernel == 1 && a.stride == 1 && a.begin == 0 && a.end == 0;
         if axes.iter().all(pointwise) {
-            let positions: usize = dims[2..].iter().product();
-            return Ok(Rows::Dense { rows: images * positions, stride: channels });
+            return Ok(Rows::Dense { rows: images * in_positions, stride: channels });
         }
-        self.gathered(images, channels, axes, run)
-    }
-
-    /// Rows of runs of `run` codes, one for each element of the windows of `axes`, over channels-last images.
-    fn gathered(&self, images: usize, channels: usize, axes: &[Axis], run: usize) -> Compiled<Rows> {
-        let image = axes.iter().map(|a| a.input).product::<usize>() * channels;
         let rows: usize = axes.iter().map(|a| a.output).product();
         let taps: usize = axes.iter().map(|a| a.kernel).product();
-        let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).min(images).max(1);
+        let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).clamp(1, images);
         let list = batch.checked_mul(rows).and_then(|n| n.checked_mul(taps)).and_then(|n| n.checked_mul(8));
         if list.is_none_or(|bytes| bytes > self.shared.max_value_bytes) {
             return float(format!("a window of {taps} elements at {rows} positions"));
         }
         match geometry::offsets(axes, batch, channels, PAD) {
-            Some(offsets) => Ok(Rows::Indirect { offsets, rows, images, batch, image, taps, run }),
+            Some(offsets) => {
+                Ok(Rows::Indirect { offsets, rows, images, batch, image: in_positions * channels, taps, run })
+            }
             None => float(format!("a window of {taps} elements at {rows} positions")),
         }
     }
