@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: what every change must pass besides the tests.
 
 use crate::{arm, bench_counts, level, tidy, workspace};
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub(crate) fn run() -> Result<()> {
     let cargo = |args: &[&str]| workspace::run(workspace::cargo().args(args));
@@ -34,6 +34,9 @@ fn other_levels() -> Result<()> {
             }
             Err(missing) => eprintln!("SKIPPED kernels of ARM: {missing:#}"),
         }
+    }
+    if let Some(level) = left.iter().find(|name| level::is_required(name)) {
+        bail!("TQ_REQUIRE_ISA names {level}, which was not tested");
     }
     if !left.is_empty() {
         eprintln!(

@@ -53,6 +53,16 @@ pub(crate) fn is_native(level: &str) -> bool {
     there || level == "scalar"
 }
 
+/// True where `TQ_REQUIRE_ISA` names the level: that it has no machine here is then a failure.
+pub(crate) fn is_required(level: &str) -> bool {
+    std::env::var("TQ_REQUIRE_ISA").is_ok_and(|names| names.split(',').any(|name| name.trim() == level))
+}
+
+/// What comes of a level that has no machine here.
+pub(crate) fn absent(level: &str, reason: String) -> Outcome {
+    if is_required(level) { Outcome::Failed(reason) } else { Outcome::Skipped(reason) }
+}
+
 /// What a level runs on.
 pub(crate) enum Machine {
     /// This one.

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
-  ci              formatting, clippy with warnings denied, documentation, tidy, bench-counts where valgrind is installed
+  ci              formatting, clippy with warnings denied, documentation, tidy, bench-counts where valgrind is installed, and
+                  the conformance suite of ARM kernels where setup-arm finds all that it takes
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
   bench-counts    counts the instructions of kernels and small sessions by valgrind and compares them with
                   benches/record/counts.json; with --update records them

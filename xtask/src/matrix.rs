@@ -1,7 +1,7 @@
 //! `cargo xtask matrix`: every level against every suite. `cargo xtask test-scalar`: its first row, and more.
 
 use crate::digests::{self, Digests};
-use crate::level::{LEVELS, Machine, Outcome, Suite};
+use crate::level::{self, LEVELS, Machine, Outcome, Suite};
 use crate::{record, workspace};
 use anyhow::{Result, bail};
 use std::fmt::Write as _;
@@ -39,8 +39,8 @@ fn suites(level: &'static str) -> Row {
     match Machine::of(level) {
         Ok(machine) => Row { level, on: machine.to_string(), outcomes: run(&machine) },
         Err(reason) => {
-            let skipped = |suite: &Suite| (suite.to_string(), Outcome::Skipped(reason.clone()));
-            Row { level, on: "nowhere".to_owned(), outcomes: Suite::ALL.iter().map(skipped).collect() }
+            let absent = |suite: &Suite| (suite.to_string(), level::absent(level, reason.clone()));
+            Row { level, on: "nowhere".to_owned(), outcomes: Suite::ALL.iter().map(absent).collect() }
         }
     }
 }

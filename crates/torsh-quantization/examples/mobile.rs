@@ -118,5 +118,12 @@ fn runs() -> Result<(), Box<dyn Error>> {
         eprintln!("SKIPPED: TQ_MOBILE_DIR names no folder that another machine has written");
         return Ok(());
     }
-    check(folder)
+    check(folder)?;
+    // `cargo xtask test-arm` knows what the processor that it emulates has to give.
+    if let Ok(expected) = std::env::var("TQ_EXPECT_ISA") {
+        let session =
+            Session::new(&load(&folder.join(format!("{}.tq", MODELS[0])))?, SessionOptions::default())?;
+        assert_eq!(session.kernels().library().isa().name(), expected);
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Calls every kernel family once, for `cargo xtask bench-arm`, which has an emulator tell every instruction.
+//! Calls the kernels that a level has of its own, and loops of NEON that all share, for `cargo xtask bench-arm`, which has an emulator tell every instruction.
 //!
 //! What is counted runs between [`begin`] and [`end`]; making operands and packing lie outside. The names of the cases go to
 //! stdout, one a line, in the order of the calls. One thread, on the best library that the processor has.

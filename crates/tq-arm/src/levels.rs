@@ -9,10 +9,11 @@ pub struct Neon {
 }
 
 impl Neon {
-    /// Asks the processor.
+    /// Asks the processor. None where it runs big-endian, for which kernels of codes beside each other are not made.
     #[must_use]
     pub fn detect() -> Option<Self> {
-        is_aarch64_feature_detected!("neon").then_some(Self { _detected: () })
+        let there = cfg!(target_endian = "little") && is_aarch64_feature_detected!("neon");
+        there.then_some(Self { _detected: () })
     }
 }
 

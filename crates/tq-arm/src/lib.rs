@@ -7,7 +7,7 @@
 //! depthwise windows; everything else is NEON. Maxima and sums of rows are the portable loops, which compilers turn into NEON
 //! by themselves, and tables are left to the scalar library.
 //!
-//! 32-bit ARM runs the scalar library.
+//! 32-bit ARM and big-endian AArch64 run the scalar library.
 //!
 //! ```
 //! let kernels = tq_kernels::Kernels::new(tq_arm::library());

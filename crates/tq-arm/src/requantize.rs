@@ -115,7 +115,7 @@ pub(crate) fn requantize_tile(
 ) {
     let columns = offset.len().min(multipliers.len());
     // With an infinite multiplier the product of a sum of zero is no number, which conversions here turn into zero. Shifts to the
-    // left are left to the portable loop. Without a way out of the loops, which are then a few vector instructions.
+    // left, and those by more than a sum has bits, are left to the portable loop. Without a way out of the loops, which are then a few vector instructions.
     let mut fits = true;
     let c = match multipliers {
         RowMultipliers::Float(m) => {
@@ -127,7 +127,7 @@ pub(crate) fn requantize_tile(
         }
         RowMultipliers::FixedPoint { shift, .. } => {
             for shift in &shift[..columns] {
-                fits &= *shift <= 0;
+                fits &= (-31..=0).contains(shift);
             }
             let columns = if fits { columns } else { 0 };
             tile::<true>(rows, acc, acc_stride, &offset[..columns], multipliers, params, out, out_stride)

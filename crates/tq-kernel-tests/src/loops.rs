@@ -115,9 +115,11 @@ fn requantize(kernel: impl RowKernel, columns: usize) {
     let fixed: Vec<i32> = noise(8, columns).map(|v| (v >> 2 | 1 << 30) as i32).collect();
     let shift: Vec<i32> = noise(9, columns).map(|v| -((v % 32) as i32)).collect();
     let left: Vec<i32> = shift.iter().map(|s| s + 8).collect();
+    let far: Vec<i32> = (0..columns).map(|c| [-31, -32, -256, i32::MIN, 0, i32::MAX][c % 6]).collect();
     requantize_by(kernel, columns, RowMultipliers::Float(&reals));
     requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &shift });
     requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &left });
+    requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &far });
 }
 
 fn requantize_by(kernel: impl RowKernel, columns: usize, multipliers: RowMultipliers) {

@@ -40,7 +40,7 @@ pub enum RowMultipliers<'a> {
     FixedPoint {
         /// Fractions in units of `2^-31`.
         multiplier: &'a [i32],
-        /// Powers of two.
+        /// Powers of two; what is beyond -31 and 31 counts as these.
         shift: &'a [i32],
     },
 }

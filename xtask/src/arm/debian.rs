@@ -5,7 +5,7 @@
 
 use super::tools::{DEBIAN_PACKAGES, system_is_there};
 use crate::workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,18 +16,23 @@ const STANDARD: &str = "libstd-rust-web-dev";
 /// Installs what is missing.
 pub(super) fn install(home: &Path) -> Result<()> {
     if !system_is_there() {
+        // Lists may be missing or old; where they cannot be had, those that are there have to do.
+        let _ = workspace::run(Command::new("apt-get").args(["--quiet", "update"]));
         let mut install = Command::new("apt-get");
         install.args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
         workspace::run(&mut install).context("installing packages takes the rights of root")?;
     }
-    if !home.join("rustc").exists() || !home.join("rustdoc").exists() {
+    if super::tools::standard(home).is_none() {
         unpack_compiler(home)?;
     }
     Ok(())
 }
 
-/// Downloads the compiler and unpacks it. What writes the wrappers comes last: they stand for all of it.
+/// Downloads the compiler and unpacks it. What writes the wrappers comes last, and they go where they do not start: they stand for all of it.
 fn unpack_compiler(home: &Path) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("Debian's compiler is unpacked for x86-64 alone");
+    }
     let private = home.join("apt");
     let apt = PrivateApt::new(&private)?;
     // The library for programs is versioned by name, and so is the LLVM that it takes.
@@ -45,7 +50,11 @@ fn unpack_compiler(home: &Path) -> Result<()> {
     for program in ["rustdoc", "rustc"] {
         wrap(home, &rust, program)?;
     }
-    workspace::run(Command::new(home.join("rustc")).arg("-vV"))
+    let starts = workspace::run(Command::new(home.join("rustc")).arg("-vV"));
+    if starts.is_err() {
+        fs::remove_file(home.join("rustc"))?;
+    }
+    starts
 }
 
 /// A script that starts `program` with the libraries that lie beside it.

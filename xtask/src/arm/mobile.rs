@@ -13,15 +13,19 @@ const EXAMPLES: [&str; 3] = ["backends", "custom_backend", "deploy"];
 /// Quantizes on this machine, by the example `mobile`. Gives the folder with models, input, and this machine's answers.
 pub(super) fn write() -> Result<PathBuf> {
     let folder = home().join("mobile");
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    // What an earlier run left would be taken for this one's.
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+        _ => std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?,
+    }
     let mut write = workspace::cargo();
     write.arg("test").args(PACKAGE).args(["--example", "mobile"]).env("TQ_MOBILE_DIR", &folder);
-    workspace::run(&mut write)?;
+    workspace::run_tests(&mut write)?;
     Ok(folder)
 }
 
 /// Runs the models of `folder` as `processor`, on the runtime alone.
-pub(super) fn check(tools: &Tools, processor: &str, folder: &Path) -> Result<()> {
+pub(super) fn check(tools: &Tools, processor: &str, level: &str, folder: &Path) -> Result<()> {
     let mut check = cargo(tools, processor);
     check.args(["test", "--target", TARGET]).args(PACKAGE).args([
         "--no-default-features",
@@ -31,6 +35,7 @@ pub(super) fn check(tools: &Tools, processor: &str, folder: &Path) -> Result<()>
     check
         .args(["--example", "mobile", "--example", "run_native"])
         .env("TQ_MOBILE_DIR", folder)
+        .env("TQ_EXPECT_ISA", level)
         .env_remove("TQ_ISA");
     workspace::run_tests(&mut check)
 }

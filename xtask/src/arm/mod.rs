@@ -79,7 +79,7 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
         test.env("TQ_REQUIRE_ISA", levels.join(",")).env("TQ_EXPECT_ISA", level).env_remove("TQ_ISA");
         let mut result = workspace::run_tests(&mut test);
         if let Some(folder) = &mobile {
-            result = result.and_then(|()| mobile::check(&tools, processor, folder));
+            result = result.and_then(|()| mobile::check(&tools, processor, level, folder));
         }
         rows.push((processor, levels.join(" "), result.err().map(|error| error.to_string())));
     }

@@ -80,7 +80,7 @@ fn in_path(program: &str) -> bool {
 }
 
 /// Where the target's standard library is: the toolchain's own goes first.
-fn standard(home: &Path) -> Option<Standard> {
+pub(super) fn standard(home: &Path) -> Option<Standard> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
     let folder = asked.ok().filter(|output| output.status.success());

@@ -189,7 +189,7 @@ pub(super) fn requantize_tile(
         }
         RowMultipliers::FixedPoint { shift, .. } => {
             for shift in &shift[..columns] {
-                below_one &= *shift <= 0;
+                below_one &= (-31..=0).contains(shift);
             }
             if below_one { narrow::<true>(&mut tile, columns, params) } else { 0 }
         }
