@@ -27,7 +27,9 @@ impl Compiler<'_> {
             && dims[1] == *inputs
             && inputs.is_multiple_of(groups)
             && each.checked_mul(groups) == Some(out_dims[1])
-            && out_dims[0] == dims[0];
+            && out_dims[0] == dims[0]
+            // A kernel without weights may be of any length, and phases walk over it.
+            && !w_dims.contains(&0);
         if !agree {
             return float(format!("weights {w_dims:?} in {groups} groups from {dims:?} to {out_dims:?}"));
         }
