@@ -96,12 +96,10 @@ impl TransposeShape {
         w: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<Option<Vec<f32>>, OpError> {
-        // Where there are no weights a kernel, where there is no output a plane is of any length.
-        if w.is_empty() || self.dims.contains(&0) {
-            return Ok(None);
-        }
         let sizes = [self.groups, self.channels, self.filters];
-        let Some(correlation) = Correlation::writing(&self.window, sizes) else { return Ok(None) };
+        let Some(correlation) = Correlation::writing(&self.window, &self.dims, sizes) else {
+            return Ok(None);
+        };
         let mut out = ctx.zeros::<f32>(&self.dims)?;
         let kernel = self.window.kernel_len();
         let weight =

@@ -47,14 +47,16 @@ struct Piece<'a> {
 }
 
 impl Correlation {
-    /// For the window of a convolution; `None` where unrolling does better.
-    pub(in crate::ops) fn reading(window: &Window, sizes: [usize; 3]) -> Option<Self> {
+    /// For the window of a convolution whose output has the shape `dims`; `None` where unrolling does better.
+    pub(in crate::ops) fn reading(window: &Window, dims: &[usize], sizes: [usize; 3]) -> Option<Self> {
+        worth(dims, sizes).then_some(())?;
         let output = window.axes.map(|a| a.output);
         Self::new(vec![lines::reading(window)?], window, output, window.input_len(), sizes)
     }
 
     /// For the window of a transposed convolution.
-    pub(in crate::ops) fn writing(window: &Window, sizes: [usize; 3]) -> Option<Self> {
+    pub(in crate::ops) fn writing(window: &Window, dims: &[usize], sizes: [usize; 3]) -> Option<Self> {
+        worth(dims, sizes).then_some(())?;
         let output = window.axes.map(|a| a.input);
         Self::new(lines::writing(window)?, window, output, window.output_len(), sizes)
     }
@@ -72,7 +74,7 @@ impl Correlation {
         let output = if row { [1, depth * height * width] } else { [height, width] };
         let kernel_width = window.axes[2].kernel;
         let found = Self { groups, channels, filters, lines, output, input, kernel_width };
-        (fills_vectors(columns) && filters >= super::FEW_CHANNELS && channels > 0).then_some(found)
+        fills_vectors(columns).then_some(found)
     }
 
     /// Writes the result to `out`. `weight` gives that of a group's output channel, input channel and kernel element.
@@ -192,6 +194,11 @@ impl Correlation {
         let (taps, places, bias, step) = (&pass.taps, &places, piece.bias, lines[1].write);
         Arch::new().dispatch(Correlate { x: buffer, taps, weights, bias, places, step, out });
     }
+}
+
+/// Enough channels, and no plane or kernel without elements, which may be of any length and must not be walked over.
+fn worth(dims: &[usize], [_, channels, filters]: [usize; 3]) -> bool {
+    filters >= super::FEW_CHANNELS && channels > 0 && !dims.contains(&0)
 }
 
 /// Whether rows of so many positions fill vectors well enough.
