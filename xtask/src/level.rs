@@ -181,17 +181,12 @@ impl Suite {
             Suite::GuardPages if level == "scalar" => {
                 return Outcome::Skipped("it has no unsafe code".to_owned());
             }
-            Suite::Sessions if matches!(machine, Machine::Bochs(_)) => {
-                let reason =
-                    "tests of sessions start threads, of which the emulator has none; digests stand for them";
-                return Outcome::Skipped(reason.to_owned());
-            }
             Suite::Conformance if level == "scalar" => test.args(["-p", package, "--lib", "--tests"]),
             Suite::Conformance => test.args(["-p", package, "--test", "conformance"]),
             Suite::GuardPages => test.args(["-p", package, "--test", "guard_pages"]),
             Suite::Sessions => {
-                // Programs for qemu are as they are for digests: they share what they are made of.
-                if matches!(machine, Machine::Qemu(..)) {
+                // Programs to be emulated are as they are for digests: they share what they are made of.
+                if !matches!(machine, Machine::Native) {
                     workspace::quick_release(&mut test).arg("--release");
                 }
                 let tests = SESSIONS.iter().flat_map(|name| ["--test", name]);
@@ -199,11 +194,12 @@ impl Suite {
             }
         };
         if matches!(machine, Machine::Bochs(_)) {
-            // Of the processor's levels the one that is looked for; AVX2 is tested natively.
             test.args(["--", "--test-threads=1"]);
+            // Of the processor's levels the one that is looked for; AVX2 is tested natively.
             match self {
                 Suite::Conformance => test.arg(format!("{level}_conforms")).arg("the_library_is"),
-                _ => test.arg(format!("{level}_stays_inside")),
+                Suite::GuardPages => test.arg(format!("{level}_stays_inside")),
+                Suite::Sessions => &mut test,
             };
         }
         let outcome = workspace::run_tests(&mut test);

@@ -13,6 +13,7 @@ use tq_eval::{Evaluator, Precision};
 
 #[test]
 fn golden_quantized_ops_run() {
+    common::threads::prepare();
     let (mut codes_of_layers, mut off) = (0, 0);
     for mut case in golden::cases() {
         let real = Evaluator::new(&case.graph, Precision::F64).unwrap().run(&case.inputs).unwrap().remove(1);

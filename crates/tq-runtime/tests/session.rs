@@ -131,6 +131,10 @@ fn all_of_a_quantized_network_runs_in_integers() {
 
 #[test]
 fn two_threads_share_a_session() {
+    if common::threads::is_serial() {
+        eprintln!("SKIPPED: there is one thread");
+        return;
+    }
     let graph = network();
     let session = Session::new(&graph, SessionOptions::default()).unwrap();
     let reference = scalar(&graph);

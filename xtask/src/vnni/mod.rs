@@ -2,7 +2,7 @@
 //!
 //! Programs are linked statically and run in Bochs's processor, which comes as a Python package and knows all of AVX-512 and
 //! AVX-VNNI. It has no system: `emulate.py` does the few system calls of a program on one thread, so tests that start threads are
-//! left out, as `TQ_SERIAL` asks of the conformance suite. Where this machine has a level itself, its tests run on it as well.
+//! left out, as `TQ_SERIAL` asks of them. Where this machine has a level itself, its tests run on it as well.
 
 use crate::level::{self, Machine};
 use crate::workspace;
@@ -128,7 +128,7 @@ pub(crate) fn test() -> Result<()> {
             machines.push(Machine::Native);
         }
         for machine in machines {
-            for suite in [level::Suite::Conformance, level::Suite::GuardPages] {
+            for suite in level::Suite::ALL {
                 let outcome = suite.run(&machine, processor.level);
                 failed += usize::from(outcome.is_failure());
                 lines.push(format!("  {:12} {machine:44} {suite:12} {outcome}", processor.level));

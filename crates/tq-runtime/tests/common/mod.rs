@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod models;
+pub(crate) mod threads;
 
 use tq_eval::{Evaluator, Precision};
 use tq_graph::op::{ConvAttrs, Padding, PoolAttrs};
@@ -173,6 +174,7 @@ pub(crate) fn pool_attrs(
 }
 
 pub(crate) fn scalar(graph: &Graph) -> Session {
+    threads::prepare();
     Session::new(graph, SessionOptions::with_isa(Isa::Scalar)).unwrap()
 }
 
@@ -202,12 +204,11 @@ pub(crate) fn check(graph: &Graph, inputs: &[Tensor], scale: f32, steps: f32) ->
     let all = sessions(graph);
     let first = all[0].run(inputs).unwrap();
     for session in &all {
-        for threads in [1, 4] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let out = pool.install(|| session.run(inputs)).unwrap();
+        for count in [1, 4] {
+            let out = threads::on(count, || session.run(inputs)).unwrap();
             assert_eq!(out.len(), first.len());
             for (a, b) in out.iter().zip(&first) {
-                assert!(a == b, "{session:?} with {threads} threads differs from the scalar session");
+                assert!(a == b, "{session:?} with {count} threads differs from the scalar session");
             }
         }
     }
@@ -254,8 +255,7 @@ pub(crate) fn assert_integer(session: &Session, op: &str) {
 /// Every session allocates nothing once it has run twice.
 pub(crate) fn assert_warm_runs_allocate_nothing(graph: &Graph, x: &[Tensor]) {
     for session in sessions(graph) {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let counts: Vec<u64> = pool.install(|| {
+        let counts: Vec<u64> = threads::on(1, || {
             let mut out = session.run(x).unwrap();
             (0..3)
                 .map(|_| allocation_counter::measure(|| session.run_into(x, &mut out).unwrap()).count_total)

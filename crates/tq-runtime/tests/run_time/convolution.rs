@@ -46,7 +46,7 @@ fn convolution(n: &mut Numbers) -> (Graph, Vec<usize>, usize) {
 
 #[test]
 fn convolutions_of_every_shape_are_the_evaluator_bit_for_bit() {
-    for seed in 0..60 {
+    for seed in 0..super::threads::fewer(60) {
         let mut n = Numbers(seed);
         let (g, dims, spatial) = convolution(&mut n);
         let qconfig = [default_dynamic_qconfig(), pytorch_dynamic_qconfig()][n.below(4) / 3].clone();

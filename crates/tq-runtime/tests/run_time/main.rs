@@ -3,6 +3,8 @@
 
 mod convolution;
 mod golden;
+#[path = "../common/threads.rs"]
+mod threads;
 
 use tq_eval::{Evaluator, Precision};
 use tq_graph::op::{Activation, BinaryOp, Direction, RecurrentAttrs, RecurrentKind};
@@ -36,12 +38,12 @@ impl Numbers {
 
 /// Runs on the best kernels and on scalar ones, in one thread and in several: the same bits. Held to the judge.
 fn run(graph: &Graph, x: &[Tensor]) -> (Session, Vec<Tensor>) {
+    threads::prepare();
     let best = Session::new(graph, SessionOptions::default()).unwrap();
     let scalar = Session::new(graph, SessionOptions::with_isa(Isa::Scalar)).unwrap();
     let y = best.run(x).unwrap();
     assert!(y == scalar.run(x).unwrap(), "kernels differ");
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert!(y == pool.install(|| best.run(x)).unwrap(), "threads differ");
+    assert!(y == threads::on(1, || best.run(x)).unwrap(), "threads differ");
     let verdict = judge(&best, x).unwrap();
     assert!(verdict.holds(), "{verdict}");
     (best, y)
@@ -212,7 +214,7 @@ fn recurrent_layers_of_every_form_run_in_integers_and_survive_a_file() {
         RecurrentKind::Gru { linear_before_reset: true },
         RecurrentKind::Rnn,
     ];
-    for seed in 0..60 {
+    for seed in 0..threads::fewer(60) {
         let mut n = Numbers(seed);
         let (g, x) = layer(&mut n, kinds[seed as usize % kinds.len()]);
         let float = Evaluator::new(&g, Precision::F32).unwrap().run(&x).unwrap();
