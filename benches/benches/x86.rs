@@ -2,7 +2,7 @@
 //! `cargo xtask bench-x86` and `bench-arm` run and put in a table.
 //!
 //! `cargo bench -p benches --bench x86`. `TQ_BENCH_QUICK=1` times the small shapes alone, and shortly. Every result is held to that
-//! of the scalar kernels before it is timed. The processor's name and its peak go to `machine.json` in the folder `CRITERION_HOME`, where
+//! of the scalar kernels before it is timed. The processor's name, its peak and that of its memory go to `machine.json` in the folder `CRITERION_HOME`, where
 //! it is set.
 #![forbid(unsafe_code)]
 
@@ -83,13 +83,15 @@ fn whole_networks(c: &mut Criterion, quick: bool) {
     }
 }
 
-/// Writes the processor's name, and what it can do at most, beside criterion's results.
+/// Writes the processor's name, and what it and its memory can do at most, beside criterion's results.
 fn machine() {
     let Some(folder) = std::env::var_os("CRITERION_HOME") else { return };
-    use torsh_quantization::runtime::machine::{facts, peaks};
+    use torsh_quantization::runtime::machine::{Machine, MachineOptions, facts};
     let facts = facts();
+    let machine =
+        Machine::measure(MachineOptions { each: Duration::from_millis(100) }).expect("kernels agree");
     let machine = serde_json::json!({
-        "processor": facts.processor, "emulated": facts.emulated, "peaks": peaks(Duration::from_millis(100)),
+        "processor": facts.processor, "emulated": facts.emulated, "peaks": machine.peaks, "bandwidth": machine.bandwidth,
     });
     let text = serde_json::to_string_pretty(&machine).expect("names and numbers");
     let written = std::fs::create_dir_all(&folder)

@@ -1,8 +1,8 @@
 //! Times matrix products on request, for `benches/peers/gemm.py` and `group_wise.py`.
 //!
-//! Reads lines `M K N MODE MILLISECONDS` (MODE is A1, A2 or B, or G and the weights of a group) and answers each with the kernel's name, the fastest call in
-//! nanoseconds, and the shares of the products that run two deep, one deep and plainly. One thread. Every product is held to
-//! the scalar kernel before it is timed.
+//! Reads lines `M K N MODE MILLISECONDS [FILE]` (MODE is A1, A2 or B, or G and the weights of a group; FILE has the weights, a byte each, channel by
+//! channel) and answers each with the kernel's name, the fastest call in nanoseconds, and the shares of the products that run
+//! two deep, one deep and plainly. One thread. Every product is held to the scalar kernel before it is timed.
 #![forbid(unsafe_code)]
 
 use benches::models::Error;
@@ -15,14 +15,14 @@ use tq_kernels::{Depths, Kernels};
 fn answer(
     line: &str,
     kernels: &Kernels,
-    products: &mut HashMap<(Vec<usize>, String), (Case, Depths)>,
+    products: &mut HashMap<String, (Case, Depths)>,
 ) -> Result<String, Error> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [m, k, n, mode, milliseconds] = words[..] else {
-        return Err("expected M K N MODE MILLISECONDS".into());
+    let ([m, k, n, mode, milliseconds] | [m, k, n, mode, milliseconds, _]) = words[..] else {
+        return Err("expected M K N MODE MILLISECONDS [FILE]".into());
     };
-    let shape = (m.parse()?, k.parse()?, n.parse()?);
-    let key = (vec![shape.0, shape.1, shape.2], mode.to_owned());
+    let (shape, file) = ((m.parse()?, k.parse()?, n.parse()?), words.get(5));
+    let key = format!("{shape:?} {mode} {file:?}");
     if !products.contains_key(&key) {
         let product = match mode.strip_prefix('G') {
             Some(size) => {
@@ -33,7 +33,14 @@ fn answer(
                 let mode = Mode::ALL.into_iter().find(|m| m.name() == mode);
                 let product =
                     Product::of_mode(shape, mode.ok_or("the modes are A1, A2, B and G32 or the like")?);
-                (product.spec(line).checked(kernels)?, product.depths(kernels)?)
+                match file {
+                    Some(file) => {
+                        let weights: Vec<i8> = std::fs::read(file)?.into_iter().map(|w| w as i8).collect();
+                        let depths = product.depths_with(kernels, &weights)?;
+                        (product.spec_with(line, weights).checked(kernels)?, depths)
+                    }
+                    None => (product.spec(line).checked(kernels)?, product.depths(kernels)?),
+                }
             }
         };
         products.insert(key.clone(), product);

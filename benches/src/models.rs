@@ -44,7 +44,8 @@ impl Net {
                 continue;
             };
             let dims = weights.dims().to_vec();
-            let fan: usize = dims[1..].iter().product();
+            // What one output adds up; the first axis of an LSTM's weights is its directions, the second its gates.
+            let fan: usize = if dims.len() == 3 { dims[2] } else { dims[1..].iter().product() };
             let deviation = (2.0 / fan as f32).sqrt();
             let values = normal(seed, dims.iter().product()).into_iter().map(|w| w * deviation).collect();
             *weights = Tensor::new(&dims, values)?;
@@ -224,7 +225,7 @@ pub fn dynamic_lstm(steps: usize, batch: usize, from: usize, hidden: usize) -> R
     b.output("y", y)?;
     b.initialize(5)?;
     let name = format!("dynamic-lstm-{steps}x{batch}x{from}x{hidden}");
-    Ok(Net { dynamic: true, ..Net::new(name, b, &[steps, batch, from])? })
+    Ok(Net { dynamic: true, ..Net::new(name, b, &[steps, batch, from])?.with_normal_weights()? })
 }
 
 /// The classifier of digits that `tq demo` has, on one digit of its own data.

@@ -85,13 +85,36 @@ impl Product {
     #[must_use]
     pub fn spec(self, name: impl Into<String>) -> Spec {
         let (m, k, n) = self.shape;
-        Spec::new(name, Work::Macs((m * k * n) as u64), move |kernels| self.case(kernels))
+        let work = Work::Macs((m * k * n) as u64);
+        Spec::new(name, work, move |kernels| self.case(kernels, &self.weights.make(n, k)))
     }
 
-    fn case(self, kernels: &Kernels) -> Result<Case, KernelError> {
+    /// It with weights of somebody else's, channel by channel, in place of those that it would make.
+    #[must_use]
+    pub fn spec_with(self, name: impl Into<String>, weights: Vec<i8>) -> Spec {
         let (m, k, n) = self.shape;
-        let (lhs, rhs) = (codes(1, m * k, self.largest), self.weights.make(n, k));
-        let packed = kernels.gemm().pack(&RhsMatrix::new(&rhs, n, k))?;
+        Spec::new(name, Work::Macs((m * k * n) as u64), move |kernels| self.case(kernels, &weights))
+    }
+
+    /// It with so many copies of its weights, of which every call takes the next: where they are larger than the caches together, the weights come
+    /// from memory. The elements of its work are its weights, the bytes that any layout has to read.
+    #[must_use]
+    pub fn from_memory(self, name: impl Into<String>, copies: usize) -> Spec {
+        let (_, k, n) = self.shape;
+        let work = Work::Elements((k * n) as u64);
+        Spec::new(name, work, move |kernels| self.copied(kernels, &self.weights.make(n, k), copies))
+    }
+
+    fn case(self, kernels: &Kernels, rhs: &[i8]) -> Result<Case, KernelError> {
+        self.copied(kernels, rhs, 1)
+    }
+
+    fn copied(self, kernels: &Kernels, rhs: &[i8], copies: usize) -> Result<Case, KernelError> {
+        let (m, k, n) = self.shape;
+        let lhs = codes(1, m * k, self.largest);
+        let pack = |_| kernels.gemm().pack(&RhsMatrix::new(rhs, n, k));
+        let packed = (0..copies.max(1)).map(pack).collect::<Result<Vec<_>, _>>()?;
+        let call = std::cell::Cell::new(0);
         let by_channel = self.stage == Stage::CodesByChannel;
         let multiplier = vec![multiplier(k); if by_channel { n } else { 1 }];
         let out = match self.stage {
@@ -109,7 +132,9 @@ impl Product {
                 }
                 Out::I32(data) => (OutputStage::Accumulators, GemmOut::I32 { data, row_stride: n }),
             };
-            kernels.gemm().run(lhs, &packed, &Epilogue { lhs_zero_point: 0, stage }, out)
+            call.set(call.get() + 1);
+            let packed = &packed[call.get() % packed.len()];
+            kernels.gemm().run(lhs, packed, &Epilogue { lhs_zero_point: 0, stage }, out)
         }))
     }
 
@@ -119,8 +144,16 @@ impl Product {
     /// Those of packing: none for sizes that fit memory.
     pub fn depths(self, kernels: &Kernels) -> Result<Depths, KernelError> {
         let (_, k, n) = self.shape;
-        let rhs = self.weights.make(n, k);
-        let packed = kernels.gemm().pack(&RhsMatrix::new(&rhs, n, k))?;
+        self.depths_with(kernels, &self.weights.make(n, k))
+    }
+
+    /// How its products with these weights run.
+    ///
+    /// # Errors
+    /// Those of packing: a number of weights that is not that of the shape.
+    pub fn depths_with(self, kernels: &Kernels, weights: &[i8]) -> Result<Depths, KernelError> {
+        let (_, k, n) = self.shape;
+        let packed = kernels.gemm().pack(&RhsMatrix::new(weights, n, k))?;
         Ok(kernels.gemm().depths(&packed, self.largest))
     }
 }

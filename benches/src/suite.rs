@@ -25,6 +25,9 @@ pub const PRODUCTS: [Shape; 15] = [
     (1, 4096, 4096),
 ];
 
+/// Prefix of the cases whose weights come from memory; `cargo xtask bench-x86` holds them to its bandwidth.
+const FROM_MEMORY: &str = "gemv-from-memory/";
+
 /// The libraries that this processor runs and `TQ_ISA` allows, the one that sessions use first, the scalar one left out.
 #[must_use]
 pub fn libraries() -> Vec<Kernels> {
@@ -50,6 +53,13 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
         let (m, k, n) = shape;
         for mode in Mode::ALL {
             specs.push(Product::of_mode(shape, mode).spec(format!("gemm/{m}x{k}x{n}/{}", mode.name())));
+        }
+    }
+    if !quick {
+        for mode in Mode::ALL {
+            // 128 MiB are more than a desktop's last cache, and than one machine's share of a server's.
+            let product = Product::of_mode((1, 4096, 4096), mode);
+            specs.push(product.from_memory(format!("{FROM_MEMORY}1x4096x4096/{}", mode.name()), 8));
         }
     }
     for shape in [(1, 768, 3072), (16, 768, 3072), (128, 3072, 768), (1, 4096, 4096)] {

@@ -4,16 +4,15 @@
 //! Results are checked by the benches themselves before they are timed. The record, `benches/record/x86-PROCESSOR.json` (`arm-` on ARM), is a
 //! statement of what was measured where; nothing fails because a figure differs from it.
 
-use crate::workspace;
+use crate::{bench_peers, workspace};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The task on this architecture, and how its records begin.
-const TASK: &str = if cfg!(target_arch = "aarch64") { "bench-arm" } else { "bench-x86" };
+pub(crate) const TASK: &str = if cfg!(target_arch = "aarch64") { "bench-arm" } else { "bench-x86" };
 const RECORDS: &str = if cfg!(target_arch = "aarch64") { "arm" } else { "x86" };
 
 /// How much slower than another kernel of the machine the chosen one may be measured: less than that is noise.
@@ -62,9 +61,16 @@ impl Row {
         Some(self.work? as f64 / self.nanoseconds.max(1e-3))
     }
 
-    /// Whether its work is multiply-adds.
-    fn multiplies(&self) -> bool {
-        ["gemm/", "group-wise/", "conv/", "depthwise/"].iter().any(|family| self.case.starts_with(family))
+    /// The share of what its processor could do at most.
+    fn share(&self, limits: &Limits) -> Option<f64> {
+        // As `benches/src/suite.rs` names them.
+        if self.case.starts_with("gemv-from-memory/") {
+            return Some(self.rate()? / limits.bandwidth?);
+        }
+        let families = ["gemm/", "group-wise/", "conv/", "depthwise/"];
+        let multiplies = families.iter().any(|family| self.case.starts_with(family));
+        let peak = limits.peaks.get(&self.isa).filter(|_| multiplies)?;
+        Some(self.rate()? / peak)
     }
 }
 
@@ -96,14 +102,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if machine["emulated"] == true {
         bail!("this program is emulated: times would say nothing, and no record is written");
     }
-    let best = best_peaks(&machine["peaks"]);
-    print!("{}", table(&rows, &best));
-    if options.peers {
-        peers(&folder, options.quick)?;
-    }
+    let limits = Limits::of(&machine);
+    print!("{}", table(&rows, &limits));
     if !options.quick {
         let path = record(&rows, &machine)?;
         eprintln!("{TASK}: wrote {}", path.display());
+    }
+    if options.peers {
+        bench_peers::run(&folder, options.quick)?;
     }
     let slower = not_fastest(&rows);
     if !slower.is_empty() {
@@ -149,25 +155,35 @@ fn row(about: &Value, estimates: &Value) -> Result<Row> {
     })
 }
 
-/// The fastest sequence of each level, in 10⁹ multiply-adds a second.
-fn best_peaks(peaks: &Value) -> BTreeMap<String, f64> {
-    let mut best = BTreeMap::new();
-    for peak in peaks.as_array().into_iter().flatten() {
-        if let (Some(isa), Some(rate)) = (peak["isa"].as_str(), peak["gmacs"]["best"].as_f64()) {
-            let entry = best.entry(isa.to_owned()).or_insert(rate);
-            *entry = f64::max(*entry, rate);
-        }
-    }
-    best
+/// What a processor can do at most.
+#[derive(Debug, Default)]
+struct Limits {
+    /// The fastest sequence of each level, in 10⁹ multiply-adds a second.
+    peaks: BTreeMap<String, f64>,
+    /// Of one thread's reading from memory, in 10⁹ bytes a second.
+    bandwidth: Option<f64>,
 }
 
-fn table(rows: &[Row], peaks: &BTreeMap<String, f64>) -> String {
-    let mut out =
-        String::from("| case | kernel | level | median | 10⁹/s | of the peak |\n|---|---|---|---|---|---|\n");
+impl Limits {
+    fn of(machine: &Value) -> Self {
+        let mut limits = Self { bandwidth: machine["bandwidth"]["best"].as_f64(), ..Self::default() };
+        for peak in machine["peaks"].as_array().into_iter().flatten() {
+            if let (Some(isa), Some(rate)) = (peak["isa"].as_str(), peak["gmacs"]["best"].as_f64()) {
+                let entry = limits.peaks.entry(isa.to_owned()).or_insert(rate);
+                *entry = f64::max(*entry, rate);
+            }
+        }
+        limits
+    }
+}
+
+fn table(rows: &[Row], limits: &Limits) -> String {
+    let mut out = String::from(
+        "| case | kernel | level | median | 10⁹/s | of the limit |\n|---|---|---|---|---|---|\n",
+    );
     for row in rows {
         let rate = row.rate().map_or_else(String::new, |rate| format!("{rate:.1}"));
-        let share = row.rate().filter(|_| row.multiplies()).zip(peaks.get(&row.isa));
-        let share = share.map_or_else(String::new, |(rate, peak)| format!("{:.0} %", 100.0 * rate / peak));
+        let share = row.share(limits).map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share));
         let time = format!("{:.1} µs", row.nanoseconds / 1e3);
         out += &format!("| {} | {} | {} | {time} | {rate} | {share} |\n", row.case, row.kernel, row.isa);
     }
@@ -217,7 +233,7 @@ fn record(rows: &[Row], machine: &Value) -> Result<PathBuf> {
         .collect();
     let record = json!({
         "processor": processor, "rustc": workspace::rustc_version()?, "threads": 1, "peaks": machine["peaks"],
-        "rows": rows,
+        "bandwidth": machine["bandwidth"], "rows": rows,
     });
     let path = workspace::root().join("benches/record").join(format!("{RECORDS}-{}.json", slug(processor)));
     fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
@@ -233,52 +249,6 @@ fn round(nanoseconds: f64) -> f64 {
 fn slug(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
-}
-
-/// ONNX Runtime, and OpenVINO where it is installed, beside ours, in turns.
-fn peers(folder: &Path, quick: bool) -> Result<()> {
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let there = Command::new(&python).args(["-c", "import numpy, onnx, onnxruntime"]).status();
-    if !there.is_ok_and(|status| status.success()) {
-        bail!(
-            "--peers needs Python with numpy, onnx and onnxruntime (and openvino, if it is to be compared): PYTHON names another than {}",
-            python.to_string_lossy()
-        );
-    }
-    let words = ["build", "--release", "--quiet", "-p", "benches", "-p", "tq-cli", "--bins", "--examples"];
-    workspace::run(workspace::cargo().args(words))?;
-    let (programs, networks) = (workspace::target().join("release"), folder.join("networks"));
-    let script = |name: &str| {
-        let mut command = Command::new(&python);
-        command.current_dir(workspace::root()).arg(Path::new("benches/peers").join(name));
-        command
-    };
-    for name in ["gemm.py", "group_wise.py"] {
-        let mut products = script(name);
-        products.arg("--program").arg(programs.join("examples/products"));
-        if quick {
-            products.args(["--rounds", "1", "--ms", "10"]);
-        }
-        workspace::run(&mut products)?;
-    }
-    workspace::run(Command::new(programs.join("examples/networks")).arg(&networks))?;
-    let mut whole = script("networks.py");
-    whole.arg("--tq").arg(programs.join("tq"));
-    if quick {
-        whole.args(["--rounds", "1", "--ms", "50"]);
-    }
-    let mut names: Vec<PathBuf> =
-        fs::read_dir(&networks)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    names.sort();
-    for network in names {
-        for mode in ["A1", "A2", "B"] {
-            let model = network.join(format!("{mode}.onnx"));
-            if model.is_file() {
-                whole.arg("--case").arg(&network).arg(&model);
-            }
-        }
-    }
-    workspace::run(&mut whole)
 }
 
 #[cfg(test)]
@@ -320,11 +290,13 @@ mod tests {
         let row = row(&about, &estimates).unwrap();
         assert_eq!((row.isa.as_str(), row.rate(), row.spread), ("avx2", Some(3.0), (1.5, 2.5)));
         assert!(super::row(&json!({}), &estimates).is_err());
-        let peaks = best_peaks(
-            &json!([{"isa": "avx2", "gmacs": {"best": 4.0}}, {"isa": "avx2", "gmacs": {"best": 6.0}}]),
-        );
-        let text = table(&[row], &peaks);
-        assert!(text.contains("| 3.0 | 50 % |"), "{text}");
+        let limits = Limits::of(&json!({
+            "peaks": [{"isa": "avx2", "gmacs": {"best": 4.0}}, {"isa": "avx2", "gmacs": {"best": 6.0}}],
+            "bandwidth": {"median": 10.0, "best": 12.0},
+        }));
+        let memory = Row { case: "gemv-from-memory/1x2x3/B".into(), ..row.clone() };
+        let text = table(&[row, memory], &limits);
+        assert!(text.contains("| 3.0 | 50 % |") && text.contains("| 3.0 | 25 % |"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod arm;
 mod bench_counts;
+mod bench_peers;
 mod bench_x86;
 mod ci;
 mod digests;
@@ -26,10 +27,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy            the rules that hold the workspace together (arrows, unsafe code, manifests, file lengths)
   bench-counts    counts the instructions of kernels and small sessions by valgrind and compares them with
                   benches/record/counts.json; with --update records them
-  bench-x86       times every kernel family and whole networks on this processor, shows them beside its peak, checks that the
+  bench-x86       times every kernel family and whole networks on this processor, shows them beside its limits, checks that the
                   chosen kernels are the fastest ones, and writes benches/record/x86-PROCESSOR.json. With --quick the
-                  small shapes alone, and no record; with --peers ONNX Runtime and OpenVINO beside ours (PYTHON names
-                  a Python that has them)
+                  small shapes alone, and no record; with --peers ONNX Runtime, and OpenVINO, PyTorch and LiteRT where
+                  they are, beside ours (PYTHON names a Python that has them), and three networks of TQ_MODELS_DIR
   bench-arm       on ARM the same, to benches/record/arm-PROCESSOR.json. Elsewhere counts the instructions of kernels at every
                   level in qemu, measures no time, and compares with benches/record/counts-arm.json; with --update records
   gen-onnx        regenerates the ONNX messages of tq-onnx from their protocol file

@@ -25,8 +25,9 @@ fn codes(seed: u32, len: usize) -> Vec<u8> {
 /// Tiles of every number of rows and columns; rows that follow each other and rows that lie apart.
 ///
 /// # Panics
-/// Where a sum is wrong, or a code outside the range that is told.
+/// Where a sum is wrong, or a range of codes.
 pub fn check_tiles<K: Microkernel>(kernel: K) {
+    ranges(kernel);
     for k in [1, 3, 4, 5, 8, 16, 31, 64, 100, 257, 1024, 1100] {
         let padded = usize::next_multiple_of(k, K::KU);
         for columns in [1, 7, 8, 16, 17, K::NR].into_iter().filter(|&c| c <= K::NR) {
@@ -39,6 +40,27 @@ pub fn check_tiles<K: Microkernel>(kernel: K) {
                 for rows in 1..=K::MR {
                     tile(kernel, (rows, columns, k, padded), &weights, &panel);
                 }
+            }
+        }
+    }
+}
+
+/// Where the kernel asks how large codes are, it is told exactly: a range that is too wide would cost speed and no test would see it.
+fn ranges<K: Microkernel>(kernel: K) {
+    if kernel.range(&[7], 1, 1, 1) == (0, u8::MAX) {
+        return;
+    }
+    for k in 0..=70 {
+        for stride in [k, k + 1, k + 33] {
+            for rows in 1..=K::MR {
+                // Around the middle, so that neither end comes from anything but a code.
+                let len = (rows - 1) * stride + k;
+                let codes: Vec<u8> =
+                    codes(k as u32 + 11, len).into_iter().map(|code| 64 + code / 2).collect();
+                let all = || (0..rows).flat_map(|r| &codes[r * stride..][..k]);
+                let expected = (all().min().map_or(u8::MAX, |&c| c), all().max().map_or(0, |&c| c));
+                let got = kernel.range(&codes, rows, stride, k);
+                assert_eq!(got, expected, "{}: {rows} rows of {k}, {stride} apart", kernel.name());
             }
         }
     }

@@ -54,6 +54,48 @@ pub(crate) fn for_each_run<T: Send>(
     out.par_chunks_mut(run * width).enumerate().for_each(|(i, chunk)| f(i * run, chunk));
 }
 
+/// Calls `f(index of the part, part)` for the consecutive parts of `out` that end at `ends`, or at its end where that comes before: several
+/// at a time over the ambient pool where `out` is long enough to be worth threads.
+///
+/// # Errors
+/// Those of `f`; which one where there are several is not said. Parts behind an error may be left as they are.
+pub fn for_each_part<T: Send, E: Send>(
+    out: &mut [T],
+    ends: &[usize],
+    f: &(impl Fn(usize, &mut [T]) -> Result<(), E> + Sync),
+) -> Result<(), E> {
+    /// Elements that are copied in about the time in which a thread wakes.
+    const GRAIN: usize = 32 * 1024;
+    fn halves<T: Send, E: Send>(
+        (out, start): (&mut [T], usize),
+        (ends, first): (&[usize], usize),
+        tasks: usize,
+        f: &(impl Fn(usize, &mut [T]) -> Result<(), E> + Sync),
+    ) -> Result<(), E> {
+        if tasks > 1 && ends.len() > 1 {
+            let (left_ends, right_ends) = ends.split_at(ends.len() / 2);
+            let middle = left_ends.last().map_or(0, |end| end.saturating_sub(start)).min(out.len());
+            let (left, right) = out.split_at_mut(middle);
+            let behind = (right_ends, first + left_ends.len());
+            let (a, b) = rayon::join(
+                || halves((left, start), (left_ends, first), tasks / 2, f),
+                || halves((right, start + middle), behind, tasks.div_ceil(2), f),
+            );
+            return a.and(b);
+        }
+        let (mut rest, mut start) = (out, start);
+        for (i, end) in ends.iter().enumerate() {
+            let (part, next) = rest.split_at_mut(end.saturating_sub(start).min(rest.len()));
+            start += part.len();
+            f(first + i, part)?;
+            rest = next;
+        }
+        Ok(())
+    }
+    let tasks = task_count(out.len(), GRAIN);
+    halves((out, 0), (ends, 0), tasks, f)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +111,26 @@ mod tests {
                 }
             });
             assert!(out.iter().enumerate().all(|(i, &x)| usize::from(x) == i + 1));
+        }
+    }
+
+    #[test]
+    fn parts_are_called_once_each_and_end_where_they_should() {
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                for ends in [&[][..], &[200_000], &[0, 0, 7, 90_000, 90_000, 100_001, 250_000], &[5; 9]] {
+                    let mut out = vec![9u8; 200_000];
+                    let set = |i: usize, part: &mut [u8]| -> Result<(), usize> {
+                        part.fill(i as u8);
+                        if i == 8 { Err(part.len()) } else { Ok(()) }
+                    };
+                    let result = for_each_part(&mut out, ends, &set);
+                    assert_eq!(result, if ends.len() == 9 { Err(0) } else { Ok(()) });
+                    let part_of = |at: usize| ends.iter().position(|end| at < *end).unwrap_or(9) as u8;
+                    assert!(out.iter().enumerate().all(|(at, &part)| part == part_of(at)), "{ends:?}");
+                }
+            });
         }
     }
 

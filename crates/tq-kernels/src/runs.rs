@@ -11,7 +11,9 @@ pub fn copy(dst: &mut [u8], src: &[u8]) {
     // From both ends: the pieces may overlap in the middle, where they agree.
     match dst.len() {
         0 => {}
-        1..4 => dst.iter_mut().zip(src).for_each(|(d, s)| *d = *s),
+        // No loop: compilers make a call of it.
+        1 => both_ends::<1>(dst, src),
+        2..4 => both_ends::<2>(dst, src),
         4..8 => both_ends::<4>(dst, src),
         8..16 => both_ends::<8>(dst, src),
         16..=32 => both_ends::<16>(dst, src),
@@ -26,7 +28,8 @@ pub fn copy(dst: &mut [u8], src: &[u8]) {
 pub fn fill(dst: &mut [u8], code: u8) {
     match dst.len() {
         0 => {}
-        1..4 => dst.iter_mut().for_each(|d| *d = code),
+        1 => ends(dst, [code; 1]),
+        2..4 => ends(dst, [code; 2]),
         4..8 => ends(dst, [code; 4]),
         8..16 => ends(dst, [code; 8]),
         16..=32 => ends(dst, [code; 16]),

@@ -27,6 +27,16 @@ fn convolutions() -> (Graph, Vec<usize>) {
     (n.graph, vec![2, 6, 9, 9])
 }
 
+/// Weights of one input channel that are not depthwise: of the whole input, and several output channels a group.
+fn of_one_channel() -> (Graph, Vec<usize>) {
+    let mut n = Net::new(9);
+    let x = n.input("x", &[1, 9, 9]);
+    let a = n.conv("one", x, [1, 12], 3, 1);
+    let b = n.grouped("multiplied", a, [12, 24], 12, 3, 1);
+    n.output(b);
+    (n.graph, vec![2, 1, 9, 9])
+}
+
 fn products() -> (Graph, Vec<usize>) {
     let mut n = Net::new(8);
     let x = n.input("x", &[37]);
@@ -89,7 +99,7 @@ fn offences(rows: &[Vec<i32>]) -> usize {
 
 #[test]
 fn every_pair_keeps_the_rule_in_the_order_of_kernels() {
-    for model in [convolutions, products] {
+    for model in [convolutions, of_one_channel, products] {
         let free = reductions(&converted(model(), false));
         let safe = reductions(&converted(model(), true));
         for ((name, free), (_, safe)) in free.iter().zip(&safe) {

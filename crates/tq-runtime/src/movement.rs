@@ -15,9 +15,50 @@ pub(crate) enum IndexMap {
     /// The result is the input as it lies in memory.
     Same,
     /// Runs that follow each other in the result.
-    Runs(Vec<Run>),
+    Runs(Runs),
     /// One position a code; [`FILL`] for the fill code.
     Each(Vec<i32>),
+}
+
+/// Runs, and parts of them that threads may share.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Runs {
+    runs: Vec<Run>,
+    /// Where each part ends: in the runs, and in the result.
+    parts: (Vec<usize>, Vec<usize>),
+}
+
+/// Parts that runs are cut into: enough for several threads to end at nearly the same time.
+const PARTS: usize = 16;
+
+impl Runs {
+    fn new(runs: Vec<Run>) -> Self {
+        let mut parts = (Vec::new(), Vec::new());
+        let mut len = 0;
+        for part in runs.chunks(runs.len().div_ceil(PARTS).max(1)) {
+            len += part.iter().map(|run| run.len).sum::<usize>();
+            parts.0.push(parts.0.last().copied().unwrap_or(0) + part.len());
+            parts.1.push(len);
+        }
+        Self { runs, parts }
+    }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Where each part ends in the result.
+    pub(crate) fn ends(&self) -> &[usize] {
+        &self.parts.1
+    }
+
+    /// The runs of a part.
+    pub(crate) fn part(&self, i: usize) -> &[Run] {
+        let start = if i == 0 { 0 } else { self.parts.0[i - 1] };
+        &self.runs[start..self.parts.0[i]]
+    }
 }
 
 /// Consecutive codes of the input, or codes of padding.
@@ -64,7 +105,7 @@ impl IndexMap {
         match runs.as_slice() {
             [] if input_len == 0 => Self::Same,
             [run] if run.from == 0 && run.len == input_len => Self::Same,
-            _ => Self::Runs(runs),
+            _ => Self::Runs(Runs::new(runs)),
         }
     }
 }
@@ -128,6 +169,7 @@ mod tests {
             IndexMap::Same => x.to_vec(),
             IndexMap::Each(m) => m.iter().map(|i| at(*i)).collect(),
             IndexMap::Runs(runs) => runs
+                .all()
                 .iter()
                 .flat_map(|r| (0..r.len as i32).map(move |i| if r.from == FILL { FILL } else { r.from + i }))
                 .map(at)

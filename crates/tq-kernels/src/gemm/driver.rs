@@ -277,7 +277,8 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 if wide {
                     for (i, tile) in lhs.tiles(K::MR) {
                         let out = &mut out[i * self.out_stride..];
-                        self.wide_tile(&tile, weights, &row_sums[r + i..], &panel, first, out);
+                        let row_sums = &row_sums[r + i..];
+                        self.wide_tile(&tile, weights, lhs_zero_point, row_sums, &panel, first, out);
                     }
                     continue;
                 }
@@ -297,10 +298,15 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     }
 
     /// One tile with 64-bit sums: K in blocks that fit 32 bits.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one tile: its operands and what belongs to its rows and columns"
+    )]
     fn wide_tile(
         &self,
         lhs: &LhsTile,
         weights: RhsPanel,
+        lhs_zero_point: i32,
         row_sums: &[i64],
         panel: &Panel<S::Factors>,
         first: usize,
@@ -317,10 +323,12 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 *sum += i64::from(acc);
             }
         }
-        for r in 0..lhs.rows {
-            for c in 0..panel.columns {
-                let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
-                let correction = panel.offset[c] - i64::from(zero_point) * row_sums[r];
+        for c in 0..panel.columns {
+            let (bias, column_sum) = (self.rhs.bias()[first + c], self.rhs.column_sums()[first + c]);
+            let offset = i64::from(bias) - i64::from(lhs_zero_point) * column_sum;
+            let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
+            for r in 0..lhs.rows {
+                let correction = offset - i64::from(zero_point) * row_sums[r];
                 out[r * self.out_stride + c] = self.stage.wide(sums[r * K::NR + c] + correction, panel, c);
             }
         }

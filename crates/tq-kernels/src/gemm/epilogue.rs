@@ -10,10 +10,9 @@ use tq_qtypes::requantize::requantize_wide;
 pub(crate) struct Panel<P> {
     /// Columns in use.
     pub(crate) columns: usize,
-    /// Added to each accumulator: the bias less the correction for the lhs zero point.
-    pub(crate) offset: [i64; MAX_NR],
-    /// The same where the channel is proved to fit 32 bits.
-    pub(crate) narrow_offset: [i32; MAX_NR],
+    /// Added to each accumulator, the bias less the correction for the lhs zero point: of channels that are proved to fit 32 bits. Of
+    /// others it is the low 32 bits, which nobody reads.
+    pub(crate) offset: [i32; MAX_NR],
     /// What each column is multiplied by.
     pub(crate) factors: P,
 }
@@ -21,7 +20,7 @@ pub(crate) struct Panel<P> {
 impl<P> Panel<P> {
     /// For the panels of a stage, of no columns yet.
     pub(crate) fn new(stage: &impl Stage<Factors = P>) -> Self {
-        Self { columns: 0, offset: [0; MAX_NR], narrow_offset: [0; MAX_NR], factors: stage.factors() }
+        Self { columns: 0, offset: [0; MAX_NR], factors: stage.factors() }
     }
 
     /// Becomes that of columns `first..first + columns` of a matrix with these sums and biases. What stood in others stays.
@@ -37,11 +36,9 @@ impl<P> Panel<P> {
         self.columns = columns;
         stage.set_factors(first, columns, &mut self.factors);
         let sums = column_sums[first..][..columns].iter().zip(&bias[first..][..columns]);
-        let offsets = self.offset.iter_mut().zip(&mut self.narrow_offset);
-        for ((sum, bias), (offset, narrow)) in sums.zip(offsets) {
-            *offset = i64::from(*bias) - i64::from(lhs_zero_point) * sum;
-            // Truncated only for wide channels, which do not use it.
-            *narrow = *offset as i32;
+        for ((sum, bias), offset) in sums.zip(&mut self.offset) {
+            // Wrapping is exact modulo 2³²: channels proved to fit 32 bits get the true value, by the multiplication that vectors have.
+            *offset = bias.wrapping_sub(lhs_zero_point.wrapping_mul(*sum as i32));
         }
     }
 }
@@ -187,7 +184,7 @@ impl<F: Factor> Stage for RequantizeStage<'_, F> {
         out_stride: usize,
     ) {
         let n = panel.columns;
-        let (offset, multipliers) = (&panel.narrow_offset[..n], F::row(&panel.factors, n));
+        let (offset, multipliers) = (&panel.offset[..n], F::row(&panel.factors, n));
         row_kernel.requantize_tile(rows, acc, acc_stride, offset, multipliers, self.params, out, out_stride);
     }
 
@@ -222,17 +219,37 @@ impl Stage for DequantizeStage<'_> {
         out: &mut [f32],
         out_stride: usize,
     ) {
-        let columns = panel.narrow_offset[..panel.columns].iter().zip(&panel.factors);
-        for r in 0..rows {
-            let row = out[r * out_stride..].iter_mut().zip(&acc[r * acc_stride..]);
-            for ((out, &acc), (&offset, &scale)) in row.zip(columns.clone()) {
-                *out = (acc + offset) as f32 * scale;
+        // Eight at a time, a number that vectors of all widths divide: rows are too short for a loop that finds out how it is best walked.
+        const LANES: usize = 8;
+        let n = panel.columns;
+        let (offset, scale) = (&panel.offset[..n], &panel.factors[..n]);
+        let whole = n / LANES * LANES;
+        let columns = offset.as_chunks::<LANES>().0.iter().zip(scale.as_chunks::<LANES>().0);
+        for (c, (offset, scale)) in columns.enumerate() {
+            for r in 0..rows {
+                let acc = &acc[r * acc_stride + c * LANES..][..LANES];
+                let out = &mut out[r * out_stride + c * LANES..][..LANES];
+                dequantize_each(acc, offset, scale, out);
+            }
+        }
+        if whole < n {
+            for r in 0..rows {
+                let (acc, out) = (&acc[r * acc_stride + whole..], &mut out[r * out_stride + whole..]);
+                dequantize_each(acc, &offset[whole..], &scale[whole..], out);
             }
         }
     }
 
     fn wide(&self, acc: i64, panel: &Panel<[f32; MAX_NR]>, c: usize) -> f32 {
         acc as f32 * panel.factors[c]
+    }
+}
+
+/// `out = (acc + offset) * scale`, as many as there are offsets.
+#[inline(always)]
+fn dequantize_each(acc: &[i32], offset: &[i32], scale: &[f32], out: &mut [f32]) {
+    for ((out, acc), (offset, scale)) in out.iter_mut().zip(acc).zip(offset.iter().zip(scale)) {
+        *out = (acc + offset) as f32 * scale;
     }
 }
 
@@ -258,7 +275,7 @@ impl Stage for AccumulatorStage {
     ) {
         for r in 0..rows {
             let row = out[r * out_stride..].iter_mut().zip(&acc[r * acc_stride..]);
-            for ((out, &acc), &offset) in row.zip(&panel.narrow_offset[..panel.columns]) {
+            for ((out, &acc), &offset) in row.zip(&panel.offset[..panel.columns]) {
                 *out = acc + offset;
             }
         }

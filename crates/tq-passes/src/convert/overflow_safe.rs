@@ -34,8 +34,8 @@ impl Layout {
     fn of(op: &Op, dims: &[usize]) -> Option<Self> {
         let spatial = |dims: &[usize]| dims[2..].iter().product::<usize>();
         Some(match (op, dims) {
-            // Depthwise kernels have no sums over input channels.
-            (Op::Conv(_), [_, 1, ..]) => return None,
+            // Depthwise kernels add up no neighbours in 16 bits; weights of one input channel alone make none.
+            (Op::Conv(attrs), [o, 1, ..]) if attrs.groups > 1 && attrs.groups == *o => return None,
             // Channels come last in kernels.
             (Op::Conv(_), [o, i, ..]) => {
                 let s = spatial(dims);

@@ -241,8 +241,10 @@ pub fn peaks(_: Duration) -> Vec<SequencePeak> {
     Vec::new()
 }
 
-/// Reads memory four times as large as the largest cache, 64 to 512 MiB, from end to end.
-fn bandwidth(caches: &[Cache], each: Duration) -> Rate {
+/// Reads memory four times as large as the largest of `caches`, 64 to 512 MiB, from end to end: 10⁹ bytes a second of one thread. Takes
+/// about `each`, and three readings at least.
+#[must_use]
+pub fn bandwidth(caches: &[Cache], each: Duration) -> Rate {
     const MIB: usize = 1 << 20;
     let largest = caches.iter().map(|cache| cache.bytes).max().unwrap_or(0);
     let words = vec![1u64; largest.saturating_mul(4).clamp(64 * MIB, 512 * MIB) / 8];

@@ -4,6 +4,7 @@ use crate::error::StepError;
 use crate::frame::{Frame, Step};
 use crate::movement::{FILL, IndexMap};
 use crate::slots::BufferId;
+use tq_kernels::parallel::for_each_part;
 use tq_kernels::runs;
 
 /// Copies codes to where an [`IndexMap`] says.
@@ -45,9 +46,8 @@ fn copy(map: &IndexMap, from: &[u8], fill: u8, out: &mut [u8]) -> Result<(), Ste
                 };
             }
         }
-        IndexMap::Runs(runs) => {
-            let mut rest = out;
-            for run in runs {
+        IndexMap::Runs(all) => for_each_part(out, all.ends(), &|part, mut rest| -> Result<(), StepError> {
+            for run in all.part(part) {
                 let (piece, next) = rest.split_at_mut_checked(run.len).ok_or_else(outside)?;
                 if run.from == FILL {
                     runs::fill(piece, fill);
@@ -58,7 +58,8 @@ fn copy(map: &IndexMap, from: &[u8], fill: u8, out: &mut [u8]) -> Result<(), Ste
                 }
                 rest = next;
             }
-        }
+            Ok(())
+        })?,
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Smallest and largest codes and words: of the lhs before it is multiplied, and of what proofs look through.
 
-use crate::memory::{first, load_32};
+use crate::memory::{first, load_8, load_16, load_32};
 use std::arch::x86_64::*;
 
 /// Codes of a vector.
@@ -9,15 +9,10 @@ const LANES: usize = 32;
 /// See [`tq_kernels::Microkernel::range`]; 255 and 0 for no codes. Panics where there are too few.
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn range(codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
-    let (mut least, mut most) = (u8::MAX, 0);
+    // Rows that follow each other are one long one.
+    let (rows, k) = if stride == k { (rows.min(1), rows.saturating_mul(k)) } else { (rows, k) };
     if k < LANES {
-        for r in 0..rows {
-            for &code in &codes[r * stride..][..k] {
-                least = least.min(code);
-                most = most.max(code);
-            }
-        }
-        return (least, most);
+        return short_range(codes, rows, stride, k);
     }
     let (mut smallest, mut largest) = (_mm256_set1_epi8(-1), _mm256_setzero_si256());
     for r in 0..rows {
@@ -34,6 +29,37 @@ pub(in super::super) fn range(codes: &[u8], rows: usize, stride: usize, k: usize
     }
     let (a, b) = halves(smallest);
     (least_byte(_mm_min_epu8(a, b)), most_byte(largest))
+}
+
+/// [`range`] of rows that are shorter than a vector.
+#[target_feature(enable = "avx2")]
+fn short_range(codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
+    if k < 8 {
+        let (mut least, mut most) = (u8::MAX, 0);
+        for r in 0..rows {
+            for &code in &codes[r * stride..][..k] {
+                least = least.min(code);
+                most = most.max(code);
+            }
+        }
+        return (least, most);
+    }
+    let (mut smallest, mut largest) = (_mm_set1_epi8(-1), _mm_setzero_si128());
+    for r in 0..rows {
+        let row = &codes[r * stride..][..k];
+        // Both ends, which meet or overlap.
+        let (begin, end) = match (row.first_chunk(), row.last_chunk()) {
+            (Some(begin), Some(end)) => (load_16(begin), load_16(end)),
+            _ => {
+                let both = _mm_unpacklo_epi64(load_8::<u8>(first(row)), load_8::<u8>(first(&row[k - 8..])));
+                (both, both)
+            }
+        };
+        smallest = _mm_min_epu8(smallest, _mm_min_epu8(begin, end));
+        largest = _mm_max_epu8(largest, _mm_max_epu8(begin, end));
+    }
+    let complement = _mm_xor_si128(largest, _mm_set1_epi8(-1));
+    (least_byte(smallest), !least_byte(complement))
 }
 
 /// The largest of 32 bytes: the complement of the smallest complement.
