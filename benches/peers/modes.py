@@ -6,7 +6,7 @@ usage: modes.py --tq PROGRAM --out FOLDER CASE_FOLDER [CASE_FOLDER ...]
 CASE_FOLDER holds `model.onnx` and `case.json`, which names arrays to calibrate with and to evaluate with, labels, and how both are
 prepared. FOLDER gets a folder of each case's name, with `A1.onnx` (activations with the scale of codes 0 to 127, which is no clamp), `A2.onnx` (all 8 bits, overflow-safe
 weights), `B.onnx` (all 8 bits, any weights), `float.onnx` and `case.json`: what `networks.py` times, and what `gemm.py --layers`
-takes weights from. All use one recipe, int8; accuracy is that of `tq eval`, in percent of the rows.
+takes weights from. A2 and B are of the recipe int8, A1 of its rules but for these codes; accuracy is that of `tq eval`, in percent of the rows.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main():
         config = os.path.join(out, "A1.toml")
         with open(config, "w") as file:
             file.write(NARROW)
-        how = {"A1": ["--recipe", "int8", "--config", config], "A2": ["--recipe", "int8", "--weights", "overflow-safe"], "B": ["--recipe", "int8"]}
+        how = {"A1": ["--config", config], "A2": ["--recipe", "int8", "--weights", "overflow-safe"], "B": ["--recipe", "int8"]}
         accuracy = []
         for mode in ("float", *how):
             model = os.path.join(out, f"{mode}.onnx")
