@@ -2,8 +2,8 @@
 //! `cargo xtask bench-x86` and `bench-arm` run and put in a table.
 //!
 //! `cargo bench -p benches --bench x86`. `TQ_BENCH_QUICK=1` times the small shapes alone, and shortly. Every result is held to that
-//! of the scalar kernels before it is timed. The processor's name, its peak and that of its memory go to `machine.json` in the folder `CRITERION_HOME`, where
-//! it is set.
+//! of the scalar kernels before it is timed. The processor's name, its peak and that of its memory go
+//! to `machine.json` in the folder `CRITERION_HOME`, where it is set.
 #![forbid(unsafe_code)]
 
 use benches::suite::{kernels, libraries, networks, products};
@@ -86,12 +86,11 @@ fn whole_networks(c: &mut Criterion, quick: bool) {
 /// Writes the processor's name, and what it and its memory can do at most, beside criterion's results.
 fn machine() {
     let Some(folder) = std::env::var_os("CRITERION_HOME") else { return };
-    use torsh_quantization::runtime::machine::{Machine, MachineOptions, facts};
-    let facts = facts();
-    let machine =
-        Machine::measure(MachineOptions { each: Duration::from_millis(100) }).expect("kernels agree");
+    use torsh_quantization::runtime::machine::{bandwidth, facts, peaks};
+    let (facts, each) = (facts(), Duration::from_millis(100));
     let machine = serde_json::json!({
-        "processor": facts.processor, "emulated": facts.emulated, "peaks": machine.peaks, "bandwidth": machine.bandwidth,
+        "processor": facts.processor, "emulated": facts.emulated,
+        "peaks": peaks(each), "bandwidth": bandwidth(&facts.caches, each),
     });
     let text = serde_json::to_string_pretty(&machine).expect("names and numbers");
     let written = std::fs::create_dir_all(&folder)

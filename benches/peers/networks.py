@@ -11,7 +11,7 @@ Where a folder's `float.onnx` is named before its quantized models, these are he
 float, and the better one of ONNX Runtime and OpenVINO in float.
 
 A dynamic LSTM in QDQ form is no integer operator of ONNX Runtime's: it runs what its own `quantize_dynamic` makes of `float.onnx` in its place
-(weights per channel), and with `A1.onnx` peers run the `B.onnx` beside it, which never takes them longer. PyTorch and LiteRT read no ONNX:
+(weights per channel), and with `A1.onnx` peers run the `B.onnx` beside it, whose clamps they fuse. PyTorch and LiteRT read no ONNX:
 `qdq.py` gives them the layers of the file, where they have them all; dynamic layers PyTorch quantizes by itself (`dynamic.py`). PyTorch's operators are
 called one by one from Python, which costs it some microseconds each. What a peer fails at is told and left out.
 
@@ -36,10 +36,6 @@ import qdq
 import quantize
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-try:
-    import openvino
-except ImportError:
-    openvino = None
 
 
 def run_ours(args, model, array, isa, runs):
@@ -67,6 +63,8 @@ class OpenVino:
     name = "OpenVINO"
 
     def __init__(self, model, threads):
+        import openvino
+
         config = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
         self.model = openvino.Core().compile_model(model, "CPU", config)
         self.request = self.model.create_infer_request()
@@ -80,7 +78,7 @@ def is_dynamic_lstm(folder, model):
 
 
 def for_peers(folder, model, scratch):
-    """The file that ONNX Runtime and OpenVINO run, which takes them as long as ours or less."""
+    """The file that peers run in place of `model`: the form of the same network that suits them."""
     if is_dynamic_lstm(folder, model):
         theirs = os.path.join(scratch, "theirs.onnx")
         quantize_dynamic(os.path.join(folder, "float.onnx"), theirs, per_channel=True, weight_type=QuantType.QInt8)
@@ -90,11 +88,10 @@ def for_peers(folder, model, scratch):
     return full if os.path.basename(model) == "A1.onnx" and os.path.isfile(full) else model
 
 
-def peers(folder, model, threads, scratch, x):
-    """ONNX Runtime, and each of the others where it is there and takes the model: it has run once."""
+def peers(folder, model, theirs, threads, x):
+    """ONNX Runtime, and each of the others where it is there and takes `theirs`, which they run in place of `model`: it has run once."""
     is_float = model.endswith("float.onnx")
     is_dynamic = os.path.basename(os.path.normpath(folder)).startswith("dynamic-") and not is_float
-    theirs = for_peers(folder, model, scratch)
     found = [OnnxRuntime(theirs, threads)]
     y = found[0].run(x)[0]
     read = lambda: qdq.Network(theirs, (float(y.min()), float(y.max())))
@@ -152,9 +149,10 @@ def measure(args, levels, folder, model, floats):
         # A run is given whole.
         array = os.path.join(scratch, "x.npy")
         np.save(array, x[None])
-        others = peers(folder, model, args.threads, scratch, x)
+        theirs = for_peers(folder, model, scratch)
+        others = peers(folder, model, theirs, args.threads, x)
         # Outputs are compared of the same network with the same codes.
-        compared = others if for_peers(folder, model, scratch) == model else [OnnxRuntime(model, 1)]
+        compared = others if theirs == model else [OnnxRuntime(model, 1)]
         worst = {} if is_dynamic_lstm(folder, model) else differences(args, model, array, compared, x, scratch)
         # Threads of the one before may look for work a while before they sleep.
         pause = 0.3 if args.threads > 1 else 0.0
@@ -215,7 +213,7 @@ def main():
         if not args.json:
             print("| " + " | ".join(cells) + " |", flush=True)
     if args.json:
-        print(json.dumps({"onnxruntime": ort.__version__, "openvino": openvino and openvino.__version__, "rows": rows}))
+        print(json.dumps({"onnxruntime": ort.__version__, "contestants": columns, "rows": rows}))
 
 
 if __name__ == "__main__":

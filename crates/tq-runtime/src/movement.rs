@@ -24,8 +24,10 @@ pub(crate) enum IndexMap {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Runs {
     runs: Vec<Run>,
-    /// Where each part ends: in the runs, and in the result.
-    parts: (Vec<usize>, Vec<usize>),
+    /// Runs of a part; the last one may have fewer.
+    each: usize,
+    /// Where each part ends in the result.
+    ends: Vec<usize>,
 }
 
 /// Parts that runs are cut into: enough for several threads to end at nearly the same time.
@@ -33,14 +35,14 @@ const PARTS: usize = 16;
 
 impl Runs {
     fn new(runs: Vec<Run>) -> Self {
-        let mut parts = (Vec::new(), Vec::new());
+        let each = runs.len().div_ceil(PARTS).max(1);
         let mut len = 0;
-        for part in runs.chunks(runs.len().div_ceil(PARTS).max(1)) {
+        let end = |part: &[Run]| {
             len += part.iter().map(|run| run.len).sum::<usize>();
-            parts.0.push(parts.0.last().copied().unwrap_or(0) + part.len());
-            parts.1.push(len);
-        }
-        Self { runs, parts }
+            len
+        };
+        let ends = runs.chunks(each).map(end).collect();
+        Self { runs, each, ends }
     }
 
     /// All of them.
@@ -51,13 +53,12 @@ impl Runs {
 
     /// Where each part ends in the result.
     pub(crate) fn ends(&self) -> &[usize] {
-        &self.parts.1
+        &self.ends
     }
 
     /// The runs of a part.
     pub(crate) fn part(&self, i: usize) -> &[Run] {
-        let start = if i == 0 { 0 } else { self.parts.0[i - 1] };
-        &self.runs[start..self.parts.0[i]]
+        self.runs.chunks(self.each).nth(i).unwrap_or_default()
     }
 }
 

@@ -11,8 +11,9 @@
 //! `Σ e² + (Σ e)²`: pulled weights, unlike rounded ones, all err to the same side.
 
 use crate::PassError;
+use crate::place::convolution;
 use tq_graph::{Node, Op};
-use tq_qtypes::{AffineParams, DType, Granularity, QTypeError, Rounding, affine};
+use tq_qtypes::{AffineParams, DType, Granularity, OperatorKind, QTypeError, Rounding, affine};
 
 /// The largest sum of two neighbours of one sign.
 const LIMIT: i32 = 128;
@@ -34,8 +35,10 @@ impl Layout {
     fn of(op: &Op, dims: &[usize]) -> Option<Self> {
         let spatial = |dims: &[usize]| dims[2..].iter().product::<usize>();
         Some(match (op, dims) {
-            // Depthwise kernels add up no neighbours in 16 bits; weights of one input channel alone make none.
-            (Op::Conv(attrs), [o, 1, ..]) if attrs.groups > 1 && attrs.groups == *o => return None,
+            // Depthwise kernels add up no neighbours in 16 bits. One input channel alone does not make a depthwise layer.
+            (Op::Conv(attrs), _) if convolution(attrs.groups, dims) == OperatorKind::DepthwiseConv => {
+                return None;
+            }
             // Channels come last in kernels.
             (Op::Conv(_), [o, i, ..]) => {
                 let s = spatial(dims);

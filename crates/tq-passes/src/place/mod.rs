@@ -10,4 +10,4 @@ mod scores;
 
 pub use placement::Placement;
 pub(crate) use plan::{Group, Plan, PlannedNode, Scheme, plan};
-pub(crate) use role::{activations, weight_axes, weight_input, weight_slots};
+pub(crate) use role::{activations, convolution, weight_axes, weight_input, weight_slots};

@@ -60,7 +60,7 @@ pub(super) fn weighted_kind(node: &Node) -> Option<OperatorKind> {
 }
 
 /// The kind of a convolution with weights of this shape.
-pub(super) fn convolution(groups: usize, dims: &[usize]) -> OperatorKind {
+pub(crate) fn convolution(groups: usize, dims: &[usize]) -> OperatorKind {
     match dims {
         [channels, 1, ..] if groups > 1 && *channels == groups => OperatorKind::DepthwiseConv,
         _ => OperatorKind::Conv,
