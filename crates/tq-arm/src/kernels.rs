@@ -8,7 +8,7 @@ use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
-    AffineU8, BinaryParams, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, LhsTile, Microkernel,
+    AffineU8, BinaryParams, DepthwiseRun, Effort, GroupKernel, GroupPanel, GroupRows, LhsTile, Microkernel,
     Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap,
 };
 
@@ -153,7 +153,7 @@ impl Microkernel for Neon {
         gemm::sums_bytes(k)
     }
 
-    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    fn pack_panel(&self, columns: RhsColumns, _: Effort, panel: &mut [i8]) -> u8 {
         gemm::pack_sums(columns.data, columns.k, gemm::NEON.ku, panel);
         u8::MAX
     }
@@ -177,7 +177,7 @@ impl Microkernel for DotProd {
         gemm::sums_bytes(k)
     }
 
-    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    fn pack_panel(&self, columns: RhsColumns, _: Effort, panel: &mut [i8]) -> u8 {
         gemm::pack_sums(columns.data, columns.k, gemm::DOTPROD.ku, panel);
         u8::MAX
     }

@@ -3,8 +3,8 @@
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row, requantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel, RowKernel,
-    RowMultipliers, Tap,
+    AffineU8, BinaryOp, BinaryParams, Effort, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel,
+    RowKernel, RowMultipliers, Tap,
 };
 
 /// Numbers of 31 bits that look random.
@@ -35,10 +35,12 @@ pub fn check_tiles<K: Microkernel>(kernel: K) {
             for size in [20, 64, 128] {
                 let weight = |v: u32| ((v >> 5) as i32 % (2 * size + 1) - size).min(127) as i8;
                 let weights: Vec<i8> = noise(3, columns * k).map(weight).collect();
-                let mut panel = vec![0i8; K::panel_bytes(padded).expect("it fits memory")];
-                kernel.pack_panel(RhsColumns { data: &weights, k }, &mut panel);
-                for rows in 1..=K::MR {
-                    tile(kernel, (rows, columns, k, padded), &weights, &panel);
+                for effort in [Effort::Least, Effort::Most] {
+                    let mut panel = vec![0i8; K::panel_bytes(padded).expect("it fits memory")];
+                    kernel.pack_panel(RhsColumns { data: &weights, k }, effort, &mut panel);
+                    for rows in 1..=K::MR {
+                        tile(kernel, (rows, columns, k, padded), &weights, &panel);
+                    }
                 }
             }
         }

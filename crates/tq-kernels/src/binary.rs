@@ -7,7 +7,7 @@ use crate::row::{AffineU8, RowKernel};
 use std::fmt::Debug;
 
 /// Codes below which a task is not worth a thread.
-const GRAIN: usize = 64 * 1024;
+const GRAIN: usize = 16 * 1024;
 
 /// Codes of the stack buffer in which short operands are repeated.
 const PATTERN: usize = 256;

@@ -7,7 +7,7 @@ use crate::row::{AffineU8, RowKernel};
 use std::fmt::Debug;
 
 /// Elements below which a task is not worth a thread.
-const GRAIN: usize = 64 * 1024;
+const GRAIN: usize = 16 * 1024;
 
 /// Conversions between f32 and `u8` codes with one scale and zero point.
 pub trait QConvert: Send + Sync + Debug {

@@ -5,7 +5,7 @@ use crate::error::{check_len, product};
 use crate::parallel::{for_each_run, task_count};
 
 /// Elements below which a task is not worth a thread.
-const GRAIN: usize = 256 * 1024;
+const GRAIN: usize = 64 * 1024;
 
 /// Side of the square that is transposed at a time: both sides stay in the first-level cache.
 const TILE: usize = 16;

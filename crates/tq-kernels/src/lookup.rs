@@ -6,7 +6,7 @@ use crate::parallel::{for_each_run, task_count};
 use std::fmt::Debug;
 
 /// Codes below which a task is not worth a thread.
-const GRAIN: usize = 128 * 1024;
+const GRAIN: usize = 32 * 1024;
 
 /// Table lookup on `u8` codes.
 pub trait Lookup: Send + Sync + Debug {

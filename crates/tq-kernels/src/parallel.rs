@@ -7,6 +7,9 @@ thread_local! {
     static SERIAL: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Grains a thread that are much work.
+const MUCH: usize = 16;
+
 /// Runs `f` with every kernel called by this thread staying on this thread.
 ///
 /// For emulators without threads and for single-thread measurements.
@@ -21,7 +24,8 @@ pub fn serially<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Into how many tasks work of `cost` is cut when each should cost at least `grain`: one or a few per thread.
+/// Into how many tasks work of `cost` is cut when each should cost at least `grain`: one per thread, or two where there is much work, as
+/// threads do not all come at the same time.
 pub(crate) fn task_count(cost: usize, grain: usize) -> usize {
     let by_cost = cost / grain.max(1);
     // The pool is not asked about before it is known to be needed: asking starts the global one.
@@ -30,7 +34,8 @@ pub(crate) fn task_count(cost: usize, grain: usize) -> usize {
     }
     match rayon::current_num_threads() {
         1 => 1,
-        threads => by_cost.min(threads.saturating_mul(2)),
+        threads if by_cost < threads.saturating_mul(MUCH) => by_cost.min(threads),
+        threads => threads.saturating_mul(2),
     }
 }
 
@@ -64,8 +69,8 @@ pub fn for_each_part<T: Send, E: Send>(
     ends: &[usize],
     f: &(impl Fn(usize, &mut [T]) -> Result<(), E> + Sync),
 ) -> Result<(), E> {
-    /// Elements that are copied in about the time in which a thread wakes.
-    const GRAIN: usize = 32 * 1024;
+    /// Elements below which a task is not worth a thread.
+    const GRAIN: usize = 16 * 1024;
     fn halves<T: Send, E: Send>(
         (out, start): (&mut [T], usize),
         (ends, first): (&[usize], usize),

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use tq_qtypes::requantize::{average_multiplier, requantize_wide};
 
 /// Codes read below which a task is not worth a thread.
-const GRAIN: usize = 256 * 1024;
+const GRAIN: usize = 64 * 1024;
 
 /// Channels done at a time: their sums live on the stack.
 const BLOCK: usize = 256;

@@ -4,10 +4,10 @@ use std::ops::Range;
 use tq_kernels::conformance::Suite;
 use tq_kernels::scalar::{ScalarRows, ScalarTile};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Epilogue, GemmOut, GroupKernel,
-    GroupPanel, GroupRows, GroupWiseDriver, KernelError, Kernels, Lhs, LhsTile, Lookup, Microkernel,
-    OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RhsPanel, RowKernel, RowNames, ScalarLibrary, Tap,
-    TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, DepthwiseDriver, Effort, Epilogue, GemmOut,
+    GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, KernelError, Kernels, Lhs, LhsTile, Lookup,
+    Microkernel, OutputStage, PoolDriver, QGemm, RhsColumns, RhsMatrix, RhsPanel, RowKernel, RowNames,
+    ScalarLibrary, Tap, TiledGemm,
 };
 
 #[test]
@@ -84,7 +84,7 @@ impl Microkernel for Saturating {
         (codes().min().unwrap_or(255), codes().max().unwrap_or(0))
     }
 
-    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    fn pack_panel(&self, columns: RhsColumns, _: Effort, panel: &mut [i8]) -> u8 {
         for (c, column) in columns.data.chunks_exact(columns.k.max(1)).enumerate() {
             for (k, &w) in column.iter().enumerate() {
                 panel[(k / 2 * 8 + c) * 2 + k % 2] = w;

@@ -12,7 +12,7 @@ use crate::row::{Requantize, RowKernel, Tap};
 use crate::{KernelError, Result, Window2d};
 
 /// Multiplications below which a task is not worth a thread.
-pub(super) const GRAIN: usize = 256 * 1024;
+pub(super) const GRAIN: usize = 96 * 1024;
 
 /// Channels done at a time: their accumulators and parameters live on the stack.
 const BLOCK: usize = MAX_NR;

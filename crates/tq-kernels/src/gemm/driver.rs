@@ -1,8 +1,8 @@
 //! The tiled driver: everything around a microkernel.
 
 use super::{
-    AccumulatorStage, Depths, DequantizeStage, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR, MAX_SUMS,
-    MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
+    AccumulatorStage, Depths, DequantizeStage, Effort, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR,
+    MAX_SUMS, MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
     RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
@@ -13,8 +13,9 @@ use crate::row::Requantize;
 use crate::runs;
 use crate::{KernelError, Result};
 
-/// Multiplications below which a task is not worth a thread: with VNNI they take 10 microseconds, and waking a thread half as long.
-const GRAIN: usize = 2 * 1024 * 1024;
+/// Multiplications below which a task is not worth a thread: they take 5 microseconds with AVX2. Waking a thread takes longer, but nobody
+/// waits for it, and one that has work in every layer does not fall asleep between them.
+const GRAIN: usize = 512 * 1024;
 
 /// Elements of K that any kernel can sum in 32 bits: 255 · 128 · this is below 2³¹.
 const WIDE_BLOCK: usize = 32 * 1024;
@@ -26,6 +27,18 @@ const MOVED_K: usize = 1024;
 fn panel_bytes<K: Microkernel>(k: usize) -> Result<usize> {
     let k = product("padded K", &[k.div_ceil(K::KU), K::KU])?;
     K::panel_bytes(k).ok_or(KernelError::SizeOverflow { what: "packed rhs" })
+}
+
+/// Packs `rhs` for `kernel`, panel by panel.
+fn pack<K: Microkernel>(kernel: K, rhs: &RhsMatrix, effort: Effort, packed: &mut PackedRhs) -> Result<()> {
+    let panel = panel_bytes::<K>(rhs.k)?;
+    let bytes = product("packed rhs", &[rhs.n.div_ceil(K::NR), panel])?;
+    packed.renew(kernel.name(), rhs, bytes, |panels| {
+        let columns = rhs.data.chunks((rhs.k * K::NR).max(1));
+        let panels = panels.chunks_exact_mut(panel.max(1));
+        let pack = |(data, panel)| kernel.pack_panel(RhsColumns { data, k: rhs.k }, effort, panel);
+        columns.zip(panels).map(pack).fold(u8::MAX, u8::min)
+    })
 }
 
 /// [`QGemm`] over the microkernel `K`.
@@ -53,19 +66,12 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
 
     fn pack(&self, rhs: &RhsMatrix) -> Result<PackedRhs> {
         let mut packed = PackedRhs::default();
-        self.pack_into(rhs, &mut packed)?;
+        pack(self.0, rhs, Effort::Most, &mut packed)?;
         Ok(packed)
     }
 
     fn pack_into(&self, rhs: &RhsMatrix, packed: &mut PackedRhs) -> Result<()> {
-        let panel = panel_bytes::<K>(rhs.k)?;
-        let bytes = product("packed rhs", &[rhs.n.div_ceil(K::NR), panel])?;
-        packed.renew(self.name(), rhs, bytes, |panels| {
-            let columns = rhs.data.chunks((rhs.k * K::NR).max(1));
-            let panels = panels.chunks_exact_mut(panel.max(1));
-            let pack = |(data, panel)| self.0.pack_panel(RhsColumns { data, k: rhs.k }, panel);
-            columns.zip(panels).map(pack).fold(u8::MAX, u8::min)
-        })
+        pack(self.0, rhs, Effort::Least, packed)
     }
 
     fn depths(&self, packed: &PackedRhs, max: u8) -> Depths {

@@ -57,6 +57,15 @@ impl<'a> LhsRows<'a> {
     }
 }
 
+/// How long packing may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For a single run: packing should not take longer than it saves.
+    Least,
+    /// For many runs, which should be as fast as they can be.
+    Most,
+}
+
 /// Up to NR columns of the rhs, to be packed.
 #[derive(Debug, Clone, Copy)]
 pub struct RhsColumns<'a> {
@@ -120,7 +129,8 @@ pub trait Microkernel: RowKernel {
     /// Packs up to NR columns to `panel`, which holds [`Microkernel::panel_bytes`] zeros.
     ///
     /// Gives the largest lhs code with which all products run the shortest way that the kernel has: 255 where it has one.
-    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    fn pack_panel(&self, columns: RhsColumns, effort: Effort, panel: &mut [i8]) -> u8 {
+        let _ = effort;
         if columns.k > 0 {
             for (c, row) in columns.data.chunks_exact(columns.k).enumerate() {
                 for (group, weights) in row.chunks(Self::KU).enumerate() {

@@ -21,7 +21,7 @@ pub use check::{check_epilogue, check_run};
 pub use driver::TiledGemm;
 pub(crate) use epilogue::{AccumulatorStage, DequantizeStage, Panel, RequantizeStage, Stage};
 pub use microkernel::{
-    Depths, LhsRows, LhsTile, MAX_NR, MAX_SUMS, MAX_TILE, Microkernel, RhsColumns, RhsPanel,
+    Depths, Effort, LhsRows, LhsTile, MAX_NR, MAX_SUMS, MAX_TILE, Microkernel, RhsColumns, RhsPanel,
 };
 pub use packed::PackedRhs;
 
@@ -225,7 +225,8 @@ pub trait QGemm: Send + Sync + Debug {
     fn pack(&self, rhs: &RhsMatrix) -> Result<PackedRhs>;
 
     /// [`QGemm::pack`] into `packed`, whatever it held before: for a right-hand side that is another one in every run,
-    /// as that of a product of two activations. Kernels of this project use the memory that is there.
+    /// as that of a product of two activations. Kernels of this project use the memory that is there, and look for a fast
+    /// layout no longer than pays for one run.
     ///
     /// # Errors
     /// As [`QGemm::pack`]; `packed` is of no use then.

@@ -8,7 +8,7 @@ use crate::{KernelError, Result};
 use std::ops::Range;
 
 /// Multiplications below which a task is not worth a thread.
-const GRAIN: usize = 2 * 1024 * 1024;
+const GRAIN: usize = 512 * 1024;
 
 /// The largest MR·NR of a microkernel.
 const MAX_TILE: usize = 256;

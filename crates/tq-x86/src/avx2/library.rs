@@ -8,10 +8,10 @@ use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, GroupKernel,
-    GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Microkernel, PoolDriver,
-    QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsColumns, RhsPanel, RowKernel,
-    RowMultipliers, RowNames, Tap, TiledGemm,
+    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Effort,
+    GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Microkernel,
+    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsColumns, RhsPanel,
+    RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -107,9 +107,9 @@ impl Microkernel for Avx2 {
         gemm::panel_bytes(k)
     }
 
-    fn pack_panel(&self, columns: RhsColumns, panel: &mut [i8]) -> u8 {
+    fn pack_panel(&self, columns: RhsColumns, effort: Effort, panel: &mut [i8]) -> u8 {
         // SAFETY: `self` exists, so the processor has AVX2.
-        unsafe { gemm::pack_panel(columns, panel) }
+        unsafe { gemm::pack_panel(columns, effort, panel) }
     }
 
     fn range(&self, codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {

@@ -5,11 +5,11 @@ use super::panel::{
 };
 use super::proof::{Bound, PairSums};
 use super::{Group, GroupPair, HALF, KU};
-use tq_kernels::RhsColumns;
+use tq_kernels::{Effort, RhsColumns};
 
 /// Packs columns; see [`tq_kernels::Microkernel::pack_panel`].
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 {
+pub(in super::super) fn pack_panel(columns: RhsColumns, effort: Effort, panel: &mut [i8]) -> u8 {
     let mut rest = bytemuck::cast_slice_mut::<i8, u8>(panel);
     let mut shortest_up_to = u8::MAX;
     let (mut from, groups) = (0, columns.k.div_ceil(KU));
@@ -19,9 +19,9 @@ pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 
         let (start, len) = (from * KU, (count * KU).min(columns.k - from * KU));
         // Memory for a whole block takes longer to clear than a small one takes to pack.
         shortest_up_to = shortest_up_to.min(match count {
-            0..=16 => pack_block::<16>(columns, start, len, block),
-            17..=64 => pack_block::<64>(columns, start, len, block),
-            _ => pack_block::<BLOCK>(columns, start, len, block),
+            0..=16 => pack_block::<16>(columns, start, len, effort, block),
+            17..=64 => pack_block::<64>(columns, start, len, effort, block),
+            _ => pack_block::<BLOCK>(columns, start, len, effort, block),
         });
         (rest, from) = (behind, from + count);
     }
@@ -30,7 +30,13 @@ pub(in super::super) fn pack_panel(columns: RhsColumns, panel: &mut [i8]) -> u8 
 
 /// Packs elements `start..start + len` of K, at most `G` groups. Gives the largest code with which all run two deep.
 #[target_feature(enable = "avx2")]
-fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, block: BlockMut) -> u8 {
+fn pack_block<const G: usize>(
+    columns: RhsColumns,
+    start: usize,
+    len: usize,
+    effort: Effort,
+    block: BlockMut,
+) -> u8 {
     let mut weights = [[[0; HALF * KU]; 2]; G];
     for (c, column) in columns.data.chunks_exact(columns.k).enumerate().take(2 * HALF) {
         let (half, c) = (c / HALF, c % HALF);
@@ -45,7 +51,7 @@ fn pack_block<const G: usize>(columns: RhsColumns, start: usize, len: usize, blo
     let groups = len.div_ceil(KU);
     let mut pairs = [Pair::default(); BLOCK / 2];
     let pairs = &mut pairs[..groups.div_ceil(2)];
-    pair_up::<G>(&weights[..groups.next_multiple_of(2)], pairs);
+    pair_up::<G>(&weights[..groups.next_multiple_of(2)], effort, pairs);
     pairs.sort_unstable_by_key(|pair| (pair.segment(CLASSES - 1), pair.groups));
 
     for (pair, packed) in pairs.iter().zip(&mut *block.weights) {
@@ -108,9 +114,9 @@ impl Pair {
 /// Gives every group, worst first, the partner that costs least: with which the fewest halves have to go by magnitude that would
 /// not have to by themselves, then the most go two deep, both for codes up to 255, and then whose sums are smallest.
 ///
-/// Weights of one group often make up for those of another.
+/// Weights of one group often make up for those of another. With the least effort every group gets its neighbour.
 #[target_feature(enable = "avx2")]
-fn pair_up<const G: usize>(weights: &[[Group; 2]], pairs: &mut [Pair]) {
+fn pair_up<const G: usize>(weights: &[[Group; 2]], effort: Effort, pairs: &mut [Pair]) {
     let mut sums = [[PairSums::zero(); 2]; G];
     let mut bounds = [[Bound::default(); 2]; G];
     for ((sums, bounds), group) in sums.iter_mut().zip(&mut bounds).zip(weights) {
@@ -120,10 +126,12 @@ fn pair_up<const G: usize>(weights: &[[Group; 2]], pairs: &mut [Pair]) {
     let by_magnitude = |g: u8| bounds[usize::from(g)].map(|bound| !bound.exact_up_to(u8::MAX));
     let mut order: [u8; G] = std::array::from_fn(|g| g as u8);
     let mut left = &mut order[..weights.len()];
-    left.sort_unstable_by_key(|&g| {
-        let [a, b] = bounds[usize::from(g)];
-        (std::cmp::Reverse(a.max(b)), g)
-    });
+    if effort == Effort::Most {
+        left.sort_unstable_by_key(|&g| {
+            let [a, b] = bounds[usize::from(g)];
+            (std::cmp::Reverse(a.max(b)), g)
+        });
+    }
     for pair in pairs {
         let Some((&mut worst, others)) = left.split_first_mut() else { return };
         let mine = by_magnitude(worst);
@@ -133,6 +141,9 @@ fn pair_up<const G: usize>(weights: &[[Group; 2]], pairs: &mut [Pair]) {
         };
         let (mut best, mut least) = (0, u32::MAX);
         for (i, &g) in others.iter().enumerate() {
+            if effort == Effort::Least {
+                break;
+            }
             let theirs = by_magnitude(g);
             let differ = u32::from(mine[0] != theirs[0]) + u32::from(mine[1] != theirs[1]);
             // Units of two groups and halves are 1024 at most.

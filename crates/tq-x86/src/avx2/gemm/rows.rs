@@ -156,8 +156,8 @@ impl<const R: usize> Rows<'_, R> {
 mod tests {
     use super::super::{pack_panel, panel_bytes, tiles};
     use super::*;
-    use tq_kernels::RhsColumns;
     use tq_kernels::buffer::AlignedBuffer;
+    use tq_kernels::{Effort, RhsColumns};
 
     const K: usize = 64;
 
@@ -167,7 +167,7 @@ mod tests {
         let mut buffer = AlignedBuffer::zeroed(panel_bytes(K).unwrap());
         let panel = buffer.as_mut_slice::<i8>();
         // SAFETY: the only test asks for AVX2 before it comes here.
-        unsafe { pack_panel(RhsColumns { data: &data, k: K }, panel) };
+        unsafe { pack_panel(RhsColumns { data: &data, k: K }, Effort::Most, panel) };
         panel[at] = byte;
         let lhs = LhsRows { rows: 1, codes: &[0; K], stride: K, max: &[0] };
         let run = || {
