@@ -62,7 +62,7 @@ impl Problem {
 pub(super) fn check(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     let sizes_k = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 130, 257];
     let sizes_m = [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 17, 25, 33];
-    let sizes_n = [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 65];
+    let sizes_n = [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 65, 130];
     for k in sizes_k {
         for _ in 0..6 {
             let (m, n) = (check.data.pick(&sizes_m), check.data.pick(&sizes_n));

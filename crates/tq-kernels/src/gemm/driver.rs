@@ -267,6 +267,9 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 *sum = lhs.codes[r * lhs.stride..][..k].iter().map(|&a| i64::from(a)).sum();
             }
         }
+        if lhs.rows == 1 && !holds_any(rhs.wide_channels(), column, columns) {
+            return self.single_row(&lhs, lhs_zero_point, row_sums[0], column, columns, out);
+        }
         let mut sums = [0i32; MAX_SUMS];
         let mut panel = Panel::new(&self.stage);
         // Whole tiles, as many as the sums have room for.
@@ -300,6 +303,40 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 }
                 self.stage.narrow(&self.kernel, lhs.rows, &sums, K::NR, &panel, out, self.out_stride);
             }
+        }
+    }
+
+    /// A single row with 32-bit sums. Those of several panels lie beside each other, so that what follows them is done for all at once.
+    fn single_row(
+        &self,
+        lhs: &LhsRows,
+        lhs_zero_point: i32,
+        row_sum: i64,
+        column: usize,
+        columns: usize,
+        out: &mut [S::Out],
+    ) {
+        let (rhs, k) = (self.rhs, self.k_padded());
+        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
+        let at_once = const { MAX_NR / K::NR * K::NR };
+        let mut sums = [0i32; MAX_NR];
+        let mut panel = Panel::new(&self.stage);
+        for first in (column..column + columns).step_by(at_once) {
+            let count = at_once.min(column + columns - first);
+            let weights = rhs.panels()[first / K::NR * panel_len..].chunks_exact(panel_len.max(1));
+            for ((c, sums), data) in (0..count).step_by(K::NR).zip(sums.chunks_exact_mut(K::NR)).zip(weights)
+            {
+                self.kernel.tiles(lhs, 0..k, RhsPanel { data, columns: K::NR.min(count - c) }, sums);
+            }
+            if !rhs.zero_points().is_empty() {
+                // Exact: packing proved the product and the difference to fit.
+                for (acc, &zero_point) in sums.iter_mut().zip(&rhs.zero_points()[first..][..count]) {
+                    *acc -= zero_point * row_sum as i32;
+                }
+            }
+            panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point);
+            let out = &mut out[first - column..];
+            self.stage.narrow(&self.kernel, 1, &sums, at_once, &panel, out, self.out_stride);
         }
     }
 
