@@ -51,7 +51,7 @@ fn products() -> Vec<Spec> {
     for (shape, group_size) in [((48, 256, 64), 32), ((1, 1024, 512), 32), ((1, 1024, 512), 128)] {
         specs.push(GroupWise { shape, group_size }.spec());
     }
-    specs.push(packing(64, 576));
+    specs.extend([false, true].map(|once| packing(64, 576, once)));
     for (kernel, largest) in [(1, 127), (3, 127), (3, 255)] {
         let conv = Conv { side: 14, channels: (32, 32), kernel, largest };
         specs.push(conv.spec(format!("conv/{kernel}x{kernel}/14x14x32/{largest}")));

@@ -158,17 +158,21 @@ impl Product {
     }
 }
 
-/// Packing `n` channels of `k` weights into memory that is there.
+/// Packing `n` channels of `k` weights: for many runs, or (`once`) for one, into memory that is there.
 #[must_use]
-pub fn packing(n: usize, k: usize) -> Spec {
-    Spec::new(format!("pack/{k}x{n}"), Work::Elements((n * k) as u64), move |kernels| {
+pub fn packing(n: usize, k: usize, once: bool) -> Spec {
+    let name = if once { "pack-into" } else { "pack" };
+    Spec::new(format!("{name}/{k}x{n}"), Work::Elements((n * k) as u64), move |kernels| {
         let rhs = Weights::Normal.make(n, k);
         let packed = std::cell::RefCell::new(kernels.gemm().pack(&RhsMatrix::new(&rhs, n, k))?);
         let kernels = kernels.clone();
         // The layout is the kernel's own; what all layouts share are the sums of the columns.
         Ok(Case::new(kernels.gemm().name(), Out::I32(vec![0; n]), move |out| {
-            let mut packed = packed.borrow_mut();
-            kernels.gemm().pack_into(&RhsMatrix::new(&rhs, n, k), &mut packed)?;
+            let (mut packed, matrix) = (packed.borrow_mut(), RhsMatrix::new(&rhs, n, k));
+            match once {
+                true => kernels.gemm().pack_into(&matrix, &mut packed)?,
+                false => *packed = kernels.gemm().pack(&matrix)?,
+            }
             if let Out::I32(sums) = out {
                 for (sum, &of) in sums.iter_mut().zip(packed.column_sums()) {
                     *sum = i32::try_from(of).unwrap_or(i32::MAX);

@@ -7,7 +7,7 @@ thread_local! {
     static SERIAL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Grains a thread that are much work.
+/// From so many grains a thread on, there are two tasks for it: that threads begin at different times costs more than another task.
 const MUCH: usize = 16;
 
 /// Runs `f` with every kernel called by this thread staying on this thread.
@@ -104,6 +104,15 @@ pub fn for_each_part<T: Send, E: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn much_work_is_cut_finer() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        for (grains, tasks) in [(0, 1), (1, 1), (2, 2), (31, 2), (32, 4), (1000, 4)] {
+            assert_eq!(pool.install(|| task_count(grains * 100 + 99, 100)), tasks, "{grains} grains");
+        }
+        assert_eq!(pool.install(|| serially(|| task_count(1000, 1))), 1);
+    }
 
     #[test]
     fn runs_cover_everything_once() {

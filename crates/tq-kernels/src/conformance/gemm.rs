@@ -170,10 +170,12 @@ fn wide(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     long.zero_points = vec![0, 127, 3, -128, -1];
     long.name += ", with zero points";
     every_stage(gemm, check, &long)?;
-    for bias in [i32::MAX, i32::MIN] {
-        let mut problem = Problem::random(check, 4, 33, 40);
-        let mut biases = vec![7; 33];
-        biases[19] = bias;
+    for (bias, rows, n, channel) in
+        [(i32::MAX, 4, 33, 19), (i32::MIN, 4, 33, 19), (i32::MAX, 1, 97, 19), (i32::MIN, 1, 97, 96)]
+    {
+        let mut problem = Problem::random(check, rows, n, 40);
+        let mut biases = vec![7; n];
+        biases[channel] = bias;
         problem.bias = Some(biases);
         problem.name += ", one bias at the end of 32 bits";
         every_stage(gemm, check, &problem)?;

@@ -13,8 +13,8 @@ use crate::row::Requantize;
 use crate::runs;
 use crate::{KernelError, Result};
 
-/// Multiplications below which a task is not worth a thread: they take 5 microseconds with AVX2. Waking a thread takes longer, but nobody
-/// waits for it, and one that has work in every layer does not fall asleep between them.
+/// Multiplications below which a task is not worth a thread: they take 5 microseconds with AVX2. Waking a thread takes longer, but
+/// until it comes the caller goes on with the work itself, and one that has work in every layer does not fall asleep between them.
 const GRAIN: usize = 512 * 1024;
 
 /// Elements of K that any kernel can sum in 32 bits: 255 · 128 · this is below 2³¹.

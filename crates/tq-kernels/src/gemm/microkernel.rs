@@ -60,7 +60,7 @@ impl<'a> LhsRows<'a> {
 /// How long packing may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// For a single run: packing should not take longer than it saves.
+    /// For one run, or a few: nothing is searched for.
     Least,
     /// For many runs, which should be as fast as they can be.
     Most,

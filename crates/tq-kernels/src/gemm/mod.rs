@@ -225,8 +225,8 @@ pub trait QGemm: Send + Sync + Debug {
     fn pack(&self, rhs: &RhsMatrix) -> Result<PackedRhs>;
 
     /// [`QGemm::pack`] into `packed`, whatever it held before: for a right-hand side that is another one in every run,
-    /// as that of a product of two activations. Kernels of this project use the memory that is there, and look for a fast
-    /// layout no longer than pays for one run.
+    /// as that of a product of two activations. Kernels of this project use the memory that is there, and do not
+    /// search for the fastest layout.
     ///
     /// # Errors
     /// As [`QGemm::pack`]; `packed` is of no use then.

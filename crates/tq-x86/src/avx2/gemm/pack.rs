@@ -111,10 +111,10 @@ impl Pair {
     }
 }
 
-/// Gives every group, worst first, the partner that costs least: with which the fewest halves have to go by magnitude that would
+/// With the most effort, gives every group, worst first, the partner that costs least: with which the fewest halves have to go by magnitude that would
 /// not have to by themselves, then the most go two deep, both for codes up to 255, and then whose sums are smallest.
 ///
-/// Weights of one group often make up for those of another. With the least effort every group gets its neighbour.
+/// Weights of one group often make up for those of another. With the least, every group gets its neighbour.
 #[target_feature(enable = "avx2")]
 fn pair_up<const G: usize>(weights: &[[Group; 2]], effort: Effort, pairs: &mut [Pair]) {
     let mut sums = [[PairSums::zero(); 2]; G];
@@ -140,10 +140,8 @@ fn pair_up<const G: usize>(weights: &[[Group; 2]], effort: Effort, pairs: &mut [
             [a[0].plus(b[0]).largest(), a[1].plus(b[1]).largest()]
         };
         let (mut best, mut least) = (0, u32::MAX);
-        for (i, &g) in others.iter().enumerate() {
-            if effort == Effort::Least {
-                break;
-            }
+        let candidates: &[u8] = if effort == Effort::Most { others } else { &[] };
+        for (i, &g) in candidates.iter().enumerate() {
             let theirs = by_magnitude(g);
             let differ = u32::from(mine[0] != theirs[0]) + u32::from(mine[1] != theirs[1]);
             // Units of two groups and halves are 1024 at most.
