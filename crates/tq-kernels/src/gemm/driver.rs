@@ -1,8 +1,8 @@
 //! The tiled driver: everything around a microkernel.
 
 use super::{
-    AccumulatorStage, Depths, DequantizeStage, Effort, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, MAX_NR,
-    MAX_SUMS, MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
+    AccumulatorStage, Depths, DequantizeStage, Effort, Epilogue, GemmOut, Lhs, LhsRows, MAX_NR, MAX_SUMS,
+    MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
     RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
@@ -12,6 +12,7 @@ use crate::parallel::{for_each_run, task_count};
 use crate::row::Requantize;
 use crate::runs;
 use crate::{KernelError, Result};
+use std::ops::Range;
 
 /// Multiplications below which a task is not worth a thread: they take 5 microseconds with AVX2. Waking a thread takes longer, but
 /// until it comes the caller goes on with the work itself, and one that has work in every layer does not fall asleep between them.
@@ -256,125 +257,111 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
 
     /// Multiplies packed rows, whose codes are less by `base` than those of the lhs, with the panels of the given columns.
     fn packed_block(&self, lhs: LhsRows, base: u8, column: usize, columns: usize, out: &mut [S::Out]) {
-        let rhs = self.rhs;
-        let k = self.k_padded();
-        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
         // `Σ (a − za)(w − zw)` is the same with `a` and `za` less by `base`.
-        let lhs_zero_point = self.lhs_zero_point - i32::from(base);
-        let mut row_sums = [0i64; MAX_ROWS];
-        if !rhs.zero_points().is_empty() {
-            for (r, sum) in row_sums.iter_mut().enumerate().take(lhs.rows) {
-                *sum = lhs.codes[r * lhs.stride..][..k].iter().map(|&a| i64::from(a)).sum();
+        let zero_point = self.lhs_zero_point - i32::from(base);
+        let mut sums = [0i64; MAX_ROWS];
+        if !self.rhs.zero_points().is_empty() {
+            for (r, sum) in sums.iter_mut().enumerate().take(lhs.rows) {
+                *sum = lhs.codes[r * lhs.stride..][..self.k_padded()].iter().map(|&a| i64::from(a)).sum();
             }
         }
-        if lhs.rows == 1 && !holds_any(rhs.wide_channels(), column, columns) {
-            return self.single_row(&lhs, lhs_zero_point, row_sums[0], column, columns, out);
+        let rows = Rows { lhs, zero_point, sums: &sums[..lhs.rows] };
+        let columns = column..column + columns;
+        // Of a single row the sums of several panels lie beside each other, so that what follows them is done for all at once.
+        if lhs.rows == 1 && !holds_any(self.rhs.wide_channels(), columns.start, columns.len()) {
+            self.panels(&rows, columns, const { MAX_NR / K::NR * K::NR }, &mut [0; MAX_NR], out);
+        } else {
+            self.panels(&rows, columns, K::NR, &mut [0; MAX_SUMS], out);
         }
-        let mut sums = [0i32; MAX_SUMS];
+    }
+
+    /// Multiplies rows with the panels of `columns`: as many whole tiles at a time as `sums` has room for, and for a single row
+    /// panels of `width` columns. `out` starts at the first of them.
+    fn panels(&self, rows: &Rows, columns: Range<usize>, width: usize, sums: &mut [i32], out: &mut [S::Out]) {
+        let (rhs, k) = (self.rhs, self.k_padded());
+        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
         let mut panel = Panel::new(&self.stage);
-        // Whole tiles, as many as the sums have room for.
-        let tiles = const { MAX_SUMS / K::NR / K::MR };
-        for first in (column..column + columns).step_by(K::NR) {
-            let count = K::NR.min(column + columns - first);
-            let weights = &rhs.panels()[first / K::NR * panel_len..][..panel_len];
-            let weights = RhsPanel { data: weights, columns: count };
-            panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point);
+        let tiles = sums.len() / width / K::MR;
+        for first in columns.clone().step_by(width) {
+            let count = width.min(columns.end - first);
+            panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), rows.zero_point);
+            let weights = |c: usize| {
+                let data = &rhs.panels()[(first + c) / K::NR * panel_len..][..panel_len];
+                RhsPanel { data, columns: K::NR.min(count - c) }
+            };
             let wide = holds_any(rhs.wide_channels(), first, count);
-            for t in (0..lhs.rows.div_ceil(K::MR)).step_by(tiles) {
-                let (r, lhs) = (t * K::MR, lhs.part(t, K::MR, tiles * K::MR));
-                let out = &mut out[r * self.out_stride + first - column..];
+            for t in (0..rows.lhs.rows.div_ceil(K::MR)).step_by(tiles.max(1)) {
+                let rows = rows.part(t, K::MR, tiles.max(1));
+                let out = &mut out[t * K::MR * self.out_stride + first - columns.start..];
                 if wide {
-                    for (i, tile) in lhs.tiles(K::MR) {
-                        let out = &mut out[i * self.out_stride..];
-                        let row_sums = &row_sums[r + i..];
-                        self.wide_tile(&tile, weights, lhs_zero_point, row_sums, &panel, first, out);
-                    }
+                    self.wide_tiles(&rows, weights(0), &panel, first, out);
                     continue;
                 }
-                self.kernel.tiles(&lhs, 0..k, weights, &mut sums);
+                for c in (0..count).step_by(K::NR) {
+                    self.kernel.tiles(&rows.lhs, 0..k, weights(c), &mut sums[c..]);
+                }
                 if !rhs.zero_points().is_empty() {
                     let zero_points = &rhs.zero_points()[first..][..count];
-                    for (row, &sum) in sums.chunks_exact_mut(K::NR).zip(&row_sums[r..][..lhs.rows]) {
+                    for (sums, &row_sum) in sums.chunks_exact_mut(width).zip(rows.sums) {
                         // Exact: packing proved the product and the difference to fit.
-                        for (acc, &zero_point) in row.iter_mut().zip(zero_points) {
-                            *acc -= zero_point * sum as i32;
+                        for (acc, &zero_point) in sums.iter_mut().zip(zero_points) {
+                            *acc -= zero_point * row_sum as i32;
                         }
                     }
                 }
-                self.stage.narrow(&self.kernel, lhs.rows, &sums, K::NR, &panel, out, self.out_stride);
+                self.stage.narrow(&self.kernel, rows.lhs.rows, sums, width, &panel, out, self.out_stride);
             }
         }
     }
 
-    /// A single row with 32-bit sums. Those of several panels lie beside each other, so that what follows them is done for all at once.
-    fn single_row(
+    /// Tiles with 64-bit sums: K in blocks that fit 32 bits.
+    fn wide_tiles(
         &self,
-        lhs: &LhsRows,
-        lhs_zero_point: i32,
-        row_sum: i64,
-        column: usize,
-        columns: usize,
-        out: &mut [S::Out],
-    ) {
-        let (rhs, k) = (self.rhs, self.k_padded());
-        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
-        let at_once = const { MAX_NR / K::NR * K::NR };
-        let mut sums = [0i32; MAX_NR];
-        let mut panel = Panel::new(&self.stage);
-        for first in (column..column + columns).step_by(at_once) {
-            let count = at_once.min(column + columns - first);
-            let weights = rhs.panels()[first / K::NR * panel_len..].chunks_exact(panel_len.max(1));
-            for ((c, sums), data) in (0..count).step_by(K::NR).zip(sums.chunks_exact_mut(K::NR)).zip(weights)
-            {
-                self.kernel.tiles(lhs, 0..k, RhsPanel { data, columns: K::NR.min(count - c) }, sums);
-            }
-            if !rhs.zero_points().is_empty() {
-                // Exact: packing proved the product and the difference to fit.
-                for (acc, &zero_point) in sums.iter_mut().zip(&rhs.zero_points()[first..][..count]) {
-                    *acc -= zero_point * row_sum as i32;
-                }
-            }
-            panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), lhs_zero_point);
-            let out = &mut out[first - column..];
-            self.stage.narrow(&self.kernel, 1, &sums, at_once, &panel, out, self.out_stride);
-        }
-    }
-
-    /// One tile with 64-bit sums: K in blocks that fit 32 bits.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one tile: its operands and what belongs to its rows and columns"
-    )]
-    fn wide_tile(
-        &self,
-        lhs: &LhsTile,
+        rows: &Rows,
         weights: RhsPanel,
-        lhs_zero_point: i32,
-        row_sums: &[i64],
         panel: &Panel<S::Factors>,
         first: usize,
         out: &mut [S::Out],
     ) {
         let k = self.k_padded();
         let mut tile = [0i32; MAX_TILE];
-        let mut sums = [0i64; MAX_TILE];
         let block = WIDE_BLOCK / K::KU * K::KU;
-        for start in (0..k).step_by(block) {
-            let end = (start + block).min(k);
-            self.kernel.tile(lhs, start..end, weights, &mut tile);
-            for (sum, &acc) in sums.iter_mut().zip(&tile[..lhs.rows * K::NR]) {
-                *sum += i64::from(acc);
+        for (row, lhs) in rows.lhs.tiles(K::MR) {
+            let mut sums = [0i64; MAX_TILE];
+            for start in (0..k).step_by(block) {
+                let end = (start + block).min(k);
+                self.kernel.tile(&lhs, start..end, weights, &mut tile);
+                for (sum, &acc) in sums.iter_mut().zip(&tile[..lhs.rows * K::NR]) {
+                    *sum += i64::from(acc);
+                }
+            }
+            for c in 0..panel.columns {
+                let (bias, column_sum) = (self.rhs.bias()[first + c], self.rhs.column_sums()[first + c]);
+                let offset = i64::from(bias) - i64::from(rows.zero_point) * column_sum;
+                let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
+                for r in 0..lhs.rows {
+                    let sum = sums[r * K::NR + c] + offset - i64::from(zero_point) * rows.sums[row + r];
+                    out[(row + r) * self.out_stride + c] = self.stage.wide(sum, panel, c);
+                }
             }
         }
-        for c in 0..panel.columns {
-            let (bias, column_sum) = (self.rhs.bias()[first + c], self.rhs.column_sums()[first + c]);
-            let offset = i64::from(bias) - i64::from(lhs_zero_point) * column_sum;
-            let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
-            for r in 0..lhs.rows {
-                let correction = offset - i64::from(zero_point) * row_sums[r];
-                out[r * self.out_stride + c] = self.stage.wide(sums[r * K::NR + c] + correction, panel, c);
-            }
-        }
+    }
+}
+
+/// Packed rows of the lhs, and what belongs to them.
+struct Rows<'a> {
+    lhs: LhsRows<'a>,
+    /// Of their codes.
+    zero_point: i32,
+    /// The sum of the codes of each, where a zero point of the rhs asks for it.
+    sums: &'a [i64],
+}
+
+impl Rows<'_> {
+    /// Tiles of `mr` rows from tile `tile` on, at most `tiles` of them.
+    fn part(&self, tile: usize, mr: usize, tiles: usize) -> Self {
+        let lhs = self.lhs.part(tile, mr, tiles * mr);
+        Self { lhs, sums: &self.sums[tile * mr..][..lhs.rows], ..*self }
     }
 }
 

@@ -65,7 +65,7 @@ fn short_range(codes: &[u8], rows: usize, stride: usize, k: usize) -> (u8, u8) {
 /// The largest of 32 bytes: the complement of the smallest complement.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn most_byte(bytes: __m256i) -> u8 {
+fn most_byte(bytes: __m256i) -> u8 {
     let (a, b) = halves(_mm256_xor_si256(bytes, _mm256_set1_epi8(-1)));
     !least_byte(_mm_min_epu8(a, b))
 }

@@ -1,7 +1,7 @@
 //! Packing: which groups of weights are multiplied beside each other, and how.
 
 use super::panel::{
-    BLOCK, BlockMut, CLASSES, Correction, SEGMENTS, Step, Way, block_groups, class_max, walk_steps,
+    BLOCK, BlockMut, CLASSES, Correction, SEGMENTS, Segments, Step, Way, block_groups, class_max, walk_steps,
 };
 use super::proof::{Bound, PairSums};
 use super::{Group, GroupPair, HALF, KU};
@@ -59,13 +59,13 @@ fn pack_block<const G: usize>(
     }
     let mut all_two_up_to = 0;
     let walks = block.steps.chunks_exact_mut(walk_steps(pairs.len()));
-    for (class, (walk, ends)) in walks.zip(block.ends).enumerate() {
+    for (class, (walk, packed)) in walks.zip(block.segments).enumerate() {
         let mut segments = [0; BLOCK / 2];
         for (segment, pair) in segments.iter_mut().zip(&*pairs) {
             *segment = pair.segment(class);
         }
-        let mut end = 0;
-        for (number, segment_end) in (0..).zip(ends) {
+        let (mut end, mut ends) = (0, [0; SEGMENTS.len()]);
+        for (number, segment_end) in (0..).zip(&mut ends) {
             for (p, pair) in pairs.iter().enumerate().filter(|(p, _)| segments[*p] == number) {
                 // The group of zeros that fills the last pair up may stand anywhere in K.
                 let places = pair.groups.map(|g| if usize::from(g) < groups { g } else { 0 });
@@ -75,6 +75,7 @@ fn pack_block<const G: usize>(
             }
             *segment_end = end as u8;
         }
+        *packed = Segments::ending(ends);
         if segments[..pairs.len()].iter().all(|&segment| segment == 0) {
             all_two_up_to = class_max(class);
         }

@@ -4,7 +4,7 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | 45 | for each of 5 classes of codes: where each of its 9 segments ends in the walk |
+//! | 55 | for each of 5 classes of codes: which of its 9 segments have steps, a bit each, and where each ends in the walk |
 //! | | zeros up to a multiple of 64 |
 //! | 20 a pair | for each class the walk, a multiple of 8 steps: where in the block's K each group of a pair belongs (1 byte each) and where their weights are (2 bytes), segment by segment |
 //! | | zeros up to a multiple of 64 |
@@ -72,8 +72,42 @@ pub(super) fn class_max(class: usize) -> u8 {
     FIRST_CLASS + class as u8 * CLASS_CODES
 }
 
-/// Where the segments of a walk end.
-pub(super) type Ends = [u8; SEGMENTS.len()];
+/// The segments of a walk.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Segments {
+    /// A bit for each that has steps.
+    present: [u8; 2],
+    /// Where each ends.
+    ends: [u8; SEGMENTS.len()],
+}
+
+impl Segments {
+    /// Those that end there.
+    pub(super) fn ending(ends: [u8; SEGMENTS.len()]) -> Self {
+        let (mut present, mut before) = (0u16, 0);
+        for (number, end) in ends.into_iter().enumerate() {
+            present |= u16::from(end > before) << number;
+            before = end;
+        }
+        Self { present: present.to_le_bytes(), ends }
+    }
+
+    /// One of the segments `from..to` has steps.
+    #[inline(always)]
+    pub(super) fn any(&self, from: usize, to: usize) -> bool {
+        u32::from(u16::from_le_bytes(self.present)) & ((1 << to) - (1 << from)) != 0
+    }
+
+    /// The steps of segment `number` of a walk.
+    #[inline(always)]
+    pub(super) fn of<'a>(&self, steps: &'a [Step], number: usize) -> &'a [Step] {
+        let end = usize::from(self.ends[number]).min(steps.len());
+        let start = if number == 0 { 0 } else { usize::from(self.ends[number - 1]).min(end) };
+        &steps[start..end]
+    }
+}
+
 /// What products by magnitude leave out, a column of each half.
 pub(super) type Correction = [[i32; HALF]; 2];
 
@@ -87,8 +121,8 @@ pub(super) struct Step {
     pub(super) weights: [u8; 2],
 }
 
-/// Bytes of the ends of segments, padded.
-const ENDS_BYTES: usize = (CLASSES * size_of::<Ends>()).next_multiple_of(64);
+/// Bytes of the segments of all walks, padded.
+const SEGMENTS_BYTES: usize = (CLASSES * size_of::<Segments>()).next_multiple_of(64);
 
 /// Groups of the block that begins with group `from` of `to`.
 ///
@@ -110,7 +144,7 @@ pub(super) const fn walk_steps(pairs: usize) -> usize {
 
 /// Bytes before the corrections of a block of `pairs` pairs of groups.
 const fn header_bytes(pairs: usize) -> usize {
-    ENDS_BYTES + (CLASSES * walk_steps(pairs) * size_of::<Step>()).next_multiple_of(64)
+    SEGMENTS_BYTES + (CLASSES * walk_steps(pairs) * size_of::<Step>()).next_multiple_of(64)
 }
 
 /// Bytes of a block of `groups` groups.
@@ -140,7 +174,7 @@ pub(super) struct Block<'a> {
     /// Groups of K in it.
     pub(super) groups: usize,
     bytes: &'a [u8],
-    ends: &'a [Ends],
+    segments: &'a [Segments],
     steps: &'a [Step],
     corrections: &'a [Correction],
     /// The weights of each pair.
@@ -149,7 +183,7 @@ pub(super) struct Block<'a> {
 
 /// A block of a panel that is being packed.
 pub(super) struct BlockMut<'a> {
-    pub(super) ends: &'a mut [Ends],
+    pub(super) segments: &'a mut [Segments],
     /// A walk a class.
     pub(super) steps: &'a mut [Step],
     pub(super) corrections: &'a mut [Correction],
@@ -164,11 +198,11 @@ impl<'a> Block<'a> {
         let (bytes, behind) = panel.split_at(block_bytes(groups));
         let (header, rest) = bytes.split_at(header_bytes(pairs));
         let (corrections, weights) = rest.split_at(CLASSES * size_of::<Correction>());
-        let (ends, steps) = header.split_at(ENDS_BYTES);
+        let (segments, steps) = header.split_at(SEGMENTS_BYTES);
         let block = Block {
             groups,
             bytes,
-            ends: ends.as_chunks().0,
+            segments: bytemuck::cast_slice(&segments[..CLASSES * size_of::<Segments>()]),
             steps: bytemuck::cast_slice(&steps[..CLASSES * walk_steps(pairs) * size_of::<Step>()]),
             corrections: bytemuck::cast_slice(corrections),
             weights: bytemuck::cast_slice(weights),
@@ -200,12 +234,12 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The steps of a class, segment by segment and filled up with zeros, where the segments end, and the correction.
+    /// The steps of a class, segment by segment and filled up with zeros, the segments, and the correction.
     #[inline(always)]
-    pub(super) fn class(&self, class: usize) -> (&'a [[Step; STEPS]], &'a Ends, &'a Correction) {
+    pub(super) fn class(&self, class: usize) -> (&'a [[Step; STEPS]], &'a Segments, &'a Correction) {
         let count = self.weights.len().div_ceil(STEPS);
         let steps = &self.steps.as_chunks().0[class * count..][..count];
-        (steps, &self.ends[class], &self.corrections[class])
+        (steps, &self.segments[class], &self.corrections[class])
     }
 }
 
@@ -216,23 +250,15 @@ impl<'a> BlockMut<'a> {
         let (bytes, behind) = panel.split_at_mut(block_bytes(groups));
         let (header, rest) = bytes.split_at_mut(header_bytes(pairs));
         let (corrections, weights) = rest.split_at_mut(CLASSES * size_of::<Correction>());
-        let (ends, steps) = header.split_at_mut(ENDS_BYTES);
+        let (segments, steps) = header.split_at_mut(SEGMENTS_BYTES);
         let block = BlockMut {
-            ends: &mut ends.as_chunks_mut().0[..CLASSES],
+            segments: bytemuck::cast_slice_mut(&mut segments[..CLASSES * size_of::<Segments>()]),
             steps: bytemuck::cast_slice_mut(&mut steps[..CLASSES * walk_steps(pairs) * size_of::<Step>()]),
             corrections: bytemuck::cast_slice_mut(corrections),
             weights: bytemuck::cast_slice_mut(weights),
         };
         (block, behind)
     }
-}
-
-/// The steps of segment `number` of a walk.
-#[inline(always)]
-pub(super) fn segment<'a>(steps: &'a [Step], ends: &Ends, number: usize) -> &'a [Step] {
-    let end = usize::from(ends[number]).min(steps.len());
-    let start = if number == 0 { 0 } else { usize::from(ends[number - 1]).min(end) };
-    &steps[start..end]
 }
 
 /// A panel from the block on that begins with element `from` of K, where a stretch does. Panics where the panel is too short.
@@ -247,9 +273,9 @@ pub(in super::super) fn depths(k: usize, rhs: RhsPanel, max: u8) -> Depths {
     let (mut panel, mut from) = (blocks_from(rhs.data, 0), 0);
     while from < k / KU {
         let (block, behind) = Block::take(panel, block_groups(from, k / KU));
-        let (steps, ends, _) = block.class(class_of(max));
+        let (steps, segments, _) = block.class(class_of(max));
         for (number, ways) in SEGMENTS.iter().enumerate() {
-            let pairs = segment(steps.as_flattened(), ends, number).len();
+            let pairs = segments.of(steps.as_flattened(), number).len();
             for way in &ways[..rhs.columns.div_ceil(HALF)] {
                 *match way {
                     Way::Two => &mut depths.two,

@@ -1,8 +1,7 @@
 //! Walks over a block, and the rows of the lhs that they read.
 #![allow(unsafe_code, reason = "one bound for a whole walk in place of one for each step")]
 
-use super::codes::{most_byte, most_word};
-use super::panel::{Block, CLASSES, Correction, Ends, Step, segment};
+use super::panel::{Block, CLASSES, Correction, Segments, Step};
 use super::{GroupPair, KU};
 use crate::memory::load_32;
 use std::arch::x86_64::*;
@@ -36,9 +35,7 @@ impl<'a, 'b> Walks<'a, 'b> {
 /// How the pairs of a block are multiplied for a class of codes. Every step stays inside the block.
 pub(super) struct Walk<'a> {
     steps: &'a [Step],
-    ends: &'a Ends,
-    /// A bit for each segment that has steps.
-    present: u32,
+    segments: &'a Segments,
     /// What is added where something is multiplied by magnitude.
     pub(super) correction: &'a Correction,
     weights: &'a [GroupPair],
@@ -46,39 +43,37 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// That of a class of a block. Panics where a step leads out of the block.
+    #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(block: &Block<'a>, class: usize) -> Self {
-        let (steps, ends, correction) = block.class(class);
-        let (mut places, mut weights) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    pub(super) fn new(block: &Block<'a>, class: usize) -> Self {
+        let (steps, segments, correction) = block.class(class);
+        let (mut places, mut offsets) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for steps in steps {
             let steps = load_32(bytemuck::cast_ref::<_, [u8; 32]>(steps));
             places = _mm256_max_epu8(places, steps);
-            weights = _mm256_max_epu16(weights, steps);
+            offsets = _mm256_max_epu16(offsets, steps);
         }
-        let place = most_byte(_mm256_and_si256(places, _mm256_set1_epi32(0xFFFF)));
-        let weights = most_word(_mm256_srli_epi32::<16>(weights));
-        assert!(usize::from(place) < block.groups, "a group lies outside of K");
-        let end = usize::from(weights) + size_of::<GroupPair>();
-        assert!(end <= size_of_val(block.weights), "weights lie outside of their block");
-        let steps = steps.as_flattened();
-        let (mut present, mut before) = (0, 0);
-        for (number, &end) in ends.iter().enumerate() {
-            present |= u32::from(end > before) << number;
-            before = end;
-        }
-        Self { steps, ends, present, correction, weights: block.weights }
+        // What is left above the last group and the last pair: in the two bytes of places, and in the word of the offset of weights.
+        let last_place = block.groups as i32 - 1;
+        let last_offset = size_of_val(block.weights) as i32 - size_of::<GroupPair>() as i32;
+        let last_place = _mm256_set1_epi32(last_place | last_place << 8 | 0xFFFF << 16);
+        let last_offset = _mm256_set1_epi32(last_offset << 16 | 0xFFFF);
+        let above =
+            _mm256_or_si256(_mm256_subs_epu8(places, last_place), _mm256_subs_epu16(offsets, last_offset));
+        assert!(_mm256_testz_si256(above, above) == 1, "a step leads out of its block");
+        Self { steps: steps.as_flattened(), segments, correction, weights: block.weights }
     }
 
     /// One of the segments `from..to` has steps.
     #[inline(always)]
     pub(super) fn any(&self, from: usize, to: usize) -> bool {
-        self.present & ((1 << to) - (1 << from)) != 0
+        self.segments.any(from, to)
     }
 
     /// The steps of a segment.
     #[inline(always)]
     pub(super) fn segment(&self, number: usize) -> impl Iterator<Item = Inside<'a>> {
-        segment(self.steps, self.ends, number).iter().map(Inside)
+        self.segments.of(self.steps, number).iter().map(Inside)
     }
 
     /// The weights of a step, which is one of this walk.
@@ -184,13 +179,14 @@ mod tests {
             eprintln!("SKIPPED: this processor has no AVX2");
             return;
         }
-        // The walk of the first class begins behind the ends of segments; a step is two places and an offset of weights.
+        // The walk of the first class begins behind the segments; a step is two places and an offset of weights.
         let step = 64;
+        let outside = Err("a step leads out of its block".to_owned());
         assert_eq!(with_byte(step, 15), Ok(()));
         for place in [step, step + 1] {
-            assert_eq!(with_byte(place, 16), Err("a group lies outside of K".into()));
+            assert_eq!(with_byte(place, 16), outside);
         }
-        assert_eq!(with_byte(step + 3, 4), Err("weights lie outside of their block".into()));
-        assert_eq!(with_byte(step + 3, -1), Err("weights lie outside of their block".into()));
+        assert_eq!(with_byte(step + 3, 4), outside);
+        assert_eq!(with_byte(step + 3, -1), outside);
     }
 }

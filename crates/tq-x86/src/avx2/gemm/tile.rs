@@ -31,9 +31,19 @@ pub(in super::super) fn tiles(
     while from < groups {
         let (block, behind) = Block::take(rest, block_groups(from, groups));
         let rows = Lhs::new(lhs, from * KU, &block);
+        let part = Part { rows, first: from * KU == k.start, block: &block };
+        (rest, from) = (behind, from + block.groups);
+        if let (1, [max, ..]) = (lhs.rows, lhs.max) {
+            // What is around its products is a large part of a single row.
+            let walk = Walk::new(&block, class_of(*max));
+            match columns > HALF {
+                false => add::<1, 1>(&part, 0, &walk, sums),
+                true => add::<1, 2>(&part, 0, &walk, sums),
+            }
+            continue;
+        }
         let mut walks = Walks::new(&block);
         let mut lines = block.lines(tiles);
-        let part = Part { rows, first: from * KU == k.start, block: &block };
         for ((row, &max), sums) in (0..lhs.rows).step_by(MR).zip(lhs.max).zip(sums.chunks_mut(MR)) {
             let walk = walks.of(class_of(max));
             let count = lhs.rows - row;
@@ -49,7 +59,6 @@ pub(in super::super) fn tiles(
                 (_, true) => add::<3, 2>(&part, row, walk, sums),
             }
         }
-        (rest, from) = (behind, from + block.groups);
     }
 }
 
