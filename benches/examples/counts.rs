@@ -4,9 +4,12 @@
 //! scalar kernels lie outside. The names of the cases go to stdout, one a line, in the order of the calls. One thread.
 #![forbid(unsafe_code)]
 
+use benches::gathered::{Transposed, depthwise_volume};
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::product::{Conv, packing};
-use benches::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
+use benches::rows::{
+    Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
+};
 use benches::{GroupWise, Mode, ONE_DEEP, PLAIN, Product, Spec, Stage, TWO_DEEP, Weights};
 use std::hint::black_box;
 use torsh_quantization::prelude::*;
@@ -53,12 +56,19 @@ fn products() -> Vec<Spec> {
     }
     specs.extend([false, true].map(|once| packing(64, 576, once)));
     for (kernel, largest) in [(1, 127), (3, 127), (3, 255)] {
-        let conv = Conv { side: 14, channels: (32, 32), kernel, largest };
+        let conv = Conv { side: 14, channels: (32, 32), kernel, stride: 1, largest };
         specs.push(conv.spec(format!("conv/{kernel}x{kernel}/14x14x32/{largest}")));
     }
-    // A first layer: three channels.
-    specs.push(Conv { side: 24, channels: (3, 32), kernel: 3, largest: 255 }.spec("conv/3x3/24x24x3/255"));
+    // First layers: three channels.
+    let first = |kernel, stride| Conv { side: 24, channels: (3, 32), kernel, stride, largest: 255 };
+    specs.push(first(3, 1).spec("conv/3x3/24x24x3/255"));
+    specs.push(first(7, 2).spec("conv/7x7s2/24x24x3/255"));
+    specs.extend([2, 4].map(|kernel| transposed(kernel).spec()));
     specs
+}
+
+fn transposed(kernel: usize) -> Transposed {
+    Transposed { side: 7, channels: (32, 32), kernel, stride: 2 }
 }
 
 fn others() -> Vec<Spec> {
@@ -68,6 +78,8 @@ fn others() -> Vec<Spec> {
         window(3, 2, 96).depthwise(),
         window(5, 1, 96).depthwise(),
         window(3, 1, 20).depthwise(),
+        depthwise_line(100, 96, 9),
+        depthwise_volume([3, 7, 7], 8),
         window(3, 2, 64).max(),
         window(3, 1, 64).average(),
         global_average(7, 256),
@@ -77,6 +89,7 @@ fn others() -> Vec<Spec> {
         quantize(20_000),
         dequantize(20_000),
         lookup(20_000),
+        requantize_codes(20_000),
     ]
 }
 

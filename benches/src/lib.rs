@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod case;
+pub mod gathered;
 pub mod group_wise;
 pub mod models;
 pub mod product;

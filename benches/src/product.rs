@@ -183,15 +183,17 @@ pub fn packing(n: usize, k: usize, once: bool) -> Spec {
     })
 }
 
-/// A convolution over a square image with a border of padding, by the places of its taps.
+/// A convolution over a square image with a border of padding that keeps the size at stride 1, by the places of its taps.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv {
-    /// Height and width of image and output.
+    /// Height and width of the image.
     pub side: usize,
     /// Channels in and out.
     pub channels: (usize, usize),
     /// Height and width of the kernel, odd.
     pub kernel: usize,
+    /// Step.
+    pub stride: usize,
     /// The largest code.
     pub largest: u8,
 }
@@ -200,18 +202,24 @@ impl Conv {
     /// It as a case of this name.
     #[must_use]
     pub fn spec(self, name: impl Into<String>) -> Spec {
-        let (rows, taps) = (self.side * self.side, self.kernel * self.kernel);
-        let macs = rows * taps * self.channels.0 * self.channels.1;
+        let taps = self.kernel * self.kernel;
+        let macs = self.out_side().pow(2) * taps * self.channels.0 * self.channels.1;
         Spec::new(name, Work::Macs(macs as u64), move |kernels| self.case(kernels))
     }
 
+    /// Height and width of the output.
+    fn out_side(self) -> usize {
+        self.side.div_ceil(self.stride)
+    }
+
     fn case(self, kernels: &Kernels) -> Result<Case, KernelError> {
-        let Self { side, channels: (c, n), kernel, largest } = self;
-        let (rows, taps, border) = (side * side, kernel * kernel, kernel / 2);
-        let (image, rhs) = (codes(1, rows * c, largest), Weights::Normal.make(n, taps * c));
+        let Self { side, channels: (c, n), kernel, stride, largest } = self;
+        let out_side = self.out_side();
+        let (rows, taps, border) = (out_side * out_side, kernel * kernel, kernel / 2);
+        let (image, rhs) = (codes(1, side * side * c, largest), Weights::Normal.make(n, taps * c));
         let inside = border..border + side;
         let offset = |row: usize, tap: usize| {
-            let (y, x) = (row / side + tap / kernel, row % side + tap % kernel);
+            let (y, x) = (row / out_side * stride + tap / kernel, row % out_side * stride + tap % kernel);
             let here = inside.contains(&y) && inside.contains(&x);
             if here { ((y - border) * side + x - border) * c } else { PAD }
         };
@@ -232,7 +240,7 @@ impl Conv {
 }
 
 /// Keeps most outputs between the ends of their range.
-fn multiplier(k: usize) -> f32 {
+pub(crate) fn multiplier(k: usize) -> f32 {
     1.0 / (k as f32 * 64.0)
 }
 

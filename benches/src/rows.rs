@@ -4,8 +4,9 @@ use crate::product::{codes, requantize};
 use crate::{Case, Out, Spec, Weights, Work, reals};
 use tq_kernels::{
     AffineU8, AverageParams, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, KernelError,
-    MaxParams, Window2d,
+    Kernels, MaxParams, Window2d,
 };
+use tq_qtypes::affine;
 
 /// Scale and zero point of codes that stand for about -1.5 to 1.5.
 const SIDE: AffineU8 = AffineU8 { scale: 0.012, zero_point: 120 };
@@ -47,26 +48,7 @@ impl Windows {
     #[must_use]
     pub fn depthwise(self) -> Spec {
         Spec::new(format!("depthwise/{}", self.shape()), Work::Macs(self.taps()), move |kernels| {
-            let (window, channels, kernel) = (self.window()?, self.channels, self.kernel);
-            let image = codes(5, window.input_len()?, 255);
-            let weights = Weights::Normal.make(channels, kernel * kernel);
-            let rhs = DepthwiseRhs {
-                data: &weights,
-                channels,
-                kernel: (kernel, kernel),
-                zero_point: &[0],
-                bias: None,
-            };
-            let packed = kernels.depthwise().pack(&rhs)?;
-            let multiplier = vec![1.0 / (16.0 * (kernel * kernel) as f32); channels];
-            let out = Out::U8(vec![0; window.out_rows()? * channels]);
-            let kernels = kernels.clone();
-            Ok(Case::new(kernels.depthwise().name(), out, move |out| {
-                let Out::U8(data) = out else { return Ok(()) };
-                let epilogue = Epilogue { lhs_zero_point: 3, stage: requantize(&multiplier) };
-                let out = GemmOut::U8 { data, row_stride: channels };
-                kernels.depthwise().run(&window, &image, &packed, &epilogue, out)
-            }))
+            depthwise(kernels, self.window()?)
         })
     }
 
@@ -100,6 +82,33 @@ impl Windows {
             }))
         })
     }
+}
+
+/// A depthwise convolution over one axis, with a border that keeps the length.
+#[must_use]
+pub fn depthwise_line(len: usize, channels: usize, kernel: usize) -> Spec {
+    let name = format!("depthwise/{kernel}s1/{len}x{channels}");
+    Spec::new(name, Work::Macs((len * channels * kernel) as u64), move |kernels| {
+        let pads = [0, kernel / 2, 0, kernel / 2];
+        depthwise(kernels, Window2d::new(1, (1, len), channels, (1, kernel), (1, 1), (1, 1), pads)?)
+    })
+}
+
+fn depthwise(kernels: &Kernels, window: Window2d) -> Result<Case, KernelError> {
+    let (channels, kernel, taps) = (window.channels, window.kernel, window.taps());
+    let image = codes(5, window.input_len()?, 255);
+    let weights = Weights::Normal.make(channels, taps);
+    let rhs = DepthwiseRhs { data: &weights, channels, kernel, zero_point: &[0], bias: None };
+    let packed = kernels.depthwise().pack(&rhs)?;
+    let multiplier = vec![1.0 / (16.0 * taps as f32); channels];
+    let out = Out::U8(vec![0; window.out_rows()? * channels]);
+    let kernels = kernels.clone();
+    Ok(Case::new(kernels.depthwise().name(), out, move |out| {
+        let Out::U8(data) = out else { return Ok(()) };
+        let epilogue = Epilogue { lhs_zero_point: 3, stage: requantize(&multiplier) };
+        let out = GemmOut::U8 { data, row_stride: channels };
+        kernels.depthwise().run(&window, &image, &packed, &epilogue, out)
+    }))
 }
 
 /// The average of a whole image for each channel.
@@ -169,9 +178,23 @@ pub fn dequantize(len: usize) -> Spec {
 /// A function of one code, for `len` of them.
 #[must_use]
 pub fn lookup(len: usize) -> Spec {
-    Spec::new(format!("lookup/{len}"), Work::Elements(len as u64), move |kernels| {
+    of_table(format!("lookup/{len}"), len, std::array::from_fn(|i| (i as u8).wrapping_mul(7)))
+}
+
+/// Codes of other parameters for `len` codes, by the table that sessions make of the two.
+#[must_use]
+pub fn requantize_codes(len: usize) -> Spec {
+    let to = AffineU8 { scale: 0.02, zero_point: 130 };
+    let table = std::array::from_fn(|code| {
+        let real = affine::dequantize_f64(code as i32, f64::from(SIDE.scale), SIDE.zero_point);
+        affine::quantize_f64(real, f64::from(to.scale), to.zero_point, 0, 255) as u8
+    });
+    of_table(format!("requantize/{len}"), len, table)
+}
+
+fn of_table(name: String, len: usize, table: [u8; 256]) -> Spec {
+    Spec::new(name, Work::Elements(len as u64), move |kernels| {
         let src = codes(9, len, 255);
-        let table: [u8; 256] = std::array::from_fn(|i| (i as u8).wrapping_mul(7));
         let kernels = kernels.clone();
         Ok(Case::new(kernels.lookup().name(), Out::U8(vec![0; len]), move |out| {
             let Out::U8(out) = out else { return Ok(()) };

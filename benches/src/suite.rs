@@ -1,8 +1,11 @@
 //! What `cargo xtask bench-x86` times: every kernel family at the shapes of the tables, and whole networks.
 
+use crate::gathered::{Transposed, depthwise_volume};
 use crate::models::{Error, Net, digits, dynamic_linear, dynamic_lstm, mobilenet_v2, resnet};
 use crate::product::{Conv, Shape};
-use crate::rows::{Windows, binary, dequantize, global_average, lookup, quantize};
+use crate::rows::{
+    Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
+};
 use crate::{GroupWise, Mode, Product, Spec};
 use tq_kernels::{BinaryOp, Kernels};
 
@@ -23,6 +26,12 @@ pub const PRODUCTS: [Shape; 15] = [
     (128, 3072, 768),
     (1, 768, 3072),
     (1, 4096, 4096),
+];
+
+/// The transposed convolutions: of a U-Net, and of a decoder whose windows overlap.
+const TRANSPOSED: [Transposed; 2] = [
+    Transposed { side: 28, channels: (128, 64), kernel: 2, stride: 2 },
+    Transposed { side: 28, channels: (128, 64), kernel: 4, stride: 2 },
 ];
 
 /// Prefix of the cases whose weights come from memory; `cargo xtask bench-x86` holds them to its bandwidth.
@@ -69,20 +78,26 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
         [(56, 64, 3), (28, 128, 3), (14, 256, 3), (7, 512, 3), (56, 64, 1), (32, 16, 3)]
     {
         for largest in [127, 255] {
-            let conv = Conv { side, channels: (channels, channels), kernel, largest };
+            let conv = Conv { side, channels: (channels, channels), kernel, stride: 1, largest };
             let name = format!("conv/{kernel}x{kernel}/{side}x{side}x{channels}/codes-to-{largest}");
             specs.push(conv.spec(name));
         }
     }
-    // A first layer: three channels.
-    let first = Conv { side: 112, channels: (3, 32), kernel: 3, largest: 255 };
+    // First layers: three channels.
+    let first = Conv { side: 112, channels: (3, 32), kernel: 3, stride: 1, largest: 255 };
     specs.push(first.spec("conv/3x3/112x112x3/codes-to-255"));
+    let first = Conv { side: 224, channels: (3, 64), kernel: 7, stride: 2, largest: 255 };
+    specs.push(first.spec("conv/7x7s2/224x224x3/codes-to-255"));
+    specs.extend(TRANSPOSED.map(Transposed::spec));
     let window = |kernel, stride, side, channels| Windows { side, channels, kernel, stride };
     specs.extend([
         window(3, 1, 56, 144).depthwise(),
         window(3, 2, 56, 144).depthwise(),
         window(3, 1, 14, 576).depthwise(),
         window(5, 1, 28, 240).depthwise(),
+        depthwise_line(500, 256, 9),
+        depthwise_line(500, 256, 31),
+        depthwise_volume([8, 28, 28], 32),
         window(3, 2, 112, 64).max(),
         window(3, 1, 28, 64).average(),
         global_average(7, 1280),
@@ -92,6 +107,7 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
         quantize(100_000),
         dequantize(100_000),
         lookup(100_000),
+        requantize_codes(100_000),
     ]);
     specs
 }
