@@ -1,12 +1,13 @@
-//! Every kernel family and whole networks on every library of this processor, and matrix products in float32, one thread: what
-//! `cargo xtask bench-x86` and `bench-arm` run and put in a table.
+//! Every kernel family, sessions of one operator and whole networks on every library of this processor, and matrix products in
+//! float32, one thread: what `cargo xtask bench-x86` and `bench-arm` run and put in a table.
 //!
 //! `cargo bench -p benches --bench x86`. `TQ_BENCH_QUICK=1` times the small shapes alone, and shortly. Every result is held to that
 //! of the scalar kernels before it is timed. The processor's name, its peak and that of its memory go
 //! to `machine.json` in the folder `CRITERION_HOME`, where it is set.
 #![forbid(unsafe_code)]
 
-use benches::suite::{kernels, libraries, networks, products};
+use benches::operators::{Operator, float_product};
+use benches::suite::{kernels, libraries, networks, operators, products};
 use benches::{Mode, Work, one_thread, reals};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ndarray::{Array2, linalg::general_mat_mul};
@@ -51,6 +52,50 @@ fn float_products(c: &mut Criterion, quick: bool) {
         group.bench_function(BenchmarkId::from_parameter("matrixmultiply@f32"), |bench| {
             bench.iter(|| general_mat_mul(1.0f32, black_box(&a), &b, 0.0, &mut out));
         });
+        // Sessions multiply single rows without packing.
+        if m == 1 {
+            let product = float_product((m, k, n), reals(1, m * k), reals(2, k * n)).expect("it fits");
+            let session = Session::new(&product.graph, SessionOptions::default()).expect("it is valid");
+            let mut outputs = session.run(&product.inputs).expect("the input fits");
+            general_mat_mul(1.0, &a, &b, 0.0, &mut out);
+            let sums = outputs[0].as_slice::<f32>().expect("a product of f32 is f32");
+            // They are added in another order.
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6 * k as f32;
+            assert!(out.iter().zip(sums).all(near), "the session's product differs from matrixmultiply's");
+            group.bench_function(BenchmarkId::from_parameter("session@f32"), |bench| {
+                bench.iter(|| session.run_into(&product.inputs, &mut outputs).expect("it ran before"));
+            });
+        }
+        group.finish();
+    }
+}
+
+fn single_operators(c: &mut Criterion) {
+    for Operator { name, work, graph, inputs } in operators().expect("the shapes fit each other") {
+        let session = |isa: Isa| {
+            let options = SessionOptions { kernels: KernelChoice::Isa(isa), ..SessionOptions::default() };
+            Session::new(&graph, options).expect("this processor has it")
+        };
+        let expected = session(Isa::Scalar).run(&inputs).expect("the inputs fit");
+        let mut group = c.benchmark_group(format!("operator/{name}"));
+        group.throughput(Throughput::Elements(work));
+        let mut seen = Vec::new();
+        for library in libraries() {
+            let isa = library.library().isa();
+            let session = session(isa);
+            let mut outputs = session.run(&inputs).expect("the inputs fit");
+            assert_eq!(outputs, expected, "{name} on {isa} differs from the scalar session");
+            // Two libraries may share the kernels, and some operators need none.
+            let kernels = session.explain().kernels();
+            if seen.contains(&kernels) {
+                continue;
+            }
+            let id = BenchmarkId::from_parameter(format!("session@{isa}"));
+            group.bench_function(id, |b| {
+                b.iter(|| session.run_into(&inputs, &mut outputs).expect("it ran before"));
+            });
+            seen.push(kernels);
+        }
         group.finish();
     }
 }
@@ -110,6 +155,7 @@ fn main() {
     machine();
     products_and_rows(&mut c, quick);
     float_products(&mut c, quick);
+    single_operators(&mut c);
     whole_networks(&mut c, quick);
     c.final_summary();
 }

@@ -6,6 +6,7 @@
 
 use benches::gathered::{Transposed, depthwise_volume};
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
+use benches::operators::{self, Operator};
 use benches::product::{Conv, packing};
 use benches::rows::{
     Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
@@ -97,6 +98,23 @@ fn sessions() -> Result<Vec<Net>, Error> {
     Ok(vec![digits()?, dynamic_linear(4, 256, 256)?, dynamic_lstm(4, 1, 64, 64)?])
 }
 
+fn operators() -> Result<Vec<Operator>, Error> {
+    Ok(vec![
+        operators::concat(196, (32, 32), false)?,
+        operators::concat(196, (32, 32), true)?,
+        operators::dynamic_quantize(2000)?,
+        operators::transposed(transposed(4))?,
+    ])
+}
+
+fn count_session(name: &str, graph: &Graph, inputs: &[Tensor]) -> Result<(), Error> {
+    let session = Session::new(graph, SessionOptions::default())?;
+    let mut outputs = session.run(inputs)?;
+    counted(&mut || Ok(session.run_into(inputs, &mut outputs)?))?;
+    println!("session/{name}");
+    Ok(())
+}
+
 fn count(kernels: &Kernels) -> Result<(), Error> {
     for spec in products().into_iter().chain(others()) {
         let mut case = spec.checked(kernels)?;
@@ -104,11 +122,10 @@ fn count(kernels: &Kernels) -> Result<(), Error> {
         println!("{}", spec.name);
     }
     for net in sessions()? {
-        let quantized = net.quantized(Mode::B)?;
-        let session = Session::new(&quantized, SessionOptions::default())?;
-        let mut outputs = session.run(&net.inputs)?;
-        counted(&mut || Ok(session.run_into(&net.inputs, &mut outputs)?))?;
-        println!("session/{}", net.name);
+        count_session(&net.name, &net.quantized(Mode::B)?, &net.inputs)?;
+    }
+    for operator in operators()? {
+        count_session(&operator.name, &operator.graph, &operator.inputs)?;
     }
     Ok(())
 }

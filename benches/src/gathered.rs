@@ -40,7 +40,7 @@ impl Transposed {
     }
 
     /// What is cut off the start of each axis, so that the output has its size.
-    fn begin(self) -> usize {
+    pub(crate) fn begin(self) -> usize {
         (self.kernel - self.stride).div_ceil(2)
     }
 

@@ -5,6 +5,7 @@ mod case;
 pub mod gathered;
 pub mod group_wise;
 pub mod models;
+pub mod operators;
 pub mod product;
 pub mod rows;
 pub mod suite;

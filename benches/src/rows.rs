@@ -9,7 +9,7 @@ use tq_kernels::{
 use tq_qtypes::affine;
 
 /// Scale and zero point of codes that stand for about -1.5 to 1.5.
-const SIDE: AffineU8 = AffineU8 { scale: 0.012, zero_point: 120 };
+pub(crate) const SIDE: AffineU8 = AffineU8 { scale: 0.012, zero_point: 120 };
 
 /// A window over an image of one size, with a border that keeps the size at stride 1.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
-//! What `cargo xtask bench-x86` times: every kernel family at the shapes of the tables, and whole networks.
+//! What `cargo xtask bench-x86` times: every kernel family at the shapes of the tables, sessions of one operator, and whole networks.
 
 use crate::gathered::{Transposed, depthwise_volume};
 use crate::models::{Error, Net, digits, dynamic_linear, dynamic_lstm, mobilenet_v2, resnet};
+use crate::operators::{self, Operator};
 use crate::product::{Conv, Shape};
 use crate::rows::{
     Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
@@ -110,6 +111,24 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
         requantize_codes(100_000),
     ]);
     specs
+}
+
+/// Sessions of one operator.
+///
+/// # Errors
+/// Where one cannot be built: none of these.
+pub fn operators() -> Result<Vec<Operator>, Error> {
+    let mut all = vec![
+        operators::concat(3136, (64, 64), false)?,
+        operators::concat(3136, (64, 64), true)?,
+        operators::dynamic_quantize(768)?,
+        operators::dynamic_quantize(100_000)?,
+        operators::first_layer(224)?,
+    ];
+    for conv in TRANSPOSED {
+        all.push(operators::transposed(conv)?);
+    }
+    Ok(all)
 }
 
 /// Whole networks. With `quick` the small ones alone.
