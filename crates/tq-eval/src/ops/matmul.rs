@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::{Context, Inputs, same_dtype};
+use super::{Context, Inputs, few_rows, same_dtype};
 use crate::OpError;
 use crate::number::{Number, Real, with_number};
 use crate::parallel;
@@ -37,52 +37,12 @@ fn accumulate_real<T: Real>(a: ArrayView2<T>, b: ArrayView2<T>, mut c: ArrayView
         return;
     }
     if n == 1 {
-        let column = b.column(0).to_vec();
-        for (a, c) in a.rows().into_iter().zip(c.iter_mut()) {
-            let sum = match a.as_slice() {
-                Some(a) => dot(a, &column),
-                None => dot(&a.to_vec(), &column),
-            };
-            *c = *c + sum;
-        }
-        return;
+        return few_rows::dots(&b.column(0).to_vec(), a, c.column_mut(0));
     }
     if m < FEW_ROWS {
-        for (a, mut c) in a.rows().into_iter().zip(c.rows_mut()) {
-            let row = a.to_vec();
-            if b.strides()[0] == 1 || k == 1 {
-                for (b, c) in b.columns().into_iter().zip(c.iter_mut()) {
-                    let sum = match b.as_slice() {
-                        Some(b) => dot(&row, b),
-                        None => dot(&row, &b.to_vec()),
-                    };
-                    *c = *c + sum;
-                }
-            } else {
-                for (a, b) in row.iter().zip(b.rows()) {
-                    for (c, b) in c.iter_mut().zip(b) {
-                        *c = *c + *a * *b;
-                    }
-                }
-            }
-        }
-        return;
+        return few_rows::multiply(a, b, c);
     }
     ndarray::linalg::general_mat_mul(T::ONE, &a, &b, T::ONE, &mut c);
-}
-
-/// Sum of products in eight interleaved lanes, then those from first to last.
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::ZERO; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest = a8.remainder().iter().zip(b8.remainder());
-    for (a, b) in a8.zip(b8) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane = *lane + *a * *b;
-        }
-    }
-    let sum = lanes.iter().fold(T::ZERO, |s, l| s + *l);
-    rest.fold(sum, |s, (a, b)| s + *a * *b)
 }
 
 fn accumulate_integer<T: Number>(a: ArrayView2<T>, b: ArrayView2<T>, mut c: ArrayViewMut2<T>) {
@@ -108,7 +68,9 @@ pub(crate) fn accumulate_parallel<T: Product>(a: ArrayView2<T>, b: ArrayView2<T>
             a.axis_chunks_iter(Axis(0), ROWS).zip(c.axis_chunks_iter_mut(Axis(0), ROWS)).collect();
         parts.into_par_iter().for_each(|(a, c)| T::accumulate(a, b, c));
     } else {
-        let columns = b.axis_chunks_iter(Axis(1), COLUMNS).zip(c.axis_chunks_iter_mut(Axis(1), COLUMNS));
+        // Few rows wait for memory, which is read best in long runs.
+        let width = if m < FEW_ROWS { n.div_ceil(4).max(COLUMNS) } else { COLUMNS };
+        let columns = b.axis_chunks_iter(Axis(1), width).zip(c.axis_chunks_iter_mut(Axis(1), width));
         let parts: Vec<_> = columns.collect();
         parts.into_par_iter().for_each(|(b, c)| T::accumulate(a, b, c));
     }

@@ -7,6 +7,7 @@ mod conv_transpose;
 mod create;
 mod detection;
 mod einsum;
+mod few_rows;
 mod gather;
 mod integer;
 mod lanes;
