@@ -19,6 +19,8 @@ impl RowKernel for Neon {
             binary: "aarch64-u8-binary-neon",
             pool: "aarch64-u8-pool-neon",
             convert: "aarch64-f32u8-convert-neon",
+            // The library leaves tables to the scalar one, and so does this loop.
+            lookup: ScalarRows.row_names().lookup,
         }
     }
 

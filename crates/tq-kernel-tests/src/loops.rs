@@ -1,6 +1,6 @@
 //! The innermost loops, called with slices that are as short as their contracts allow, against the portable ones.
 
-use tq_kernels::row::{binary_row, depthwise_channels, quantize_row, requantize_row};
+use tq_kernels::row::{binary_row, depthwise_channels, lookup_row, quantize_row, requantize_row};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
     AffineU8, BinaryOp, BinaryParams, Effort, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel,
@@ -131,6 +131,13 @@ pub fn check_rows(kernel: impl RowKernel) {
         kernel.dequantize(&a, rhs, &mut reals);
         ScalarRows.dequantize(&a, rhs, &mut expected);
         assert_eq!(reals, expected, "dequantize {len}");
+
+        let values = codes(4, 256);
+        let table = std::array::from_fn(|code| values[code]);
+        let (mut out, mut expected) = (vec![0u8; len], vec![0u8; len]);
+        kernel.lookup(&table, &a, &mut out);
+        lookup_row(&table, &a, &mut expected);
+        assert_eq!(out, expected, "lookup of {len}");
     }
 }
 

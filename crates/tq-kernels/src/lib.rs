@@ -9,7 +9,7 @@
 //!    every group), [`QDepthwise`], [`QBinary`], [`QPool`], [`QConvert`] and [`Lookup`]. Weights are packed once and run many times.
 //! 3. [`Microkernel`], [`GroupKernel`] and [`RowKernel`]: the inner loops, monomorphised and safe to call: slices in, a tile or a
 //!    row out. Packing, edges, threads, zero points and epilogues are written once above them, in the drivers
-//!    [`TiledGemm`], [`GroupWiseDriver`], [`DepthwiseDriver`], [`BinaryDriver`], [`PoolDriver`] and [`ConvertDriver`].
+//!    [`TiledGemm`], [`GroupWiseDriver`], [`DepthwiseDriver`], [`BinaryDriver`], [`PoolDriver`], [`ConvertDriver`] and [`LookupDriver`].
 //!
 //! Results are exact: every kernel equals every other bit for bit on every input, at any number of threads.
 //! [`conformance`] holds any library to that.
@@ -66,7 +66,7 @@ pub use group_wise::{
 };
 pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};
-pub use lookup::{Lookup, TableLookup};
+pub use lookup::{Lookup, LookupDriver};
 pub use pool::{AverageParams, MaxParams, PoolDriver, QPool};
 pub use row::{AffineU8, Requantize, RowKernel, RowMultipliers, RowNames, Tap};
 pub use scalar::ScalarLibrary;

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::error::check_len;
 use crate::parallel::{for_each_run, task_count};
+use crate::row::RowKernel;
 use std::fmt::Debug;
 
 /// Codes below which a task is not worth a thread.
@@ -43,24 +44,19 @@ pub trait Lookup: Send + Sync + Debug {
     }
 }
 
-/// Portable table lookup.
+/// [`Lookup`] over the inner loops of `R`.
 #[derive(Debug, Clone, Copy)]
-pub struct TableLookup {
-    /// Name of the kernel.
-    pub name: &'static str,
-}
+pub struct LookupDriver<R>(pub R);
 
-impl Lookup for TableLookup {
+impl<R: RowKernel> Lookup for LookupDriver<R> {
     fn name(&self) -> &'static str {
-        self.name
+        self.0.row_names().lookup
     }
 
     fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) -> Result<()> {
         check_len("lookup output", src.len(), dst.len())?;
         for_each_run(dst, 1, 64, task_count(src.len(), GRAIN), |first, dst| {
-            for (d, &s) in dst.iter_mut().zip(&src[first..]) {
-                *d = table[usize::from(s)];
-            }
+            self.0.lookup(table, &src[first..][..dst.len()], dst);
         });
         Ok(())
     }
@@ -69,10 +65,11 @@ impl Lookup for TableLookup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scalar::ScalarRows;
 
     #[test]
     fn each_channel_has_its_table() {
-        let lookup = TableLookup { name: "test" };
+        let lookup = LookupDriver(ScalarRows);
         let tables: Vec<[u8; 256]> = (0..3u8)
             .map(|c| std::array::from_fn(|i| (i as u8).wrapping_mul(2 * c + 1).wrapping_add(c)))
             .collect();

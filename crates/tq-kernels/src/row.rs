@@ -84,6 +84,8 @@ pub struct RowNames {
     pub pool: &'static str,
     /// Quantize and dequantize.
     pub convert: &'static str,
+    /// Lookup tables.
+    pub lookup: &'static str,
 }
 
 /// One tap of a depthwise window over a run of output positions.
@@ -186,6 +188,11 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
             *d = dequantize_f32(i32::from(q), params.scale, params.zero_point);
         }
     }
+
+    /// `dst[i] = table[src[i]]`.
+    fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
+        lookup_row(table, src, dst);
+    }
 }
 
 /// [`RowKernel::depthwise`] for channels from `first` on, also the remainder loop of vector versions.
@@ -260,5 +267,12 @@ fn binary_row_by(p: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8], f: im
 pub fn quantize_row(src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut [u8]) {
     for (d, &x) in dst.iter_mut().zip(src) {
         *d = quantize_f32(x, params.scale, params.zero_point, clamp.0, clamp.1, Rounding::Divide) as u8;
+    }
+}
+
+/// [`RowKernel::lookup`] one code at a time, also for rows shorter than a vector.
+pub fn lookup_row(table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
+    for (d, &s) in dst.iter_mut().zip(src) {
+        *d = table[usize::from(s)];
     }
 }

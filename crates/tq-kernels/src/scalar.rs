@@ -2,8 +2,8 @@
 
 use crate::{
     BinaryDriver, ConvertDriver, DepthwiseDriver, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa,
-    KernelLibrary, LhsTile, Lookup, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm,
-    QGroupWise, QPool, RhsPanel, RowKernel, RowNames, TableLookup, TiledGemm,
+    KernelLibrary, LhsTile, Lookup, LookupDriver, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise,
+    QGemm, QGroupWise, QPool, RhsPanel, RowKernel, RowNames, TiledGemm,
 };
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -102,6 +102,7 @@ const ROW_NAMES: RowNames = RowNames {
     binary: "scalar-u8-binary",
     pool: "scalar-u8-pool",
     convert: "scalar-f32u8-convert",
+    lookup: "scalar-u8-lookup",
 };
 
 impl RowKernel for ScalarRows {
@@ -119,7 +120,7 @@ pub struct ScalarLibrary {
     binary: BinaryDriver<ScalarRows>,
     pool: PoolDriver<ScalarRows>,
     convert: ConvertDriver<ScalarRows>,
-    lookup: TableLookup,
+    lookup: LookupDriver<ScalarRows>,
 }
 
 impl ScalarLibrary {
@@ -133,7 +134,7 @@ impl ScalarLibrary {
             binary: BinaryDriver(ScalarRows),
             pool: PoolDriver(ScalarRows),
             convert: ConvertDriver(ScalarRows),
-            lookup: TableLookup { name: "scalar-u8-lookup" },
+            lookup: LookupDriver(ScalarRows),
         }
     }
 

@@ -15,7 +15,7 @@ fn conforms(isa: Isa, library: Option<&dyn KernelLibrary>) {
     for seed in seeds {
         let suite = Suite::from_env(seed, &[1, 4]);
         let report = suite.check(library).unwrap_or_else(|failure| panic!("{failure}"));
-        assert_eq!(report.missing, ["lookup"]);
+        assert!(report.missing.is_empty(), "{:?}", report.missing);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The AVX2 loops as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
-use super::{Avx2, depthwise, elementwise, gemm, requantize};
+use super::{Avx2, depthwise, elementwise, gemm, lookup, requantize};
 use crate::group_wise;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
@@ -9,9 +9,9 @@ use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
     AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Effort,
-    GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Microkernel,
-    PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsColumns, RhsPanel,
-    RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
+    GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Lookup,
+    LookupDriver, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool,
+    Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
 
@@ -22,6 +22,7 @@ impl RowKernel for Avx2 {
             binary: "x86_64-u8-binary-avx2",
             pool: "x86_64-u8-pool-avx2",
             convert: "x86_64-f32u8-convert-avx2",
+            lookup: "x86_64-u8-lookup-avx2",
         }
     }
 
@@ -92,6 +93,11 @@ impl RowKernel for Avx2 {
         let done = unsafe { elementwise::dequantize(src, params, dst) };
         ScalarRows.dequantize(&src[done..], params, &mut dst[done..]);
     }
+
+    fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { lookup::lookup(table, src, dst) }
+    }
 }
 
 impl Microkernel for Avx2 {
@@ -147,7 +153,7 @@ impl GroupKernel for Avx2 {
     }
 }
 
-/// The kernels of AVX2. Tables are left to the scalar library, whose loop is as fast as the gathers of AVX2.
+/// The kernels of AVX2.
 #[derive(Debug)]
 pub struct Avx2Library {
     gemm: TiledGemm<Avx2>,
@@ -156,6 +162,7 @@ pub struct Avx2Library {
     binary: BinaryDriver<Avx2>,
     pool: PoolDriver<Avx2>,
     convert: ConvertDriver<Avx2>,
+    lookup: LookupDriver<Avx2>,
     capabilities: CapabilityTable,
 }
 
@@ -176,6 +183,7 @@ impl Avx2Library {
             Op::Mul,
             Op::MaxPool,
             Op::AveragePool,
+            Op::Lookup,
         ];
         Self {
             gemm: TiledGemm(token),
@@ -184,6 +192,7 @@ impl Avx2Library {
             binary: BinaryDriver(token),
             pool: PoolDriver(token),
             convert: ConvertDriver(token),
+            lookup: LookupDriver(token),
             capabilities: CapabilityTable::new(kinds.into_iter().map(support).collect()),
         }
     }
@@ -224,5 +233,9 @@ impl KernelLibrary for Avx2Library {
 
     fn convert(&self) -> Option<&dyn QConvert> {
         Some(&self.convert)
+    }
+
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        Some(&self.lookup)
     }
 }

@@ -4,6 +4,7 @@ mod depthwise;
 mod elementwise;
 mod gemm;
 mod library;
+mod lookup;
 mod requantize;
 
 pub use library::Avx2Library;

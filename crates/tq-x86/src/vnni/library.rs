@@ -9,8 +9,8 @@ use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::{
     DepthwiseDriver, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary,
-    LhsTile, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize, RhsPanel,
-    RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
+    LhsTile, Lookup, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize,
+    RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
@@ -237,5 +237,9 @@ impl<K: Microkernel + GroupKernel + Debug> KernelLibrary for VnniLibrary<K> {
 
     fn convert(&self) -> Option<&dyn QConvert> {
         self.rest.convert()
+    }
+
+    fn lookup(&self) -> Option<&dyn Lookup> {
+        self.rest.lookup()
     }
 }
