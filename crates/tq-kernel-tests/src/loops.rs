@@ -127,6 +127,10 @@ pub fn check_rows(kernel: impl RowKernel) {
         kernel.quantize(&reals, lhs, (1, 254), &mut out);
         quantize_row(&reals, lhs, (1, 254), &mut expected);
         assert_eq!(out, expected, "quantize {len}");
+        let positive: Vec<f32> = reals.iter().map(|x| x.abs() + 1.0).collect();
+        for reals in [&reals, &positive] {
+            assert_eq!(kernel.real_range(reals), ScalarRows.real_range(reals), "range of {len}");
+        }
         let (mut reals, mut expected) = (vec![0f32; len], vec![0f32; len]);
         kernel.dequantize(&a, rhs, &mut reals);
         ScalarRows.dequantize(&a, rhs, &mut expected);

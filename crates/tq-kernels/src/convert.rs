@@ -3,11 +3,15 @@
 use crate::Result;
 use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
-use crate::row::{AffineU8, RowKernel};
+use crate::row::{AffineU8, RowKernel, real_range_row, wider};
 use std::fmt::Debug;
 
 /// Elements below which a task is not worth a thread.
 const GRAIN: usize = 16 * 1024;
+/// The same where elements are only looked through.
+const RANGE_GRAIN: usize = 64 * 1024;
+/// Tasks at most of a search for a range.
+const RANGE_TASKS: usize = 64;
 
 /// Conversions between f32 and `u8` codes with one scale and zero point.
 pub trait QConvert: Send + Sync + Debug {
@@ -26,6 +30,14 @@ pub trait QConvert: Send + Sync + Debug {
     /// # Errors
     /// Lengths that differ, a bad scale or zero point.
     fn dequantize(&self, src: &[u8], params: AffineU8, dst: &mut [f32]) -> Result<()>;
+
+    /// Smallest and largest of the values and zero: what parameters that are chosen at run time are made from.
+    ///
+    /// NaN is passed over, infinities are kept, and a zero at either end is positive, so that the result has the same bits
+    /// whatever the order of the values.
+    fn range(&self, src: &[f32]) -> (f32, f32) {
+        real_range_row(src)
+    }
 }
 
 /// [`QConvert`] over the inner loops of `R`.
@@ -58,5 +70,19 @@ impl<R: RowKernel> QConvert for ConvertDriver<R> {
             self.0.dequantize(&src[first..][..dst.len()], params, dst);
         });
         Ok(())
+    }
+
+    fn range(&self, src: &[f32]) -> (f32, f32) {
+        let tasks = task_count(src.len(), RANGE_GRAIN).min(RANGE_TASKS);
+        // An array, since sessions allocate nothing while they run.
+        let mut ends = [(0.0, 0.0); RANGE_TASKS];
+        let ends = &mut ends[..tasks];
+        let part = src.len().div_ceil(tasks).max(1);
+        for_each_run(ends, 1, 1, tasks, |first, ends| {
+            for (ends, src) in ends.iter_mut().zip(src.chunks(part).skip(first)) {
+                *ends = self.0.real_range(src);
+            }
+        });
+        ends.iter().copied().fold((0.0, 0.0), wider)
     }
 }

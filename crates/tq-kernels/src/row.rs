@@ -189,6 +189,11 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
         }
     }
 
+    /// Smallest and largest of the values and zero, NaN passed over; a zero at either end is positive.
+    fn real_range(&self, src: &[f32]) -> (f32, f32) {
+        real_range_row(src)
+    }
+
     /// `dst[i] = table[src[i]]`.
     fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
         lookup_row(table, src, dst);
@@ -268,6 +273,29 @@ pub fn quantize_row(src: &[f32], params: AffineU8, clamp: (i32, i32), dst: &mut 
     for (d, &x) in dst.iter_mut().zip(src) {
         *d = quantize_f32(x, params.scale, params.zero_point, clamp.0, clamp.1, Rounding::Divide) as u8;
     }
+}
+
+/// [`RowKernel::real_range`] in portable Rust, also the remainder loop of vector versions.
+#[must_use]
+pub fn real_range_row(src: &[f32]) -> (f32, f32) {
+    // Each lane has its own ends: compilers make vectors of them, but not of one fold.
+    let (blocks, rest) = src.as_chunks::<16>();
+    let (mut low, mut high) = ([0.0; 16], [0.0; 16]);
+    for block in blocks {
+        for ((low, high), &x) in low.iter_mut().zip(&mut high).zip(block) {
+            (*low, *high) = wider((*low, *high), (x, x));
+        }
+    }
+    let lanes = low.into_iter().zip(high);
+    rest.iter().map(|&x| (x, x)).chain(lanes).fold((0.0, 0.0), wider)
+}
+
+/// The range that has both, where `range` is one and the ends of `other` may be NaN, which counts for nothing.
+///
+/// An end moves only for what is beyond it, so zeros stay as they are, whatever sign that of `other` has.
+#[inline]
+pub(crate) fn wider(range: (f32, f32), other: (f32, f32)) -> (f32, f32) {
+    (if other.0 < range.0 { other.0 } else { range.0 }, if other.1 > range.1 { other.1 } else { range.1 })
 }
 
 /// [`RowKernel::lookup`] one code at a time, also for rows shorter than a vector.

@@ -188,6 +188,21 @@ impl RowKernel for Mistaken {
     }
 }
 
+/// The operands of `vminps` the other way round: what follows a NaN begins anew.
+#[derive(Debug, Clone, Copy)]
+struct BeginsAnew;
+
+impl RowKernel for BeginsAnew {
+    fn row_names(&self) -> RowNames {
+        RowNames { convert: "bad-range", ..ScalarRows.row_names() }
+    }
+
+    fn real_range(&self, src: &[f32]) -> (f32, f32) {
+        let behind = src.iter().rposition(|x| x.is_nan()).map_or(0, |at| at + 1);
+        ScalarRows.real_range(&src[behind..])
+    }
+}
+
 #[test]
 fn plausible_mistakes_fail() {
     let suite = Suite::serial();
@@ -196,9 +211,10 @@ fn plausible_mistakes_fail() {
         suite.check_binary(&BinaryDriver(Mistaken)).unwrap_err().kernel,
         suite.check_pool(&PoolDriver(Mistaken)).unwrap_err().kernel,
         suite.check_convert(&ConvertDriver(Mistaken)).unwrap_err().kernel,
+        suite.check_convert(&ConvertDriver(BeginsAnew)).unwrap_err().kernel,
         suite.check_lookup(&LookupDriver(Mistaken)).unwrap_err().kernel,
     ];
-    assert_eq!(names, ["bad-depthwise", "bad-binary", "bad-pool", "bad-convert", "bad-lookup"]);
+    assert_eq!(names, ["bad-depthwise", "bad-binary", "bad-pool", "bad-convert", "bad-range", "bad-lookup"]);
 }
 
 /// A tile of groups with one mistake, or none.

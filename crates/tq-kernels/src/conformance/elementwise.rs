@@ -143,11 +143,56 @@ pub(super) fn check_convert(kernel: &dyn QConvert, check: &mut Check) -> Result<
             )?;
         }
     }
+    range(kernel, check, &special)?;
     let params = affine(check);
     let result = kernel.quantize(&[0.0; 4], params, (0, 255), &mut [0; 3]);
     check.expect_error(&"lengths that differ", result, |e| matches!(e, KernelError::Length { .. }))?;
     let result = kernel.quantize(&[0.0; 4], params, (9, 8), &mut [0; 4]);
     check.expect_error(&"empty clamp", result, |e| matches!(e, KernelError::Clamp { .. }))
+}
+
+/// Ranges of values of either sign, with and without what is special, and with one value in every place.
+fn range(kernel: &dyn QConvert, check: &mut Check, special: &[f32]) -> Result<(), Failure> {
+    // The last is large enough to be split between threads.
+    for len in (0..=130).chain([1000, 300_001]) {
+        for (low, high) in [(-1.0, 1.0), (0.5, 2.0), (-2.0, -0.5), (-0.0, -0.0)] {
+            for share in [0, 1, 4] {
+                let data = &mut check.data;
+                let values = (0..len).map(|_| match data.below(4) < share {
+                    true => data.pick(special),
+                    false => low + (high - low) * data.unit(),
+                });
+                let values: Vec<f32> = values.collect();
+                compare_range(kernel, check, &values)?;
+            }
+        }
+    }
+    for place in 0..130 {
+        for value in [-3.0, 3.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -0.0] {
+            let mut values = vec![0.0; 130];
+            values[place] = value;
+            compare_range(kernel, check, &values)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare_range(kernel: &dyn QConvert, check: &mut Check, values: &[f32]) -> Result<(), Failure> {
+    let mut expected = [0.0; 2];
+    for &v in values {
+        // Comparisons with NaN are false, and so is that of two zeros.
+        if v < expected[0] {
+            expected[0] = v;
+        }
+        if v > expected[1] {
+            expected[1] = v;
+        }
+    }
+    let case = format!("range of {} values", values.len());
+    check.compare(&case, &[f32::NAN; 2], &expected, |out| {
+        (out[0], out[1]) = kernel.range(values);
+        Ok(())
+    })
 }
 
 pub(super) fn check_lookup(kernel: &dyn Lookup, check: &mut Check) -> Result<(), Failure> {

@@ -63,9 +63,7 @@ pub(crate) struct DynamicQuantize {
 
 impl Step for DynamicQuantize {
     fn run(&self, frame: &mut Frame<'_>) -> Result<(), StepError> {
-        // `min` and `max` pass over NaN.
-        let ends = |(lo, hi): (f32, f32), v: &f32| (lo.min(*v), hi.max(*v));
-        let (min, max) = frame.tensor(self.from)?.as_slice::<f32>()?.iter().fold((0.0, 0.0), ends);
+        let (min, max) = frame.kernels.convert().range(frame.tensor(self.from)?.as_slice::<f32>()?);
         let params = self.formula.qparams(min, max)?;
         frame.write_codes(self.to, |frame, out| {
             let x = frame.tensor(self.from)?.as_slice::<f32>()?;

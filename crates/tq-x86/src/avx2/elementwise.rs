@@ -2,10 +2,11 @@
 //!
 //! Bit-identical to the scalar definitions: the same f32 operations in the same order, none fused; clamping in f32
 //! before `vcvtps2dq`, which rounds half to even; `vmaxps` gives its second operand for a NaN, so NaN becomes the
-//! lower bound. Every function gives the number of elements done and leaves the last few to the scalar loop.
+//! lower bound. Functions that write give the number of elements done and leave the last few to the scalar loop.
 
 use crate::memory::*;
 use std::arch::x86_64::*;
+use tq_kernels::row::real_range_row;
 use tq_kernels::{AffineU8, BinaryOp, BinaryParams};
 
 /// The last step of every quantizer: clamp, round, add the zero point.
@@ -77,6 +78,29 @@ pub(super) fn dequantize(src: &[u8], params: AffineU8, dst: &mut [f32]) -> usize
         store_8_f32(dst, side.reals(load_8(src)));
     }
     8 * src.len().min(dst.len())
+}
+
+/// See [`tq_kernels::RowKernel::real_range`].
+#[target_feature(enable = "avx2")]
+pub(super) fn real_range(src: &[f32]) -> (f32, f32) {
+    let (blocks, rest) = src.as_chunks::<32>();
+    // Four vectors of each end, so that none waits for the one before.
+    let (mut low, mut high) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
+    for block in blocks {
+        for ((low, high), x) in low.iter_mut().zip(&mut high).zip(block.as_chunks::<8>().0) {
+            let x = load_8_f32(x);
+            // The second operand is given for a NaN and for two zeros: the end stays as it is.
+            *low = _mm256_min_ps(x, *low);
+            *high = _mm256_max_ps(x, *high);
+        }
+    }
+    let mut ends = [0f32; 64];
+    for (ends, vector) in ends.as_chunks_mut::<8>().0.iter_mut().zip(low.into_iter().chain(high)) {
+        store_8_f32(ends, vector);
+    }
+    // Lows are at most zero and highs at least, so they can be looked through as if they were values.
+    let (of_rest, of_blocks) = (real_range_row(rest), real_range_row(&ends));
+    (of_rest.0.min(of_blocks.0), of_rest.1.max(of_blocks.1))
 }
 
 /// Scale and zero point of an operand.

@@ -94,6 +94,11 @@ impl RowKernel for Avx2 {
         ScalarRows.dequantize(&src[done..], params, &mut dst[done..]);
     }
 
+    fn real_range(&self, src: &[f32]) -> (f32, f32) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { elementwise::real_range(src) }
+    }
+
     fn lookup(&self, table: &[u8; 256], src: &[u8], dst: &mut [u8]) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe { lookup::lookup(table, src, dst) }
