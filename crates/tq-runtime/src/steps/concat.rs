@@ -22,7 +22,7 @@ const MANY: usize = 256;
 /// Codes of shorter rows that are looked up together.
 const TOGETHER: usize = 4096;
 
-/// Looks the rows of `from` up, each `width` codes, into rows of `out` that are `stride` codes, from their code `at` on.
+/// Looks the rows of `from` up, each `width` codes, into rows of `out`, each `stride` codes, from their code `at` on.
 fn look_up(
     lookup: &dyn Lookup,
     table: &[u8; 256],
