@@ -4,7 +4,7 @@ use crate::product::{codes, requantize};
 use crate::{Case, Out, Spec, Weights, Work, reals};
 use tq_kernels::{
     AffineU8, AverageParams, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, KernelError,
-    Kernels, MaxParams, Window2d,
+    Kernels, MaxParams, Window2d, Window3d, WindowAxis,
 };
 use tq_qtypes::affine;
 
@@ -48,7 +48,7 @@ impl Windows {
     #[must_use]
     pub fn depthwise(self) -> Spec {
         Spec::new(format!("depthwise/{}", self.shape()), Work::Macs(self.taps()), move |kernels| {
-            depthwise(kernels, self.window()?)
+            depthwise(kernels, self.window()?.into())
         })
     }
 
@@ -90,12 +90,22 @@ pub fn depthwise_line(len: usize, channels: usize, kernel: usize) -> Spec {
     let name = format!("depthwise/{kernel}s1/{len}x{channels}");
     Spec::new(name, Work::Macs((len * channels * kernel) as u64), move |kernels| {
         let pads = [0, kernel / 2, 0, kernel / 2];
-        depthwise(kernels, Window2d::new(1, (1, len), channels, (1, kernel), (1, 1), (1, 1), pads)?)
+        depthwise(kernels, Window2d::new(1, (1, len), channels, (1, kernel), (1, 1), (1, 1), pads)?.into())
     })
 }
 
-fn depthwise(kernels: &Kernels, window: Window2d) -> Result<Case, KernelError> {
-    let (channels, kernel, taps) = (window.channels, window.kernel, window.taps());
+/// A depthwise convolution of a volume of this depth, height and width with a 3 × 3 × 3 kernel and a border that keeps the size.
+#[must_use]
+pub fn depthwise_volume([depth, height, width]: [usize; 3], channels: usize) -> Spec {
+    let name = format!("depthwise/3x3x3s1/{depth}x{height}x{width}x{channels}");
+    Spec::new(name, Work::Macs((depth * height * width * 27 * channels) as u64), move |kernels| {
+        let plane = Window2d::new(1, (height, width), channels, (3, 3), (1, 1), (1, 1), [1; 4])?;
+        depthwise(kernels, Window3d { plane, depth: WindowAxis::new(depth, 3, 1, 1, (1, 1))? })
+    })
+}
+
+fn depthwise(kernels: &Kernels, window: Window3d) -> Result<Case, KernelError> {
+    let (channels, kernel, taps) = (window.plane.channels, window.kernel(), window.taps());
     let image = codes(5, window.input_len()?, 255);
     let weights = Weights::Normal.make(channels, taps);
     let rhs = DepthwiseRhs { data: &weights, channels, kernel, zero_point: &[0], bias: None };

@@ -212,7 +212,7 @@ pub mod backends {
     pub use tq_kernels::{
         DepthwiseRhs, Epilogue, GemmOut, Isa, KernelError, KernelLibrary, Kernels, Lhs, Lookup, Multipliers,
         OutputStage, PackedDepthwise, PackedRhs, QBinary, QConvert, QDepthwise, QGemm, QPool, RhsMatrix,
-        ScalarLibrary, Window2d, conformance,
+        ScalarLibrary, Window2d, Window3d, WindowAxis, conformance,
     };
     #[cfg(feature = "full")]
     pub use tq_passes::{Backend, BackendConfig, CustomBackend, Requantization};

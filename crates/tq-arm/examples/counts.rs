@@ -87,8 +87,9 @@ fn group_wise(kernels: &Kernels, (m, k, n): (usize, usize, usize)) -> Result<(),
 fn depthwise(kernels: &Kernels, side: usize, channels: usize, kernel: usize) -> Result<(), KernelError> {
     let (input, rhs) = (codes(side * side * channels), weights(channels * kernel * kernel));
     let pad = kernel / 2;
-    let window = Window2d::new(1, (side, side), channels, (kernel, kernel), (1, 1), (1, 1), [pad; 4])?;
-    let rhs = DepthwiseRhs { data: &rhs, channels, kernel: (kernel, kernel), zero_point: &[0], bias: None };
+    let window = Window2d::new(1, (side, side), channels, (kernel, kernel), (1, 1), (1, 1), [pad; 4])?.into();
+    let rhs =
+        DepthwiseRhs { data: &rhs, channels, kernel: [1, kernel, kernel], zero_point: &[0], bias: None };
     let packed = kernels.depthwise().pack(&rhs)?;
     let mut out = vec![0u8; side * side * channels];
     counted(&format!("depthwise/{kernel}x{kernel}/{side}x{side}x{channels}"), || {

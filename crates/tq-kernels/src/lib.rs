@@ -49,6 +49,7 @@ pub mod pool;
 pub mod row;
 pub mod runs;
 pub mod scalar;
+pub mod volume;
 pub mod window;
 
 pub use binary::{BinaryDriver, BinaryOp, BinaryParams, Broadcast, QBinary};
@@ -70,6 +71,7 @@ pub use lookup::{Lookup, LookupDriver};
 pub use pool::{AverageParams, MaxParams, PoolDriver, QPool};
 pub use row::{AffineU8, Requantize, RowKernel, RowMultipliers, RowNames, Tap};
 pub use scalar::ScalarLibrary;
+pub use volume::{Window3d, WindowAxis};
 pub use window::Window2d;
 
 /// Result of every fallible function of this crate.

@@ -1,4 +1,4 @@
-//! Geometry of sliding windows over channels-last images, shared by depthwise convolution and pooling.
+//! Geometry of sliding windows over channels-last images: of pools, and of depthwise convolutions over up to two axes.
 
 use crate::error::{check_len, product};
 use crate::{KernelError, Result};
@@ -70,11 +70,6 @@ impl Window2d {
         product("window input", &[self.batch, self.in_h, self.in_w, self.channels])?;
         product("window output", &[self.batch, self.out_h, self.out_w, self.channels])?;
         product("window kernel", &[self.kernel.0, self.kernel.1])?;
-        // A sum larger than every coordinate computed from these sizes.
-        let reach = |out: usize, stride: usize, kernel: usize, dilation: usize, rest: [usize; 3]| {
-            let last = out.checked_mul(stride)?.checked_add(kernel.checked_mul(dilation)?)?;
-            rest.into_iter().try_fold(last, usize::checked_add)
-        };
         let [top, left, bottom, right] = self.pads;
         reach(self.out_h, self.stride.0, self.kernel.0, self.dilation.0, [self.in_h, top, bottom])
             .and(reach(self.out_w, self.stride.1, self.kernel.1, self.dilation.1, [self.in_w, left, right]))
@@ -158,8 +153,20 @@ impl Window2d {
     }
 }
 
+/// A sum larger than every coordinate computed from these sizes of an axis; `None` where it does not fit.
+pub(crate) fn reach(
+    out: usize,
+    stride: usize,
+    kernel: usize,
+    dilation: usize,
+    rest: [usize; 3],
+) -> Option<usize> {
+    let last = out.checked_mul(stride)?.checked_add(kernel.checked_mul(dilation)?)?;
+    rest.into_iter().try_fold(last, usize::checked_add)
+}
+
 /// Windows that fit, rounding down. Zero sizes are let through here: [`Window2d::validate`] names them.
-fn floor_positions(
+pub(crate) fn floor_positions(
     input: usize,
     (before, after): (usize, usize),
     kernel: usize,
@@ -175,7 +182,13 @@ fn floor_positions(
 }
 
 /// The `k < kernel` with `pad <= start + k * dilation < pad + input`.
-fn valid_taps(start: usize, dilation: usize, pad: usize, kernel: usize, input: usize) -> Range<usize> {
+pub(crate) fn valid_taps(
+    start: usize,
+    dilation: usize,
+    pad: usize,
+    kernel: usize,
+    input: usize,
+) -> Range<usize> {
     let first = pad.saturating_sub(start).div_ceil(dilation).min(kernel);
     let end = (pad + input).saturating_sub(start).div_ceil(dilation).min(kernel);
     first..end.max(first)

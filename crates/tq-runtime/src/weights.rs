@@ -151,8 +151,9 @@ fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, Step
             let taps: usize = kernel.iter().product();
             if is_depthwise(op.kind, dims) {
                 let kernel = match kernel {
-                    [w] => (1, *w),
-                    [h, w] => (*h, *w),
+                    [w] => [1, 1, *w],
+                    [h, w] => [1, *h, *w],
+                    [d, h, w] => [*d, *h, *w],
                     _ => return Err(missing()),
                 };
                 let packed = kernels.depthwise().pack(&DepthwiseRhs {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tq_kernels::parallel::serially;
 use tq_kernels::{
     AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, Multipliers,
-    OutputStage, RhsMatrix, Window2d,
+    OutputStage, RhsMatrix, Window2d, Window3d, WindowAxis,
 };
 
 /// The least seconds of a call, over half a second of calls.
@@ -71,18 +71,25 @@ fn conv(kernels: &Kernels, side: usize, c: usize, n: usize) -> tq_kernels::Resul
     Ok(())
 }
 
-fn depthwise(kernels: &Kernels, side: usize, channels: usize) -> tq_kernels::Result<()> {
-    let window = Window2d::new(1, (side, side), channels, (3, 3), (1, 1), (1, 1), [1; 4])?;
-    let (image, rhs) = (codes(side * side * channels), weights(9 * channels));
-    let rhs = DepthwiseRhs { data: &rhs, channels, kernel: (3, 3), zero_point: &[0], bias: None };
+/// Over `depth` images; over one of them a window of 3 x 3, over more one of 3 x 3 x 3.
+fn depthwise(kernels: &Kernels, depth: usize, side: usize, channels: usize) -> tq_kernels::Result<()> {
+    let plane = Window2d::new(1, (side, side), channels, (3, 3), (1, 1), (1, 1), [1; 4])?;
+    let pad = usize::from(depth > 1);
+    let window = Window3d { plane, depth: WindowAxis::new(depth, 1 + 2 * pad, 1, 1, (pad, pad))? };
+    let (image, rhs) = (codes(depth * side * side * channels), weights(window.taps() * channels));
+    let rhs = DepthwiseRhs { data: &rhs, channels, kernel: window.kernel(), zero_point: &[0], bias: None };
     let packed = kernels.depthwise().pack(&rhs)?;
     let mut out = vec![0u8; image.len()];
     let best = seconds(|| {
         let out = GemmOut::U8 { data: &mut out, row_stride: channels };
         black_box(kernels.depthwise().run(&window, &image, &packed, &EPILOGUE, out)).ok();
     });
-    let macs = (9 * image.len()) as f64;
-    println!("depthwise 3x3 {side}x{side}x{channels}: {:.1} GMAC/s", macs / best / 1e9);
+    let macs = (window.taps() * image.len()) as f64;
+    println!(
+        "depthwise {:?} {depth}x{side}x{side}x{channels}: {:.1} GMAC/s",
+        window.kernel(),
+        macs / best / 1e9
+    );
     Ok(())
 }
 
@@ -133,8 +140,9 @@ fn main() -> tq_kernels::Result<()> {
             conv(&kernels, side, c, n)?;
         }
         for (side, channels) in [(112, 32), (56, 72), (14, 240), (7, 960)] {
-            depthwise(&kernels, side, channels)?;
+            depthwise(&kernels, 1, side, channels)?;
         }
+        depthwise(&kernels, 8, 28, 32)?;
         elementwise(&kernels, 200_000)
     })
 }

@@ -37,8 +37,9 @@ fn work(kernels: &Kernels) -> impl Fn(&mut [u8]) + Send + Sync {
     let offsets: Vec<usize> = (0..rows * taps).map(|i| if i % 7 == 0 { PAD } else { i % 50 * run }).collect();
     let rhs = kernels.gemm().pack(&RhsMatrix::new(&vec![-3; n * taps * run], n, taps * run)).unwrap();
     let window = Window2d::new(1, (60, 60), 20, (3, 3), (1, 1), (1, 1), [1; 4]).unwrap();
+    let volume = window.into();
     let depthwise =
-        DepthwiseRhs { data: &[5; 9 * 20], channels: 20, kernel: (3, 3), zero_point: &[0], bias: None };
+        DepthwiseRhs { data: &[5; 9 * 20], channels: 20, kernel: [1, 3, 3], zero_point: &[0], bias: None };
     let depthwise = kernels.depthwise().pack(&depthwise).unwrap();
     let pixels = vec![9u8; 60 * 60 * 20];
     let kernels = kernels.clone();
@@ -53,7 +54,7 @@ fn work(kernels: &Kernels) -> impl Fn(&mut [u8]) + Send + Sync {
         let gemm_out = GemmOut::U8 { data: out, row_stride: n };
         kernels.gemm().run(lhs, &rhs, &epilogue, gemm_out).unwrap();
         let depthwise_out = GemmOut::U8 { data: out, row_stride: 20 };
-        kernels.depthwise().run(&window, &pixels, &depthwise, &epilogue, depthwise_out).unwrap();
+        kernels.depthwise().run(&volume, &pixels, &depthwise, &epilogue, depthwise_out).unwrap();
         kernels.pool().max(&window, &MaxParams::default(), &pixels, &mut out[..pixels.len()]).unwrap();
     }
 }

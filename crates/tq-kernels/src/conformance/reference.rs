@@ -1,6 +1,6 @@
 //! Naive references: plain loops, 64-bit sums, nothing shared with the drivers.
 
-use crate::{Epilogue, Multipliers, OutputStage, Window2d};
+use crate::{Epilogue, Multipliers, OutputStage, Window2d, Window3d};
 use tq_qtypes::requantize::requantize_wide;
 
 /// What a channel adds around the sum of products.
@@ -44,17 +44,19 @@ pub(super) fn gemm(
 
 /// `[positions][channels]` accumulators of a depthwise convolution; `rhs` is `[channels][taps]`.
 pub(super) fn depthwise(
-    w: &Window2d,
+    w: &Window3d,
     input: &[u8],
     rhs: &[i8],
     lhs_zero_point: i32,
     channel: Channel,
 ) -> Vec<i64> {
     let mut acc = Vec::new();
-    for (image, y, x) in positions(w) {
-        for c in 0..w.channels {
+    let image = Window2d { batch: 1, ..w.plane };
+    let planes = (0..w.plane.batch).flat_map(|n| (0..w.depth.output).map(move |z| (n, z)));
+    for ((n, z), (_, y, x)) in planes.flat_map(|plane| positions(&image).map(move |at| (plane, at))) {
+        for c in 0..w.plane.channels {
             let mut sum = channel.bias(c);
-            for (tap, code) in taps(w, input, image, y, x, c).into_iter().enumerate() {
+            for (tap, code) in volume_taps(w, input, (n, z, y, x), c).into_iter().enumerate() {
                 if let Some(code) = code {
                     let weight = i64::from(rhs[c * w.taps() + tap]) - channel.zero_point(c);
                     sum += (i64::from(code) - i64::from(lhs_zero_point)) * weight;
@@ -64,6 +66,25 @@ pub(super) fn depthwise(
         }
     }
     acc
+}
+
+/// Codes under the window over three axes at one position and channel; `None` outside the volume.
+fn volume_taps(
+    w: &Window3d,
+    input: &[u8],
+    (n, z, y, x): (usize, usize, usize, usize),
+    c: usize,
+) -> Vec<Option<u8>> {
+    let mut codes = Vec::with_capacity(w.taps());
+    for kz in 0..w.depth.kernel {
+        let iz = (z * w.depth.stride + kz * w.depth.dilation) as i64 - w.depth.pads.0 as i64;
+        if (0..w.depth.input as i64).contains(&iz) {
+            codes.extend(taps(&w.plane, input, n * w.depth.input + iz as usize, y, x, c));
+        } else {
+            codes.extend(vec![None; w.plane.taps()]);
+        }
+    }
+    codes
 }
 
 /// All output positions: image, row, column.

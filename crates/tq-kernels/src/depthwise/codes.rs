@@ -2,11 +2,12 @@
 
 use super::PackedDepthwise;
 use super::driver::GRAIN;
-use crate::Window2d;
+use crate::Window3d;
 use crate::buffer::with_scratch;
 use crate::gemm::Multipliers;
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{Requantize, RowKernel, RowMultipliers};
+use crate::volume::Position;
 
 /// The most taps of a window: their places live on the stack.
 pub(super) const MAX_TAPS: usize = 64;
@@ -35,7 +36,7 @@ pub struct DepthwiseRun<'a> {
 /// One run of a layer.
 pub(super) struct CodesJob<'a, R> {
     pub(super) row_kernel: R,
-    pub(super) window: &'a Window2d,
+    pub(super) window: &'a Window3d,
     pub(super) input: &'a [u8],
     pub(super) rhs: &'a PackedDepthwise,
     pub(super) lhs_zero_point: i32,
@@ -47,7 +48,7 @@ pub(super) struct CodesJob<'a, R> {
 struct Shared<'a> {
     offset: &'a [i32],
     multipliers: RowMultipliers<'a>,
-    /// Codes of zero: what taps outside the image read.
+    /// Codes of zero: what taps outside the input read.
     padding: &'a [u8],
 }
 
@@ -65,7 +66,7 @@ impl<R: RowKernel> CodesJob<'_, R> {
         let cost = rows.saturating_mul(channels).saturating_mul(self.window.taps());
         let out = &mut out[..(rows - 1) * stride + channels];
         let step = self.step();
-        let longest = self.window.interior_columns().len().max(1);
+        let longest = self.window.plane.interior_columns().len().max(1);
         let longest = longest.min(1 + PADDING_BYTES.saturating_sub(channels) / step);
         let padding_len = (longest - 1) * step + channels;
         for_each_run(out, stride, 1, task_count(cost, GRAIN), |first, out| {
@@ -85,7 +86,7 @@ impl<R: RowKernel> CodesJob<'_, R> {
 
     /// Codes from one position to the next.
     fn step(&self) -> usize {
-        self.window.stride.1 * self.rhs.channels
+        self.window.plane.stride.1 * self.rhs.channels
     }
 
     /// The offsets of all channels.
@@ -121,20 +122,19 @@ impl<R: RowKernel> CodesJob<'_, R> {
 
     /// All positions of `out`, which starts at position `first`, in runs of up to `longest`.
     fn positions(&self, first: usize, longest: usize, shared: &Shared, out: &mut [u8], stride: usize) {
-        let w = self.window;
-        let interior = w.interior_columns();
+        let interior = self.window.plane.interior_columns();
         let positions = out.len().div_ceil(stride);
         let mut taps = [shared.padding; MAX_TAPS];
-        let taps = &mut taps[..w.taps()];
-        let mut done = 0;
+        let taps = &mut taps[..self.window.taps()];
+        let (mut done, mut at) = (0, self.window.position(first));
         while done < positions {
-            let position = first + done;
-            let (x, y) = (position % w.out_w, position / w.out_w % w.out_h);
-            let image = position / (w.out_w * w.out_h) * w.in_h;
-            // Neighbours whose taps all lie in the image move through it in step; others go one by one.
-            let count =
-                if interior.contains(&x) { (interior.end - x).min(positions - done).min(longest) } else { 1 };
-            self.place(image, y, x, count, shared.padding, taps);
+            // Neighbours of a row whose columns all lie in the input move through it in step; others go one by one.
+            let count = if interior.contains(&at.x) {
+                (interior.end - at.x).min(positions - done).min(longest)
+            } else {
+                1
+            };
+            self.place(at, count, shared.padding, taps);
             let run = DepthwiseRun {
                 positions: count,
                 channels: self.rhs.channels,
@@ -146,32 +146,18 @@ impl<R: RowKernel> CodesJob<'_, R> {
                 params: self.params,
             };
             self.row_kernel.depthwise_codes(&run, &mut out[done * stride..], stride);
+            self.window.advance(&mut at, count);
             done += count;
         }
     }
 
-    /// The taps of `positions` windows of a row, from column `x` on.
+    /// The taps of `positions` windows of a row, from `at` on.
     ///
-    /// Taps outside the image hold the code of zero. They add `za * w`, which the offset takes away again.
-    fn place<'a>(
-        &'a self,
-        image: usize,
-        y: usize,
-        x: usize,
-        positions: usize,
-        padding: &'a [u8],
-        taps: &mut [&'a [u8]],
-    ) {
-        let (w, channels) = (self.window, self.rhs.channels);
+    /// Taps outside the input hold the code of zero. They add `za * w`, which the offset takes away again.
+    fn place<'a>(&'a self, at: Position, positions: usize, padding: &'a [u8], taps: &mut [&'a [u8]]) {
+        let channels = self.rhs.channels;
         let len = (positions - 1) * self.step() + channels;
-        let columns = w.columns(x);
         taps.fill(&padding[..len]);
-        for ky in w.rows(y) {
-            let row = (image + w.in_row(y, ky)) * w.in_w;
-            for kx in columns.clone() {
-                let from = (row + w.in_column(x, kx)) * channels;
-                taps[ky * w.kernel.1 + kx] = &self.input[from..][..len];
-            }
-        }
+        self.window.each_tap(at, |tap, element| taps[tap] = &self.input[element * channels..][..len]);
     }
 }

@@ -9,7 +9,8 @@ use crate::gemm::{
 };
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{Requantize, RowKernel, Tap};
-use crate::{KernelError, Result, Window2d};
+use crate::volume::Position;
+use crate::{KernelError, Result, Window3d};
 
 /// Multiplications below which a task is not worth a thread.
 pub(super) const GRAIN: usize = 96 * 1024;
@@ -29,7 +30,7 @@ pub struct DepthwiseDriver<R>(pub R);
 
 struct Job<'a, R, S> {
     row_kernel: R,
-    window: &'a Window2d,
+    window: &'a Window3d,
     input: &'a [u8],
     rhs: &'a PackedDepthwise,
     lhs_zero_point: i32,
@@ -48,7 +49,7 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
 
     fn run(
         &self,
-        window: &Window2d,
+        window: &Window3d,
         input: &[u8],
         rhs: &PackedDepthwise,
         epilogue: &Epilogue,
@@ -59,9 +60,11 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
         }
         window.validate()?;
         window.check_input(input.len())?;
-        check_len("window channels", rhs.channels, window.channels)?;
-        check_len("window kernel height", rhs.kernel.0, window.kernel.0)?;
-        check_len("window kernel width", rhs.kernel.1, window.kernel.1)?;
+        check_len("window channels", rhs.channels, window.plane.channels)?;
+        let sizes = ["window kernel depth", "window kernel height", "window kernel width"];
+        for ((what, packed), size) in sizes.into_iter().zip(rhs.kernel).zip(window.kernel()) {
+            check_len(what, packed, size)?;
+        }
         let rows = window.out_rows()?;
         check_epilogue(epilogue, rhs.channels, rhs.wide.first().copied(), rows, &out)?;
         let (row_kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
@@ -122,66 +125,56 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
 
     /// All positions of `out`, which starts at position `first`, for channels `start..start + count`.
     fn channel_block(&self, first: usize, start: usize, count: usize, stride: usize, out: &mut [S::Out]) {
-        let (w, rhs) = (self.window, self.rhs);
+        let rhs = self.rhs;
         let mut panel = Panel::new(&self.stage);
         panel.set(&self.stage, start, count, &rhs.sums, &rhs.bias, self.lhs_zero_point);
         let wide = rhs.wide.iter().any(|&c| (start..start + count).contains(&c));
-        let interior = w.interior_columns();
+        let interior = self.window.plane.interior_columns();
         let positions = out.len().div_ceil(stride);
         let mut tile = [0i32; TILE];
-        let mut done = 0;
+        let (mut done, mut at) = (0, self.window.position(first));
         while done < positions {
-            let position = first + done;
-            let (x, y) = (position % w.out_w, position / w.out_w % w.out_h);
-            let image = position / (w.out_w * w.out_h) * w.in_h;
             let out = &mut out[done * stride + start..];
             if wide {
-                self.wide_position(image, y, x, &panel, start, out);
+                self.wide_position(at, &panel, start, out);
+                self.window.advance(&mut at, 1);
                 done += 1;
                 continue;
             }
-            // Neighbours whose taps all lie in the image move through it in step; others go one by one.
-            let run = if interior.contains(&x) {
-                (interior.end - x).min(positions - done).min(TILE / count)
+            // Neighbours of a row whose columns all lie in the input move through it in step; others go one by one.
+            let run = if interior.contains(&at.x) {
+                (interior.end - at.x).min(positions - done).min(TILE / count)
             } else {
                 1
             };
             let acc = &mut tile[..run * count];
             acc.fill(0);
-            self.accumulate(image, y, x, start, run, count, acc);
+            self.accumulate(at, start, run, count, acc);
             self.stage.narrow(&self.row_kernel, run, acc, count, &panel, out, stride);
+            self.window.advance(&mut at, run);
             done += run;
         }
     }
 
     /// Sums the products of `run` positions of a row.
     ///
-    /// Taps outside the image hold the code of zero. They add `za * w`, which the offset of the epilogue takes
+    /// Taps outside the input hold the code of zero. They add `za * w`, which the offset of the epilogue takes
     /// away again.
-    #[allow(clippy::too_many_arguments, reason = "one tile: where it is and how large it is")]
-    fn accumulate(
-        &self,
-        image: usize,
-        y: usize,
-        x: usize,
-        start: usize,
-        run: usize,
-        count: usize,
-        acc: &mut [i32],
-    ) {
-        let (w, channels) = (self.window, self.rhs.channels);
+    fn accumulate(&self, at: Position, start: usize, run: usize, count: usize, acc: &mut [i32]) {
+        let (w, depth, channels) = (&self.window.plane, &self.window.depth, self.rhs.channels);
         let pad_codes = [self.lhs_zero_point as u8; BLOCK];
         let padding = Tap { codes: &pad_codes[..count], step: 0 };
         let step = w.stride.1 * channels;
-        let (rows, columns) = (w.rows(y), w.columns(x));
+        let (planes, rows, columns) = (depth.taps(at.z), w.rows(at.y), w.columns(at.x));
         let mut taps = [padding; TAPS];
         let (mut filled, mut done) = (0, 0);
-        for ky in 0..w.kernel.0 {
-            let in_row = rows.contains(&ky).then(|| (image + w.in_row(y, ky)) * w.in_w);
+        for (kz, ky) in (0..depth.kernel).flat_map(|kz| (0..w.kernel.0).map(move |ky| (kz, ky))) {
+            let in_row = (planes.contains(&kz) && rows.contains(&ky))
+                .then(|| ((at.images + depth.element(at.z, kz)) * w.in_h + w.in_row(at.y, ky)) * w.in_w);
             for kx in 0..w.kernel.1 {
                 taps[filled] = match in_row {
                     Some(row) if columns.contains(&kx) => {
-                        let from = (row + w.in_column(x, kx)) * channels + start;
+                        let from = (row + w.in_column(at.x, kx)) * channels + start;
                         Tap { codes: &self.input[from..][..(run - 1) * step + count], step }
                     }
                     _ => padding,
@@ -202,27 +195,15 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
     }
 
     /// One position with 64-bit sums.
-    fn wide_position(
-        &self,
-        image: usize,
-        y: usize,
-        x: usize,
-        panel: &Panel<S::Factors>,
-        start: usize,
-        out: &mut [S::Out],
-    ) {
-        let (w, rhs) = (self.window, self.rhs);
+    fn wide_position(&self, at: Position, panel: &Panel<S::Factors>, start: usize, out: &mut [S::Out]) {
+        let rhs = self.rhs;
         for (c, out) in out.iter_mut().enumerate().take(panel.columns) {
             let mut sum = i64::from(rhs.bias[start + c]);
-            for ky in w.rows(y) {
-                for kx in w.columns(x) {
-                    let pixel = (image + w.in_row(y, ky)) * w.in_w + w.in_column(x, kx);
-                    let a = i64::from(self.input[pixel * rhs.channels + start + c]);
-                    let tap = ky * w.kernel.1 + kx;
-                    let weight = i64::from(rhs.weights[tap * rhs.channels + start + c]);
-                    sum += (a - i64::from(self.lhs_zero_point)) * weight;
-                }
-            }
+            self.window.each_tap(at, |tap, element| {
+                let a = i64::from(self.input[element * rhs.channels + start + c]);
+                let weight = i64::from(rhs.weights[tap * rhs.channels + start + c]);
+                sum += (a - i64::from(self.lhs_zero_point)) * weight;
+            });
             *out = self.stage.wide(sum, panel, c);
         }
     }

@@ -12,7 +12,7 @@ use crate::row::RowKernel;
 #[derive(Debug, Clone)]
 pub struct PackedDepthwise {
     pub(super) kernel_name: &'static str,
-    pub(super) kernel: (usize, usize),
+    pub(super) kernel: [usize; 3],
     pub(super) channels: usize,
     pub(super) weights: Vec<i16>,
     pub(super) sums: Vec<i64>,
@@ -28,7 +28,7 @@ impl PackedDepthwise {
     /// # Errors
     /// Lengths that disagree; zero points outside -128..=127.
     pub fn new<R: RowKernel>(row_kernel: &R, rhs: &DepthwiseRhs) -> Result<Self> {
-        let (channels, taps) = (rhs.channels, product("depthwise kernel", &[rhs.kernel.0, rhs.kernel.1])?);
+        let (channels, taps) = (rhs.channels, product("depthwise kernel", &rhs.kernel)?);
         check_len("depthwise weights", product("depthwise weights", &[channels, taps])?, rhs.data.len())?;
         if rhs.zero_point.len() != 1 {
             check_len("rhs zero points", channels, rhs.zero_point.len())?;

@@ -8,7 +8,7 @@ use crate::steps::window::{AveragePool, MaxPool, Places, Windows};
 use tq_graph::Op;
 use tq_graph::op::PoolAttrs;
 use tq_graph::qdq::QOperator;
-use tq_kernels::{AverageParams, MaxParams, PAD, Window2d};
+use tq_kernels::{AverageParams, MaxParams, PAD, Window2d, Window3d, WindowAxis};
 
 /// The window of a kernel for up to two spatial axes.
 pub(super) fn window(images: usize, channels: usize, axes: &[Axis]) -> Option<Window2d> {
@@ -29,6 +29,23 @@ pub(super) fn window(images: usize, channels: usize, axes: &[Axis]) -> Option<Wi
         dilation: (h.dilation, w.dilation),
         pads: [h.begin, w.begin, h.end, w.end],
     })
+}
+
+/// The window of a kernel for up to three spatial axes.
+pub(super) fn volume(images: usize, channels: usize, axes: &[Axis]) -> Option<Window3d> {
+    let [d, plane @ ..] = axes else { return None };
+    if plane.len() < 2 {
+        return window(images, channels, axes).map(Window3d::from);
+    }
+    let depth = WindowAxis {
+        input: d.input,
+        kernel: d.kernel,
+        stride: d.stride,
+        dilation: d.dilation,
+        pads: (d.begin, d.end),
+        output: d.output,
+    };
+    Some(Window3d { plane: window(images, channels, plane)?, depth })
 }
 
 impl Compiler<'_> {

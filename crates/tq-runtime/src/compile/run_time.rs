@@ -114,7 +114,7 @@ impl Compiler<'_> {
             false => self.shared.kernels.gemm().name(),
         };
         let sums = if depthwise {
-            let Some(window) = super::pool::window(images, dims[1], &axes) else {
+            let Some(window) = super::pool::volume(images, dims[1], &axes) else {
                 return float("too many spatial axes");
             };
             Sums::Depthwise { from, weights, window }

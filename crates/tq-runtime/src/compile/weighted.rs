@@ -76,7 +76,7 @@ impl Compiler<'_> {
         if is_depthwise(op.kind, &w_dims)
             && let [QOutput::Codes(codes)] = op.outputs.as_slice()
         {
-            let Some(window) = super::pool::window(images, dims[1], &axes) else {
+            let Some(window) = super::pool::volume(images, dims[1], &axes) else {
                 return float("too many spatial axes");
             };
             let out_held = self.held(codes)?;

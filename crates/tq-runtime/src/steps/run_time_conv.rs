@@ -8,7 +8,7 @@ use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
 use tq_graph::ValueId;
-use tq_kernels::{Epilogue, GemmOut, OutputStage, Window2d};
+use tq_kernels::{Epilogue, GemmOut, OutputStage, Window3d};
 
 /// How the sums are made.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) enum Sums {
     /// As products of gathered rows.
     Gathered(Product),
     /// Channel by channel.
-    Depthwise { from: BufferId, weights: Arc<Packed>, window: Window2d },
+    Depthwise { from: BufferId, weights: Arc<Packed>, window: Window3d },
 }
 
 /// A convolution of such codes with constant weights, scaled, with its bias: a tensor of shape `dims`, channels first.

@@ -6,7 +6,9 @@ use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
-use tq_kernels::{AverageParams, Epilogue, GatheredAverage, GatheredWindows, GemmOut, MaxParams, Window2d};
+use tq_kernels::{
+    AverageParams, Epilogue, GatheredAverage, GatheredWindows, GemmOut, MaxParams, Window2d, Window3d,
+};
 
 /// A depthwise convolution.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub(crate) struct Depthwise {
     pub(crate) from: BufferId,
     pub(crate) to: BufferId,
     pub(crate) weights: Arc<Packed>,
-    pub(crate) window: Window2d,
+    pub(crate) window: Window3d,
     pub(crate) zero_point: i32,
     pub(crate) requantizer: Requantizer,
 }
