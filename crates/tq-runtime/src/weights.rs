@@ -128,9 +128,9 @@ impl WeightStore {
     }
 }
 
-/// True when the depthwise kernels take a convolution with weights of this shape: one or two spatial axes.
+/// True when the depthwise kernels take a convolution with weights of this shape: one to three spatial axes.
 pub(crate) fn is_depthwise(kind: OperatorKind, weight_dims: &[usize]) -> bool {
-    kind == OperatorKind::DepthwiseConv && matches!(weight_dims.len(), 3 | 4)
+    kind == OperatorKind::DepthwiseConv && matches!(weight_dims.len(), 3..=5)
 }
 
 fn pack(kernels: &Kernels, graph: &Graph, op: &QOperator) -> Result<Packed, StepError> {

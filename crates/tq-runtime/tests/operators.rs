@@ -8,7 +8,7 @@ use common::*;
 use tq_graph::op::{BinaryOp, Padding, ReduceKind, UnaryOp};
 use tq_graph::{Op, Tensor, ValueId};
 use tq_qtypes::DType;
-use tq_runtime::Execution;
+use tq_runtime::{Execution, Session};
 
 /// Weights that give outputs of about unit size for inputs of `x`.
 struct Weights {
@@ -44,7 +44,8 @@ fn zeros(dtype: DType, n: usize) -> Vec<i32> {
     if dtype == DType::U8 { (0..n).map(|i| 120 + (i % 9) as i32).collect() } else { vec![0; n] }
 }
 
-fn conv(case: &ConvCase) {
+/// Checks `case` with one image and with three; the sessions that did.
+fn conv(case: &ConvCase) -> [Session; 2] {
     let mut b = Build::new();
     let x = b.input(&case.x);
     let xq = b.qdq(x, case.xp);
@@ -63,12 +64,13 @@ fn conv(case: &ConvCase) {
     }
     let out = if case.float_out { y } else { b.qdq(y, case.out) };
     let g = b.finish(out);
-    for batch in [1, 3] {
+    [1, 3].map(|batch| {
         let mut dims = case.x.clone();
         dims[0] = batch;
         let session = check(&g, &[case.xp.reals(&dims, 3)], case.out.scale, 1.0);
         assert_integer(&session, "Conv");
-    }
+        session
+    })
 }
 
 #[test]
@@ -108,11 +110,36 @@ fn convolutions_of_every_shape() {
         w(&[4, 3, 2, 3, 2]),
         conv_attrs(&[1, 2, 1], &[1, 1, 2], &[0, 1, 1], &[1, 1, 1], 1),
     ));
-    conv(&base(
-        &[1, 4, 4, 5, 6],
-        w(&[4, 1, 2, 3, 2]),
-        conv_attrs(&[1, 2, 1], &[1, 1, 2], &[0, 1, 1], &[1, 1, 1], 4),
-    ));
+}
+
+#[test]
+fn depthwise_convolutions_over_three_axes() {
+    for dtype in [DType::I8, DType::U8] {
+        // Channels for vectors and for single elements; then more taps than are done from codes to codes.
+        for (channels, kernel, attrs) in [
+            (4, [2, 3, 2], conv_attrs(&[1, 2, 1], &[1, 1, 2], &[0, 1, 1], &[1, 1, 1], 4)),
+            (19, [3, 3, 3], conv_attrs(&[1, 1, 1], &[1, 1, 1], &[1, 1, 1], &[1, 1, 1], 19)),
+            (32, [3, 1, 2], conv_attrs(&[2, 1, 2], &[2, 1, 1], &[3, 0, 1], &[1, 0, 0], 32)),
+            (17, [4, 1, 1], conv_attrs(&[3, 1, 1], &[1, 1, 1], &[3, 0, 0], &[3, 0, 0], 17)),
+            (18, [4, 5, 4], conv_attrs(&[1, 1, 1], &[1, 1, 1], &[2, 2, 2], &[1, 2, 1], 18)),
+        ] {
+            for relu in [false, true] {
+                let case = ConvCase {
+                    x: [&[1, channels], &[5, 6, 7][..]].concat(),
+                    xp: u8p(0.021, 117),
+                    w: Weights { dims: [&[channels, 1], &kernel[..]].concat(), dtype, per_channel: true },
+                    attrs: attrs.clone(),
+                    relu,
+                    out: u8p(0.043, 131),
+                    float_out: false,
+                };
+                for session in conv(&case) {
+                    let explanation = session.explain().to_string();
+                    assert!(explanation.contains("-depthwise"), "{explanation}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
