@@ -4,12 +4,13 @@
 //! scalar kernels lie outside. The names of the cases go to stdout, one a line, in the order of the calls. One thread.
 #![forbid(unsafe_code)]
 
-use benches::gathered::{Transposed, depthwise_volume};
+use benches::gathered::Transposed;
 use benches::models::{Error, Net, digits, dynamic_linear, dynamic_lstm};
 use benches::operators::{self, Operator};
 use benches::product::{Conv, packing};
 use benches::rows::{
-    Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
+    Windows, binary, depthwise_line, depthwise_volume, dequantize, global_average, lookup, quantize,
+    requantize_codes,
 };
 use benches::{GroupWise, Mode, ONE_DEEP, PLAIN, Product, Spec, Stage, TWO_DEEP, Weights};
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Convolutions that are several gathered products each: transposed ones, and depthwise ones over three axes.
+//! Transposed convolutions, which are several gathered products each.
 
 use crate::product::{codes, multiplier, requantize};
 use crate::{Case, Out, Spec, Weights, Work};
@@ -84,44 +84,4 @@ impl Transposed {
         let packed = kernels.gemm().pack(&RhsMatrix::new(&Weights::Normal.make(n, taps * c), n, taps * c))?;
         Ok(Phase { offsets, taps, packed, multiplier: [multiplier(taps * c)] })
     }
-}
-
-/// A depthwise convolution of a volume of this depth, height and width with a 3 × 3 × 3 kernel and a border that keeps the size.
-///
-/// The kernels of depthwise convolutions take two axes at most: sessions run it as a product for each channel.
-#[must_use]
-pub fn depthwise_volume(sizes: [usize; 3], channels: usize) -> Spec {
-    let [depth, height, width] = sizes;
-    let rows: usize = sizes.iter().product();
-    let name = format!("depthwise/3x3x3s1/{depth}x{height}x{width}x{channels}");
-    Spec::new(name, Work::Macs((rows * 27 * channels) as u64), move |kernels| {
-        let image = codes(5, rows * channels, 255);
-        let weights = Weights::Normal.make(channels, 27);
-        let packed = weights.chunks_exact(27).map(|w| kernels.gemm().pack(&RhsMatrix::new(w, 1, 27)));
-        let packed = packed.collect::<Result<Vec<_>, _>>()?;
-        let place = |row: usize, tap: usize| {
-            let at = [row / (height * width), row / width % height, row % width];
-            let by = [tap / 9, tap / 3 % 3, tap % 3];
-            let mut place = 0;
-            for ((at, by), size) in at.into_iter().zip(by).zip(sizes) {
-                place = place * size + (at + by).checked_sub(1).filter(|p| *p < size)?;
-            }
-            Some(place * channels)
-        };
-        let taps = (0..rows).flat_map(|row| (0..27).map(move |tap| (row, tap)));
-        let offsets: Vec<usize> = taps.map(|(row, tap)| place(row, tap).unwrap_or(PAD)).collect();
-        let multiplier = [1.0 / (16.0 * 27.0)];
-        let kernels = kernels.clone();
-        Ok(Case::new(kernels.gemm().name(), Out::U8(vec![0; rows * channels]), move |out| {
-            let Out::U8(out) = out else { return Ok(()) };
-            for (channel, packed) in packed.iter().enumerate() {
-                let data = &image[channel..];
-                let lhs = Lhs::Indirect { data, offsets: &offsets, rows, taps: 27, run: 1, pad: 3 };
-                let epilogue = Epilogue { lhs_zero_point: 3, stage: requantize(&multiplier) };
-                let out = GemmOut::U8 { data: &mut out[channel..], row_stride: channels };
-                kernels.gemm().run(lhs, packed, &epilogue, out)?;
-            }
-            Ok(())
-        }))
-    })
 }

@@ -1,11 +1,12 @@
 //! What `cargo xtask bench-x86` times: every kernel family at the shapes of the tables, sessions of one operator, and whole networks.
 
-use crate::gathered::{Transposed, depthwise_volume};
+use crate::gathered::Transposed;
 use crate::models::{Error, Net, digits, dynamic_linear, dynamic_lstm, mobilenet_v2, resnet};
 use crate::operators::{self, Operator};
 use crate::product::{Conv, Shape};
 use crate::rows::{
-    Windows, binary, depthwise_line, dequantize, global_average, lookup, quantize, requantize_codes,
+    Windows, binary, depthwise_line, depthwise_volume, dequantize, global_average, lookup, quantize,
+    requantize_codes,
 };
 use crate::{GroupWise, Mode, Product, Spec};
 use tq_kernels::{BinaryOp, Kernels};
