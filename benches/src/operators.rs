@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_operator_runs_on_codes() {
-        for operator in crate::suite::operators().unwrap() {
+        for operator in crate::suite::operators(false).unwrap() {
             let session = Session::new(&operator.graph, SessionOptions::default()).unwrap();
             session.run(&operator.inputs).unwrap();
             for node in session.explain().nodes {

@@ -118,14 +118,16 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
 ///
 /// # Errors
 /// Where one cannot be built: none of these.
-pub fn operators() -> Result<Vec<Operator>, Error> {
-    let mut all = vec![
+pub fn operators(quick: bool) -> Result<Vec<Operator>, Error> {
+    let mut all = vec![operators::dynamic_quantize(768)?, operators::dynamic_quantize(100_000)?];
+    if quick {
+        return Ok(all);
+    }
+    all.extend([
         operators::concat(3136, (64, 64), false)?,
         operators::concat(3136, (64, 64), true)?,
-        operators::dynamic_quantize(768)?,
-        operators::dynamic_quantize(100_000)?,
         operators::first_layer(224)?,
-    ];
+    ]);
     for conv in TRANSPOSED {
         all.push(operators::transposed(conv)?);
     }

@@ -1,6 +1,6 @@
-//! Products of a few rows with a matrix that is read once: packing it, as products of many rows do, would cost more than it saves.
+//! Products of a few rows with a matrix that is read once a row: packing it, as products of many rows do, would cost more than it saves.
 //!
-//! Sums are added in an order that depends on nothing but the shapes, and one after the other: vectors hold neighbouring sums,
+//! Sums are added in an order that depends on nothing but the shapes and how the matrix lies in memory, and one after the other: vectors hold neighbouring sums,
 //! never parts of one that the loop without vectors would not have.
 
 use crate::number::Real;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_added_in_the_order_that_is_told_whatever_the_layout() {
+    fn sums_are_added_in_the_order_of_each_layout() {
         for (m, k, n) in
             [(1, 1, 1), (1, 2, 5), (2, 3, 4), (1, 4, 9), (2, 8, 3), (1, 13, 33), (2, 37, 7), (1, 64, 16)]
         {

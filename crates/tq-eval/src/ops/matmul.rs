@@ -11,7 +11,7 @@ use tq_graph::Tensor;
 
 /// Types of which matrices can be multiplied.
 pub(crate) trait Product: Number {
-    /// `c += a * b`, in an order that depends on nothing but the shapes.
+    /// `c += a * b`, in an order that depends on nothing but the shapes and how `a` and `b` lie in memory.
     fn accumulate(a: ArrayView2<Self>, b: ArrayView2<Self>, c: ArrayViewMut2<Self>);
 }
 
@@ -63,13 +63,14 @@ pub(crate) fn accumulate_parallel<T: Product>(a: ArrayView2<T>, b: ArrayView2<T>
     }
     const ROWS: usize = 64;
     const COLUMNS: usize = 256;
+    // Few rows wait for memory, which is read best in long runs.
+    const LONG_RUN: usize = 1024;
     if m >= 2 * ROWS {
         let parts: Vec<_> =
             a.axis_chunks_iter(Axis(0), ROWS).zip(c.axis_chunks_iter_mut(Axis(0), ROWS)).collect();
         parts.into_par_iter().for_each(|(a, c)| T::accumulate(a, b, c));
     } else {
-        // Few rows wait for memory, which is read best in long runs.
-        let width = if m < FEW_ROWS { n.div_ceil(4).max(COLUMNS) } else { COLUMNS };
+        let width = if m < FEW_ROWS && b.strides()[1] == 1 { LONG_RUN } else { COLUMNS };
         let columns = b.axis_chunks_iter(Axis(1), width).zip(c.axis_chunks_iter_mut(Axis(1), width));
         let parts: Vec<_> = columns.collect();
         parts.into_par_iter().for_each(|(b, c)| T::accumulate(a, b, c));

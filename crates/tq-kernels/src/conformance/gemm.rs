@@ -150,26 +150,28 @@ fn largest_sums(gemm: &dyn QGemm, check: &mut Check, max: u8) -> Result<(), Fail
 
 /// Channels that need 64 bits: by their length, by their bias, by a zero point.
 fn wide(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
-    let (rows, n, k) = (3, 5, 70_000);
-    let mut long = Problem {
-        rows,
-        n,
-        k,
-        lhs: vec![255; rows * k],
-        rhs: vec![-128; n * k],
-        lhs_zero_point: 0,
-        zero_points: vec![0],
-        bias: None,
-        name: format!("255 x -128 at K {k}"),
-    };
-    every_stage(gemm, check, &long)?;
-    long.rhs[2 * k..3 * k].fill(0);
-    long.rhs[3 * k..4 * k].fill(127);
-    long.lhs_zero_point = 255;
-    long.lhs[..k].fill(0);
-    long.zero_points = vec![0, 127, 3, -128, -1];
-    long.name += ", with zero points";
-    every_stage(gemm, check, &long)?;
+    let (n, k) = (5, 70_000);
+    for (rows, zeros) in [(3, k), (1, k / 2)] {
+        let mut long = Problem {
+            rows,
+            n,
+            k,
+            lhs: vec![255; rows * k],
+            rhs: vec![-128; n * k],
+            lhs_zero_point: 0,
+            zero_points: vec![0],
+            bias: None,
+            name: format!("255 x -128 at K {k}, {rows} rows"),
+        };
+        every_stage(gemm, check, &long)?;
+        long.rhs[2 * k..3 * k].fill(0);
+        long.rhs[3 * k..4 * k].fill(127);
+        long.lhs_zero_point = 255;
+        long.lhs[..zeros].fill(0);
+        long.zero_points = vec![0, 127, 3, -128, -1];
+        long.name += ", with zero points";
+        every_stage(gemm, check, &long)?;
+    }
     for (bias, rows, n, channel) in
         [(i32::MAX, 4, 33, 19), (i32::MIN, 4, 33, 19), (i32::MAX, 1, 97, 19), (i32::MIN, 1, 97, 96)]
     {

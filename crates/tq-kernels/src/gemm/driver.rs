@@ -290,6 +290,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 RhsPanel { data, columns: K::NR.min(count - c) }
             };
             let wide = holds_any(rhs.wide_channels(), first, count);
+            debug_assert!(!wide || width == K::NR, "64-bit sums are those of one panel");
             for t in (0..rows.lhs.rows.div_ceil(K::MR)).step_by(tiles.max(1)) {
                 let rows = rows.part(t, K::MR, tiles.max(1));
                 let out = &mut out[t * K::MR * self.out_stride + first - columns.start..];

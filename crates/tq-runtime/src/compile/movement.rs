@@ -102,10 +102,12 @@ impl Compiler<'_> {
             parts.push(Part { from, width: width(&dims), table: transfer(held, out_held, clamp) });
             reads.push(from);
         }
+        let looked_up = parts.iter().any(|part| part.table.is_some());
+        let kernel = looked_up.then(|| self.shared.kernels.lookup().name().to_owned());
         let to = self.new_buffer(out_dims.iter().product());
         self.emit(Concat { parts, to }, reads, vec![to]);
         self.set_form(out.value, layout, to);
-        Ok(Done { kernel: None, macs: 0 })
+        Ok(Done { kernel, macs: 0 })
     }
 
     /// A function of one code, evaluated for each of the 256.

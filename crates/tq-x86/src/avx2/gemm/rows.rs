@@ -53,7 +53,10 @@ impl<'a> Walk<'a> {
             places = _mm256_max_epu8(places, steps);
             offsets = _mm256_max_epu16(offsets, steps);
         }
-        // What is left above the last group and the last pair: in the two bytes of places, and in the word of the offset of weights.
+        // What is left above the last group and the last pair: in the two bytes of places, and in the word of the offset of weights. A
+        // block has at most 256 groups, the last of which fits a byte, and 128 pairs, where the last of which begins fits a word; one
+        // without weights has no steps.
+        debug_assert!(block.groups <= 1 << u8::BITS && size_of_val(block.weights) <= 1 << u16::BITS);
         let last_place = block.groups as i32 - 1;
         let last_offset = size_of_val(block.weights) as i32 - size_of::<GroupPair>() as i32;
         let last_place = _mm256_set1_epi32(last_place | last_place << 8 | 0xFFFF << 16);
@@ -154,39 +157,73 @@ mod tests {
     use tq_kernels::buffer::AlignedBuffer;
     use tq_kernels::{Effort, RhsColumns};
 
-    const K: usize = 64;
+    /// 20 pairs of groups: a walk of three vectors of steps.
+    const K: usize = 160;
+    /// Where the walk of the first class begins: behind the segments.
+    const WALK: usize = 64;
 
-    /// What one row of zeros gives with a packed panel of which byte `at` has been made `byte`, or the message that it ends with.
-    fn with_byte(at: usize, byte: i8) -> Result<(), String> {
+    /// What `rows` rows of zeros give with a packed panel of which byte `at` has been made `byte`, or the message that it ends with.
+    fn with_byte(rows: usize, at: usize, byte: u8) -> Result<(), String> {
         let data = [1; K];
         let mut buffer = AlignedBuffer::zeroed(panel_bytes(K).unwrap());
         let panel = buffer.as_mut_slice::<i8>();
-        // SAFETY: the only test asks for AVX2 before it comes here.
+        // SAFETY: the tests ask for AVX2 before they come here.
         unsafe { pack_panel(RhsColumns { data: &data, k: K }, Effort::Most, panel) };
-        panel[at] = byte;
-        let lhs = LhsRows { rows: 1, codes: &[0; K], stride: K, max: &[0] };
+        panel[at] = byte as i8;
+        let lhs = LhsRows { rows, codes: &vec![0; rows * K], stride: K, max: &[0, 0] };
         let run = || {
             // SAFETY: as above.
-            unsafe { tiles(&lhs, 0..K, panel, 1, &mut [0; 16]) }
+            unsafe { tiles(&lhs, 0..K, panel, 1, &mut [0; 6 * 16]) }
         };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
             .map_err(|e| e.downcast_ref::<&str>().copied().unwrap_or_default().to_owned())
     }
 
+    fn has_avx2() -> bool {
+        let has = is_x86_feature_detected!("avx2");
+        if !has {
+            eprintln!("SKIPPED: this processor has no AVX2");
+        }
+        has
+    }
+
     #[test]
     fn steps_that_lead_outside_are_refused() {
-        if !is_x86_feature_detected!("avx2") {
-            eprintln!("SKIPPED: this processor has no AVX2");
+        if !has_avx2() {
             return;
         }
-        // The walk of the first class begins behind the segments; a step is two places and an offset of weights.
-        let step = 64;
         let outside = Err("a step leads out of its block".to_owned());
-        assert_eq!(with_byte(step, 15), Ok(()));
-        for place in [step, step + 1] {
-            assert_eq!(with_byte(place, 16), outside);
+        for rows in [1, 4] {
+            // A step is two places and an offset of weights; those of equal weights stand in their order.
+            for step in [0, 7, 8, 19] {
+                let at = WALK + 4 * step;
+                for place in [at, at + 1] {
+                    assert_eq!(with_byte(rows, place, 39), Ok(()));
+                    for byte in [40, 255] {
+                        assert_eq!(with_byte(rows, place, byte), outside);
+                    }
+                }
+                for byte in [10, 255] {
+                    assert_eq!(with_byte(rows, at + 3, byte), outside);
+                }
+            }
+            // The last pair begins with byte 19 * 128 = 0x980 of the weights.
+            let last = WALK + 4 * 19 + 2;
+            assert_eq!(with_byte(rows, last, 0x7F), Ok(()));
+            assert_eq!(with_byte(rows, last, 0x80), Ok(()));
+            assert_eq!(with_byte(rows, last, 0x81), outside);
         }
-        assert_eq!(with_byte(step + 3, 4), outside);
-        assert_eq!(with_byte(step + 3, -1), outside);
+    }
+
+    #[test]
+    fn segments_of_any_bytes_stay_inside_their_walk() {
+        if !has_avx2() {
+            return;
+        }
+        for rows in [1, 4] {
+            for (at, byte) in (0..WALK).flat_map(|at| [0, 1, 20, 255].map(|byte| (at, byte))) {
+                assert_eq!(with_byte(rows, at, byte), Ok(()), "byte {at} is {byte}");
+            }
+        }
     }
 }

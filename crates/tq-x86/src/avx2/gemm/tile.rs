@@ -12,7 +12,7 @@ use tq_kernels::LhsRows;
 type Sums<const R: usize, const H: usize> = [[__m256i; H]; R];
 
 /// Sums of tiles of rows and of `columns` columns; see [`tq_kernels::Microkernel::tiles`]. Panics when a slice
-/// is too short, but for sums or largest codes that lack whole tiles: those are left out.
+/// is too short, but for sums or largest codes of several rows that lack whole tiles: those are left out.
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn tiles(
     lhs: &LhsRows,
