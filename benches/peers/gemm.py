@@ -21,6 +21,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -101,7 +102,7 @@ def layers(folder, count=8):
             found.setdefault((m, *b.shape), {"A1": b, "A2": a2, "B": b})
     name = os.path.basename(os.path.normpath(folder))
     if not found:
-        raise SystemExit(f"{folder} has no layers of a million products and weights of i8 codes")
+        print(f"SKIPPED {folder}: it has no layers of a million products and weights of i8 codes", file=sys.stderr)
     largest = sorted(found, key=np.prod, reverse=True)[:count]
     return [(name, shape, found[shape]) for shape in largest]
 
@@ -153,6 +154,8 @@ def main():
     args = arguments(__doc__, lambda parser: parser.add_argument("--layers", action="append", default=[], metavar="FOLDER"))
     ours, rows, kernel = Ours(args.program), [], ""
     trained = [layer for folder in args.layers for layer in layers(folder)]
+    if args.layers and not trained:
+        raise SystemExit("none of these networks has layers to be timed")
     scratch = tempfile.TemporaryDirectory()
     for name, shape, weights in trained or [("", shape, {}) for shape in SHAPES]:
         m, k, n = shape

@@ -51,11 +51,11 @@ fn dot<T: Real, const R: usize>(x: &[T], rows: [&[T]; R]) -> [T; R] {
     let rows = rows.map(|row| &row[..x.len()]);
     let (x8, rest) = x.as_chunks::<LANES>();
     let rows8 = rows.map(|row| row.as_chunks::<LANES>().0);
-    let mut lanes = [[T::ZERO; LANES]; R];
-    // With the vectors of this processor: they do what one element at a time does.
-    pulp::Arch::new().dispatch(
+    // With the vectors of this processor: they do what one element at a time does. The sums live in here, so that they stay in registers.
+    let lanes = pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
+            let mut lanes = [[T::ZERO; LANES]; R];
             for (i, x) in x8.iter().enumerate() {
                 for (lanes, row) in lanes.iter_mut().zip(rows8) {
                     let row = &row[i];
@@ -64,6 +64,7 @@ fn dot<T: Real, const R: usize>(x: &[T], rows: [&[T]; R]) -> [T; R] {
                     }
                 }
             }
+            lanes
         },
     );
     let begin = x.len() - rest.len();
