@@ -70,6 +70,7 @@ fn float_products(c: &mut Criterion, quick: bool) {
     }
 }
 
+/// Sessions of one operator: what is more than a call of a kernel, or has no kernel of its own.
 fn single_operators(c: &mut Criterion, quick: bool) {
     for Operator { name, work, graph, inputs } in operators(quick).expect("the shapes fit each other") {
         let session = |isa: Isa| {

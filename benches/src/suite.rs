@@ -114,7 +114,7 @@ pub fn kernels(quick: bool) -> Vec<Spec> {
     specs
 }
 
-/// Sessions of one operator.
+/// Sessions of one operator. With `quick` the small ones alone.
 ///
 /// # Errors
 /// Where one cannot be built: none of these.

@@ -1,7 +1,7 @@
 //! Products of a few rows with a matrix that is read once a row: packing it, as products of many rows do, would cost more than it saves.
 //!
-//! Sums are added in an order that depends on nothing but the shapes and how the matrix lies in memory, and one after the other: vectors hold neighbouring sums,
-//! never parts of one that the loop without vectors would not have.
+//! Sums are added in an order that depends on nothing but the shapes and how the matrix lies in memory: vectors hold neighbouring
+//! sums, or the eight parts that a sum is split into whether there are vectors or not.
 
 use crate::number::Real;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
