@@ -19,6 +19,9 @@ const TOLERANCE: f64 = 2.0;
 /// The function whose calls are counted, as callgrind writes its name.
 const COUNTED: &str = "counts::counted";
 
+/// The profile that programs to be counted are built in.
+pub(crate) const PROFILE: &str = "counts";
+
 pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What was counted, and by which compiler's code.
@@ -96,7 +99,7 @@ pub(crate) fn run_if_there() -> Result<()> {
 
 /// Builds the program and has callgrind run it.
 fn count() -> Result<Counts> {
-    let words = ["build", "--release", "--quiet", "-p", "benches", "--example", "counts"];
+    let words = ["build", "--profile", PROFILE, "--quiet", "-p", "benches", "--example", "counts"];
     // Incremental builds cut the code in other pieces, which makes other instructions.
     workspace::run(workspace::cargo().args(words).env("CARGO_INCREMENTAL", "0"))?;
     let target = workspace::target();
@@ -112,7 +115,7 @@ fn count() -> Result<Counts> {
         .arg(format!("--callgrind-out-file={}", folder.join("counts").display()))
         .arg(format!("--toggle-collect={COUNTED}"))
         .arg(format!("--dump-after={COUNTED}"))
-        .arg(target.join("release/examples/counts"))
+        .arg(target.join(PROFILE).join("examples/counts"))
         .env("TQ_ISA", "avx2")
         .stderr(Stdio::inherit());
     eprintln!("+ valgrind --tool=callgrind counts");
