@@ -15,6 +15,50 @@ pub(crate) fn first_mut<T, const N: usize>(slice: &mut [T]) -> &mut [T; N] {
     &mut slice.as_chunks_mut().0[0]
 }
 
+/// The first `N` elements of `rows` rows, `stride` apart. Panics when there are fewer.
+///
+/// One bound for all rows in place of one for each.
+#[inline(always)]
+pub(crate) fn strided<T, const N: usize>(
+    slice: &[T],
+    rows: usize,
+    stride: usize,
+) -> impl Iterator<Item = &[T; N]> {
+    assert!(
+        end_of_rows(rows, stride, N).is_some_and(|end| end <= slice.len()),
+        "rows end behind their slice"
+    );
+    let first = slice.as_ptr();
+    // SAFETY: `r < rows`, so the N elements from `r * stride` on end where the last row does or before, which is inside of `slice`.
+    // The slice is borrowed as long as what is given.
+    (0..rows).map(move |r| unsafe { &*first.add(r * stride).cast::<[T; N]>() })
+}
+
+/// As [`strided`], to write. Panics when rows overlap.
+#[inline(always)]
+pub(crate) fn strided_mut<T, const N: usize>(
+    slice: &mut [T],
+    rows: usize,
+    stride: usize,
+) -> impl Iterator<Item = &mut [T; N]> {
+    assert!(
+        end_of_rows(rows, stride, N).is_some_and(|end| end <= slice.len()),
+        "rows end behind their slice"
+    );
+    assert!(rows <= 1 || stride >= N, "rows overlap");
+    let first = slice.as_mut_ptr();
+    // SAFETY: as in `strided`. Every `r` comes once, and rows are at least N apart, so no two of what is given overlap.
+    (0..rows).map(move |r| unsafe { &mut *first.add(r * stride).cast::<[T; N]>() })
+}
+
+/// Where the last of `rows` rows of `len` elements ends; `None` for an end that cannot be counted.
+fn end_of_rows(rows: usize, stride: usize, len: usize) -> Option<usize> {
+    match rows.checked_sub(1) {
+        Some(before) => before.checked_mul(stride)?.checked_add(len),
+        None => Some(0),
+    }
+}
+
 /// 8 bytes in the low half.
 #[inline]
 #[target_feature(enable = "avx2")]

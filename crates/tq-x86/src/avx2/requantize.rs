@@ -159,6 +159,14 @@ impl Tile<'_> {
     }
 }
 
+impl<'a> Tile<'a> {
+    /// The first `N` columns of every row, of sums and of codes. Panics when there are fewer.
+    #[inline(always)]
+    fn rows<const N: usize>(self) -> impl Iterator<Item = (&'a [i32; N], &'a mut [u8; N])> {
+        strided(self.acc, self.rows, self.acc_stride).zip(strided_mut(self.out, self.rows, self.out_stride))
+    }
+}
+
 /// See [`tq_kernels::RowKernel::requantize_tile`].
 #[target_feature(enable = "avx2")]
 #[allow(clippy::too_many_arguments, reason = "the signature of the contract")]
@@ -229,25 +237,24 @@ fn narrow<const FIXED: bool>(tile: &mut Tile, columns: usize, params: Requantize
 fn clamped(tile: &mut Tile, columns: usize, params: Requantize) -> usize {
     let rounder = Rounder::new(params.zero_point, params.clamp);
     let mut c = 0;
-    while c + 8 <= columns {
-        let Tile { rows, acc, acc_stride, offset, multipliers, out, out_stride } = tile.from(c);
-        let eight = Columns::<false>::new(offset, multipliers);
-        if c + 16 <= columns {
-            let second = Columns::<false>::new(&offset[8..], multipliers.from(8));
-            for r in 0..rows {
-                let halves = acc[r * acc_stride..].as_chunks::<8>().0;
-                let first = rounder.round(eight.products(&halves[0]));
-                let second = rounder.round(second.products(&halves[1]));
-                store_16(first_mut(&mut out[r * out_stride..]), pack_16(first, second));
-            }
-            c += 16;
-        } else {
-            for r in 0..rows {
-                let codes = rounder.round(eight.products(first(&acc[r * acc_stride..])));
-                store_8(first_mut(&mut out[r * out_stride..]), pack_8(codes));
-            }
-            c += 8;
+    while c + 16 <= columns {
+        let tile = tile.from(c);
+        let first = Columns::<false>::new(tile.offset, tile.multipliers);
+        let second = Columns::<false>::new(&tile.offset[8..], tile.multipliers.from(8));
+        for (acc, out) in tile.rows::<16>() {
+            let (acc, _) = acc.as_chunks::<8>();
+            let first = rounder.round(first.products(&acc[0]));
+            store_16(out, pack_16(first, rounder.round(second.products(&acc[1]))));
         }
+        c += 16;
+    }
+    if c + 8 <= columns {
+        let tile = tile.from(c);
+        let eight = Columns::<false>::new(tile.offset, tile.multipliers);
+        for (acc, out) in tile.rows::<8>() {
+            store_8(out, pack_8(rounder.round(eight.products(acc))));
+        }
+        c += 8;
     }
     c
 }
@@ -256,7 +263,7 @@ fn clamped(tile: &mut Tile, columns: usize, params: Requantize) -> usize {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn narrow_32<const FIXED: bool>(narrow: &Narrow, tile: Tile) {
-    let Tile { rows, acc, acc_stride, offset, multipliers, out, out_stride } = tile;
+    let Tile { offset, multipliers, .. } = tile;
     let columns = [
         Columns::<FIXED>::new(offset, multipliers),
         Columns::new(&offset[8..], multipliers.from(8)),
@@ -265,35 +272,29 @@ fn narrow_32<const FIXED: bool>(narrow: &Narrow, tile: Tile) {
     ];
     // Packing works by lanes of 128 bits and leaves the quarters of each vector apart.
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for r in 0..rows {
-        let acc = acc[r * acc_stride..].as_chunks::<8>().0;
+    for (acc, out) in tile.rows::<32>() {
+        let (acc, _) = acc.as_chunks::<8>();
         let first = narrow.words(columns[0].steps(&acc[0]), columns[1].steps(&acc[1]));
         let second = narrow.words(columns[2].steps(&acc[2]), columns[3].steps(&acc[3]));
-        let bytes = _mm256_permutevar8x32_epi32(narrow.bytes(first, second), order);
-        store_32(first_mut(&mut out[r * out_stride..]), bytes);
+        store_32(out, _mm256_permutevar8x32_epi32(narrow.bytes(first, second), order));
     }
 }
 
-/// 16 columns, of two rows at a time.
+/// 16 columns.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn narrow_16<const FIXED: bool>(narrow: &Narrow, tile: Tile) {
-    let Tile { rows, acc, acc_stride, offset, multipliers, out, out_stride } = tile;
-    let columns =
-        [Columns::<FIXED>::new(offset, multipliers), Columns::new(&offset[8..], multipliers.from(8))];
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    let mut r = 0;
-    while r < rows {
-        // An odd last row goes with itself.
-        let other = (r + 1).min(rows - 1);
-        let first = acc[r * acc_stride..].as_chunks::<8>().0;
-        let second = acc[other * acc_stride..].as_chunks::<8>().0;
-        let first = narrow.words(columns[0].steps(&first[0]), columns[1].steps(&first[1]));
-        let second = narrow.words(columns[0].steps(&second[0]), columns[1].steps(&second[1]));
-        let bytes = _mm256_permutevar8x32_epi32(narrow.bytes(first, second), order);
-        store_16(first_mut(&mut out[r * out_stride..]), _mm256_castsi256_si128(bytes));
-        store_16(first_mut(&mut out[other * out_stride..]), _mm256_extracti128_si256::<1>(bytes));
-        r += 2;
+    let columns = [
+        Columns::<FIXED>::new(tile.offset, tile.multipliers),
+        Columns::new(&tile.offset[8..], tile.multipliers.from(8)),
+    ];
+    for (acc, out) in tile.rows::<16>() {
+        let (acc, _) = acc.as_chunks::<8>();
+        let words = narrow.words(columns[0].steps(&acc[0]), columns[1].steps(&acc[1]));
+        let bytes = narrow.bytes(words, words);
+        // Four of each half of the columns in either lane, twice.
+        let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+        store_16(out, _mm_unpacklo_epi32(low, high));
     }
 }
 
@@ -301,14 +302,13 @@ fn narrow_16<const FIXED: bool>(narrow: &Narrow, tile: Tile) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn narrow_8<const FIXED: bool>(narrow: &Narrow, tile: Tile) {
-    let Tile { rows, acc, acc_stride, offset, multipliers, out, out_stride } = tile;
-    let columns = Columns::<FIXED>::new(offset, multipliers);
-    for r in 0..rows {
-        let steps = columns.steps(first(&acc[r * acc_stride..]));
+    let columns = Columns::<FIXED>::new(tile.offset, tile.multipliers);
+    for (acc, out) in tile.rows::<8>() {
+        let steps = columns.steps(acc);
         let words = narrow.words(steps, steps);
         let bytes = narrow.bytes(words, words);
         let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-        store_8(first_mut(&mut out[r * out_stride..]), _mm_unpacklo_epi32(low, high));
+        store_8(out, _mm_unpacklo_epi32(low, high));
     }
 }
 

@@ -210,19 +210,22 @@ impl<'a> Block<'a> {
         (block, behind)
     }
 
-    /// Its cache lines in `parts` parts: where they stand in the block behind it, is what is needed next. The processor does not guess
-    /// where a walk goes.
-    #[inline]
-    pub(super) fn lines(&self, parts: usize) -> impl Iterator<Item = &'a [[u8; 64]]> {
-        let lines = self.bytes.as_chunks().0;
-        lines.chunks(lines.len().div_ceil(parts).max(1))
+    /// In how many cache lines it lies, at least.
+    pub(super) fn lines(&self) -> usize {
+        self.bytes.len() / 64
     }
 
-    /// Asks for the cache lines that stand where `lines` of this block do in the block behind it.
-    #[inline]
-    pub(super) fn prefetch_behind(&self, lines: &[[u8; 64]]) {
-        for line in lines {
-            prefetch(line.as_ptr().wrapping_add(self.bytes.len()));
+    /// Asks for `count` cache lines, one at least, from line `first` on of the block behind this one, which is what is needed next: the processor does not
+    /// guess where a walk goes.
+    #[inline(always)]
+    pub(super) fn prefetch_behind(&self, first: usize, count: usize) {
+        let behind = self.bytes.as_ptr().wrapping_add(self.bytes.len());
+        prefetch(behind.wrapping_add(64 * first));
+        // One, as of a small block, is not worth what a loop takes to begin.
+        if count > 1 {
+            for line in first + 1..first + count {
+                prefetch(behind.wrapping_add(64 * line));
+            }
         }
     }
 

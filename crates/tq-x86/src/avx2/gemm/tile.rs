@@ -22,8 +22,10 @@ pub(in super::super) fn tiles(
     sums: &mut [i32],
 ) {
     let sums = sums.as_chunks_mut::<HALF>().0.as_chunks_mut::<2>().0;
+    let room = lhs.rows.min(sums.len());
+    let sums = &mut sums[..room];
     if k.is_empty() {
-        sums[..lhs.rows].fill([[0; HALF]; 2]);
+        sums.fill([[0; HALF]; 2]);
     }
     let mut rest = blocks_from(panel, k.start);
     let tiles = lhs.rows.div_ceil(MR);
@@ -31,7 +33,7 @@ pub(in super::super) fn tiles(
     while from < groups {
         let (block, behind) = Block::take(rest, block_groups(from, groups));
         let rows = Lhs::new(lhs, from * KU, &block);
-        let part = Part { rows, first: from * KU == k.start, block: &block };
+        let mut part = Part { rows, first: from * KU == k.start, block: &block, lines: 0 };
         (rest, from) = (behind, from + block.groups);
         if let (1, [max, ..]) = (lhs.rows, lhs.max) {
             // What is around its products is a large part of a single row.
@@ -42,39 +44,69 @@ pub(in super::super) fn tiles(
             }
             continue;
         }
+        part.lines = block.lines().div_ceil(tiles.max(1));
         let mut walks = Walks::new(&block);
-        let mut lines = block.lines(tiles);
-        for ((row, &max), sums) in (0..lhs.rows).step_by(MR).zip(lhs.max).zip(sums.chunks_mut(MR)) {
-            let walk = walks.of(class_of(max));
-            let count = lhs.rows - row;
-            if count > 1 {
-                block.prefetch_behind(lines.next().unwrap_or_default());
+        let maxima = &lhs.max[..tiles.min(lhs.max.len())];
+        let (whole, last) = maxima.split_at((lhs.rows / MR).min(maxima.len()));
+        let mut done = 0;
+        // Neighbours of one class have one walk, so what it consists of is found out once.
+        for run in whole.chunk_by(|a, b| class_of(*a) == class_of(*b)) {
+            let (row, walk) = (done * MR, walks.of(class_of(run[0])));
+            let sums =
+                sums.get_mut(row..).unwrap_or_default().chunks_mut(run.len() * MR).next().unwrap_or_default();
+            match columns > HALF {
+                false => add::<MR, 1>(&part, row, walk, sums),
+                true => add::<MR, 2>(&part, row, walk, sums),
             }
-            match (count, columns > HALF) {
+            done += run.len();
+        }
+        if let [max] = last {
+            let (row, walk) = (done * MR, walks.of(class_of(*max)));
+            let sums = sums.get_mut(row..).unwrap_or_default();
+            match (lhs.rows - row, columns > HALF) {
                 (1, false) => add::<1, 1>(&part, row, walk, sums),
-                (2, false) => add::<2, 1>(&part, row, walk, sums),
-                (_, false) => add::<3, 1>(&part, row, walk, sums),
                 (1, true) => add::<1, 2>(&part, row, walk, sums),
-                (2, true) => add::<2, 2>(&part, row, walk, sums),
-                (_, true) => add::<3, 2>(&part, row, walk, sums),
+                (_, false) => add::<2, 1>(&part, row, walk, sums),
+                (_, true) => add::<2, 2>(&part, row, walk, sums),
             }
         }
     }
 }
 
 /// A block of K.
-struct Part<'a> {
-    rows: Lhs<'a>,
+struct Part<'a, 'b> {
+    rows: Lhs<'b>,
     /// No other block comes before it.
     first: bool,
-    block: &'a Block<'a>,
+    block: &'b Block<'a>,
+    /// Cache lines of the next block that each tile asks for.
+    lines: usize,
 }
 
-/// Adds the products of a block to the sums of a tile of `R` rows from `row` on, and `H` halves of the columns.
+/// Adds the products of a block to the sums of tiles of `R` rows from `row` on, and `H` halves of the columns: of as many tiles as
+/// there are sums of.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add<const R: usize, const H: usize>(part: &Part, row: usize, walk: &Walk, tiles: &mut [[[i32; HALF]; 2]]) {
+    let mut line = row / MR * part.lines;
+    for (number, tile) in tiles.as_chunks_mut::<R>().0.iter_mut().enumerate() {
+        if R > 1 {
+            part.block.prefetch_behind(line, part.lines);
+            line += part.lines;
+        }
+        add_tile::<R, H>(part, row + number * R, walk, tile);
+    }
+}
+
+/// Adds the products of a block to the sums of a tile. A function of its own: its loops need all registers.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn add<const R: usize, const H: usize>(part: &Part, row: usize, walk: &Walk, tile: &mut [[[i32; HALF]; 2]]) {
-    let tile = &mut tile.as_chunks_mut::<R>().0[0];
+fn add_tile<const R: usize, const H: usize>(
+    part: &Part,
+    row: usize,
+    walk: &Walk,
+    tile: &mut [[[i32; HALF]; 2]; R],
+) {
     let rows = part.rows.tile::<R>(row);
     let mut sums = [[_mm256_setzero_si256(); H]; R];
     if !part.first {
