@@ -1,9 +1,13 @@
 //! Maximum and average over windows of channels-last images.
 
+mod max_rows;
+
+use crate::buffer::{SCRATCH_BYTES, with_scratch};
 use crate::error::{check_clamp, check_len, check_scale, check_zero_point};
 use crate::parallel::{for_each_run, task_count};
 use crate::row::{AffineU8, Requantize, RowKernel, RowMultipliers};
 use crate::{GatheredAverage, GatheredWindows, KernelError, Result, Window2d};
+use max_rows::RowsOfWindows;
 use std::fmt::Debug;
 use tq_qtypes::requantize::{average_multiplier, requantize_wide};
 
@@ -160,6 +164,14 @@ impl<R: RowKernel> QPool for PoolDriver<R> {
     fn max(&self, window: &Window2d, params: &MaxParams, input: &[u8], out: &mut [u8]) -> Result<()> {
         check_clamp(params.clamp)?;
         let Some(cost) = check(window, input, out)? else { return Ok(()) };
+        if let Some(rows) = RowsOfWindows::new(window, SCRATCH_BYTES) {
+            for_each_run(out, window.out_w * window.channels, 1, task_count(cost, GRAIN), |first, out| {
+                with_scratch(rows.scratch().unwrap_or_default(), |scratch: &mut [u8]| {
+                    rows.max(&self.0, first, params, input, scratch, out);
+                });
+            });
+            return Ok(());
+        }
         for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
             for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
                 self.max_of(&WindowTaps { window, place: place(window, first + i), input }, params, out);
