@@ -69,6 +69,18 @@ pub(super) fn check_binary(kernel: &dyn QBinary, check: &mut Check) -> Result<()
         i % 125
     })?;
 
+    // Results that are beyond 32 bits, and beyond f32, in steps of the output.
+    for (op, scale, out_scale) in [
+        (BinaryOp::Add, 1.0, 1e-8),
+        (BinaryOp::Sub, 1.0, f32::MIN_POSITIVE),
+        (BinaryOp::ReverseSub, 3e38, 1.0),
+        (BinaryOp::Mul, 1e20, 1e-20),
+    ] {
+        let mut params = binary_params(check, op);
+        (params.lhs.scale, params.rhs.scale, params.out.scale) = (scale, scale, out_scale);
+        broadcast(kernel, check, &params, &lhs[..100], &rhs[..100], Broadcast::Same, |i| i)?;
+    }
+
     let params = binary_params(check, BinaryOp::Add);
     let mut out = [0u8; 6];
     let result = kernel.run(&params, &[1; 6], &[1; 4], Broadcast::Same, &mut out);

@@ -4,10 +4,11 @@
 //! before `vcvtps2dq`, which rounds half to even; `vmaxps` gives its second operand for a NaN, so NaN becomes the
 //! lower bound. Functions that write give the number of elements done and leave the last few to the scalar loop.
 
+use super::requantize::Narrow;
 use crate::memory::*;
 use std::arch::x86_64::*;
 use tq_kernels::row::real_range_row;
-use tq_kernels::{AffineU8, BinaryOp, BinaryParams};
+use tq_kernels::{AffineU8, BinaryOp, BinaryParams, Requantize};
 
 /// The last step of every quantizer: clamp, round, add the zero point.
 #[derive(Clone, Copy)]
@@ -121,8 +122,15 @@ impl Side {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn reals(&self, codes: __m128i) -> __m256 {
+        self.of(_mm256_cvtepu8_epi32(codes))
+    }
+
+    /// The reals of 8 codes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(&self, codes: __m256i) -> __m256 {
         // The difference has 9 bits: its conversion is exact.
-        let steps = _mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), self.zero_point);
+        let steps = _mm256_sub_epi32(codes, self.zero_point);
         _mm256_mul_ps(_mm256_cvtepi32_ps(steps), self.scale)
     }
 }
@@ -130,20 +138,75 @@ impl Side {
 /// See [`tq_kernels::RowKernel::binary`].
 #[target_feature(enable = "avx2")]
 pub(super) fn binary(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) -> usize {
-    let (left, right) = (Side::new(params.lhs), Side::new(params.rhs));
-    let rounder = Rounder::new(params.out.zero_point, params.clamp);
-    let scale = _mm256_set1_ps(params.out.scale);
-    let (lhs, rhs, out) = (lhs.as_chunks::<16>().0, rhs.as_chunks::<16>().0, out.as_chunks_mut::<16>().0);
-    for ((lhs, rhs), out) in lhs.iter().zip(rhs).zip(&mut *out) {
-        let (a, b) = (load_16(lhs), load_16(rhs));
-        let first = combine(params.op, left.reals(a), right.reals(b));
-        let (a, b) = (_mm_unpackhi_epi64(a, a), _mm_unpackhi_epi64(b, b));
-        let second = combine(params.op, left.reals(a), right.reals(b));
-        let first = rounder.round(_mm256_div_ps(first, scale));
-        let second = rounder.round(_mm256_div_ps(second, scale));
-        store_16(out, pack_16(first, second));
+    let len = lhs.len().min(rhs.len()).min(out.len());
+    // The largest result in steps of the output. Where it is far from the ends of 32 bits, nothing has to be clamped before it is rounded.
+    let reach = |side: AffineU8| 255.0 * f64::from(side.scale);
+    let (a, b) = (reach(params.lhs), reach(params.rhs));
+    let most = if params.op == BinaryOp::Mul { a * b } else { a + b } / f64::from(params.out.scale);
+    let steps = Steps::new(params);
+    let narrow = Narrow::new(Requantize { zero_point: params.out.zero_point, clamp: params.clamp });
+    let mut done = 0;
+    while len >= 32 && most < f64::from(1 << 30) && done < len {
+        // The last ones reach back to some that are done.
+        let at = done.min(len - 32);
+        let (a, b) = (load_32(first(&lhs[at..])), load_32(first(&rhs[at..])));
+        let of = PLACES.each_ref().map(|places| steps.of(a, b, load_32(places)));
+        let codes = narrow.bytes(narrow.words(of[0], of[1]), narrow.words(of[2], of[3]));
+        store_32(first_mut(&mut out[at..]), codes);
+        done = at + 32;
     }
-    16 * lhs.len().min(rhs.len()).min(out.len())
+    let rounder = Rounder::new(params.out.zero_point, params.clamp);
+    while len - done >= 8 {
+        let (a, b) = (load_8(first(&lhs[done..])), load_8(first(&rhs[done..])));
+        let quotients = steps.quotients(_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(b));
+        store_8(first_mut(&mut out[done..]), pack_8(rounder.round(quotients)));
+        done += 8;
+    }
+    done
+}
+
+/// Four times 4 codes of each half of a vector, as 32-bit integers: packed by twos, by lanes, they stand in their order again.
+const PLACES: [[u8; 32]; 4] = {
+    let mut places = [[0x80; 32]; 4];
+    let mut i = 0;
+    while i < 32 {
+        places[i % 16 / 4][i / 16 * 16 + i % 4 * 4] = (i % 16) as u8;
+        i += 1;
+    }
+    places
+};
+
+/// A binary operator.
+#[derive(Clone, Copy)]
+struct Steps {
+    op: BinaryOp,
+    lhs: Side,
+    rhs: Side,
+    scale: __m256,
+}
+
+impl Steps {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(params: &BinaryParams) -> Self {
+        let scale = _mm256_set1_ps(params.out.scale);
+        Self { op: params.op, lhs: Side::new(params.lhs), rhs: Side::new(params.rhs), scale }
+    }
+
+    /// The results of 8 codes of each operand in steps of the output, not rounded.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn quotients(&self, lhs: __m256i, rhs: __m256i) -> __m256 {
+        _mm256_div_ps(combine(self.op, self.lhs.of(lhs), self.rhs.of(rhs)), self.scale)
+    }
+
+    /// The results of the codes at some places, rounded.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(&self, lhs: __m256i, rhs: __m256i, places: __m256i) -> __m256i {
+        let (lhs, rhs) = (_mm256_shuffle_epi8(lhs, places), _mm256_shuffle_epi8(rhs, places));
+        _mm256_cvtps_epi32(self.quotients(lhs, rhs))
+    }
 }
 
 #[inline]
