@@ -128,7 +128,7 @@ impl Product {
             let (stage, out) = match out {
                 Out::U8(data) => (requantize(&multiplier), GemmOut::U8 { data, row_stride: n }),
                 Out::F32(data) => {
-                    (OutputStage::Dequantize { scale: &multiplier }, GemmOut::F32 { data, row_stride: n })
+                    (OutputStage::dequantize(&multiplier), GemmOut::F32 { data, row_stride: n })
                 }
                 Out::I32(data) => (OutputStage::Accumulators, GemmOut::I32 { data, row_stride: n }),
             };

@@ -1,9 +1,11 @@
 //! The innermost loops, called with slices that are as short as their contracts allow, against the portable ones.
 
-use tq_kernels::row::{binary_row, depthwise_channels, lookup_row, quantize_row, requantize_row};
+use tq_kernels::row::{
+    binary_row, depthwise_channels, dequantize_row, lookup_row, quantize_row, requantize_row,
+};
 use tq_kernels::scalar::ScalarRows;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, Effort, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel,
+    Addend, AffineU8, BinaryOp, BinaryParams, Effort, LhsTile, Microkernel, Requantize, RhsColumns, RhsPanel,
     RowKernel, RowMultipliers, Tap,
 };
 
@@ -104,6 +106,7 @@ const LENGTHS: [usize; 17] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 
 pub fn check_rows(kernel: impl RowKernel) {
     for len in LENGTHS {
         requantize(kernel, len);
+        dequantize_tile(kernel, len);
         depthwise(kernel, len);
         let (a, b) = (codes(1, len), codes(2, len));
         let mut max = a.clone();
@@ -174,6 +177,28 @@ fn requantize_by(kernel: impl RowKernel, columns: usize, multipliers: RowMultipl
             requantize_row(acc, &offset, multipliers, params, out);
         }
         assert_eq!(out, expected, "requantize {rows} x {columns} by {multipliers:?}");
+    }
+}
+
+fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
+    let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
+    let scale: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
+    let bias: Vec<f32> = noise(4, columns).map(|v| v as f32 / 1e4 - 1e5).collect();
+    for rows in [1, 2, 5] {
+        let (acc_stride, out_stride) = (columns + 3, columns + 2);
+        let len = |stride: usize| (rows - 1) * stride + columns;
+        // Sums of all sizes, also of more bits than f32 holds.
+        let acc: Vec<i32> =
+            noise(1, len(acc_stride)).enumerate().map(|(i, v)| (v as i32 - (1 << 30)) >> (i % 29)).collect();
+        for addend in [Addend::None, Addend::Columns(&bias), Addend::Output] {
+            let (mut out, mut expected) = (vec![-0.75f32; len(out_stride)], vec![-0.75f32; len(out_stride)]);
+            kernel.dequantize_tile(rows, &acc, acc_stride, &offset, &scale, addend, &mut out, out_stride);
+            for r in 0..rows {
+                let acc = &acc[r * acc_stride..][..columns];
+                dequantize_row(acc, &offset, &scale, addend, &mut expected[r * out_stride..][..columns]);
+            }
+            assert_eq!(out, expected, "dequantize {rows} x {columns}, {addend:?}");
+        }
     }
 }
 

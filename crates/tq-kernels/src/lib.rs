@@ -69,7 +69,7 @@ pub use isa::Isa;
 pub use library::{KernelChoice, KernelLibrary, Kernels};
 pub use lookup::{Lookup, LookupDriver};
 pub use pool::{AverageParams, MaxParams, PoolDriver, QPool};
-pub use row::{AffineU8, Requantize, RowKernel, RowMultipliers, RowNames, Tap};
+pub use row::{Addend, AffineU8, Requantize, RowKernel, RowMultipliers, RowNames, Tap};
 pub use scalar::ScalarLibrary;
 pub use volume::{Window3d, WindowAxis};
 pub use window::Window2d;

@@ -73,6 +73,28 @@ impl<'a> RowMultipliers<'a> {
     }
 }
 
+/// What is added to real outputs.
+#[derive(Debug, Clone, Copy)]
+pub enum Addend<'a> {
+    /// Nothing.
+    None,
+    /// A bias, one a column.
+    Columns(&'a [f32]),
+    /// What the output holds.
+    Output,
+}
+
+impl<'a> Addend<'a> {
+    /// That of the columns from `first` on. Panics where there are fewer.
+    #[must_use]
+    pub fn from(self, first: usize) -> Addend<'a> {
+        match self {
+            Addend::Columns(bias) => Addend::Columns(&bias[first..]),
+            other => other,
+        }
+    }
+}
+
 /// Names of the kernels that one [`RowKernel`] makes, as shown by explain, in errors and in benches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowNames {
@@ -124,6 +146,45 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
         for r in 0..rows {
             let (acc, out) = (&acc[r * acc_stride..], &mut out[r * out_stride..]);
             requantize_row(acc, offset, multipliers, params, out);
+        }
+    }
+
+    /// Real values of a tile of accumulators: for each row `r` and column `c < offset.len()`,
+    /// `out[r * out_stride + c] = (acc[r * acc_stride + c] + offset[c]) as f32 * scale[c] + addend`, the conversion and every
+    /// operation on reals rounded once.
+    ///
+    /// The sum of integers does not overflow: the caller has proved it.
+    #[allow(clippy::too_many_arguments, reason = "one tile: two strided matrices and three vectors")]
+    fn dequantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        scale: &[f32],
+        addend: Addend,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        // Eight at a time, a number that vectors of all widths divide: rows are too short for a loop that finds out how it is best
+        // walked.
+        const LANES: usize = 8;
+        let n = offset.len().min(scale.len());
+        let whole = n / LANES * LANES;
+        let columns = offset.as_chunks::<LANES>().0.iter().zip(scale.as_chunks::<LANES>().0);
+        for (c, (offset, scale)) in columns.enumerate() {
+            let (c, addend) = (c * LANES, addend.from(c * LANES));
+            for r in 0..rows {
+                let (acc, out) =
+                    (&acc[r * acc_stride + c..][..LANES], &mut out[r * out_stride + c..][..LANES]);
+                dequantize_row(acc, offset, scale, addend, out);
+            }
+        }
+        if whole < n {
+            for r in 0..rows {
+                let (acc, out) = (&acc[r * acc_stride + whole..], &mut out[r * out_stride + whole..]);
+                dequantize_row(acc, &offset[whole..], &scale[whole..], addend.from(whole), out);
+            }
         }
     }
 
@@ -246,6 +307,18 @@ pub fn requantize_row(
                 *out = fixed_point::requantize(acc, m, shift, zero_point, min, max) as u8;
             }
         }
+    }
+}
+
+/// One row of [`RowKernel::dequantize_tile`], also the remainder loop of vector versions.
+#[inline(always)]
+pub fn dequantize_row(acc: &[i32], offset: &[i32], scale: &[f32], addend: Addend, out: &mut [f32]) {
+    let sums = acc.iter().zip(offset).map(|(acc, offset)| (acc + offset) as f32);
+    let products = out.iter_mut().zip(sums.zip(scale).map(|(sum, scale)| sum * scale));
+    match addend {
+        Addend::None => products.for_each(|(out, product)| *out = product),
+        Addend::Columns(bias) => products.zip(bias).for_each(|((out, product), bias)| *out = product + bias),
+        Addend::Output => products.for_each(|(out, product)| *out += product),
     }
 }
 

@@ -107,6 +107,12 @@ impl Data {
             .collect()
     }
 
+    /// What real outputs of `n` channels are multiplied by besides their scales, and a bias for them.
+    pub(super) fn reals(&mut self, n: usize) -> (f32, Vec<f32>) {
+        let lhs_scale = self.pick(&[1.0, 0.3, 1e-30, f32::INFINITY]);
+        (lhs_scale, (0..n).map(|_| self.unit() - 0.5).collect())
+    }
+
     /// Fixed-point multipliers around `1 / size`: random ones, powers of two, whose products tie, a few extremes.
     pub(super) fn fixed_multipliers(&mut self, n: usize, size: f32) -> Vec<FixedPointMultiplier> {
         let real = self.multipliers(n, size);

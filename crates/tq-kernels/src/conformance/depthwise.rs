@@ -4,8 +4,8 @@ use super::data::Pattern;
 use super::reference::{self, Channel};
 use super::{Check, Failure};
 use crate::{
-    DepthwiseRhs, Epilogue, GemmOut, KernelError, Multipliers, OutputStage, QDepthwise, Window2d, Window3d,
-    WindowAxis,
+    Addend, DepthwiseRhs, Epilogue, GemmOut, KernelError, Multipliers, OutputStage, QDepthwise, Window2d,
+    Window3d, WindowAxis,
 };
 
 type Geometry = ((usize, usize), (usize, usize), (usize, usize), (usize, usize), [usize; 4]);
@@ -119,12 +119,19 @@ fn case(depthwise: &dyn QDepthwise, check: &mut Check, window: &Window3d, wide: 
     })?;
 
     let scale = check.data.multipliers(channels, 20_000.0);
-    let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Dequantize { scale: &scale } };
-    let fill = vec![-1234.5f32; len];
-    let expected = reference::spread(&reference::reals(&acc, channels, &scale), channels, row_stride, &fill);
-    check.compare(&format_args!("{name}, dequantize"), &fill, &expected, |out| {
-        depthwise.run(window, &input, &packed, &epilogue, GemmOut::F32 { data: out, row_stride })
-    })?;
+    let (lhs_scale, bias) = check.data.reals(channels);
+    let fill = vec![-1.25f32; len];
+    for (lhs_scale, addend) in
+        [(1.0, Addend::None), (lhs_scale, Addend::Columns(&bias)), (lhs_scale, Addend::Output)]
+    {
+        let stage = OutputStage::Dequantize { scale: &scale, lhs_scale, addend };
+        let epilogue = Epilogue { lhs_zero_point, stage };
+        let reals = reference::reals(&acc, channels, &epilogue, fill[0]);
+        let expected = reference::spread(&reals, channels, row_stride, &fill);
+        check.compare(&format_args!("{name}, dequantize, {addend:?}"), &fill, &expected, |out| {
+            depthwise.run(window, &input, &packed, &epilogue, GemmOut::F32 { data: out, row_stride })
+        })?;
+    }
 
     let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Accumulators };
     let fill = vec![0x5A5A_5A5Ai32; len];

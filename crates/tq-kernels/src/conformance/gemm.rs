@@ -4,7 +4,7 @@ use super::data::Pattern;
 use super::reference::{self, Channel};
 use super::{Check, Failure};
 use crate::gemm::{ChannelSums, is_wide};
-use crate::{Epilogue, GemmOut, KernelError, Lhs, Multipliers, OutputStage, PAD, QGemm, RhsMatrix};
+use crate::{Addend, Epilogue, GemmOut, KernelError, Lhs, Multipliers, OutputStage, PAD, QGemm, RhsMatrix};
 
 /// One problem: the operands as the reference wants them.
 struct Problem {
@@ -244,12 +244,22 @@ fn stages(gemm: &dyn QGemm, check: &mut Check, problem: &Problem, lhs: Lhs) -> R
     })?;
 
     let scale = check.data.multipliers(n, largest as f32);
-    let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Dequantize { scale: &scale } };
-    let fill = vec![-1234.5f32; len];
-    let expected = reference::spread(&reference::reals(&acc, n, &scale), n, row_stride, &fill);
-    check.compare(&format_args!("{}, dequantize", problem.name), &fill, &expected, |out| {
-        gemm.run(lhs, &packed, &epilogue, GemmOut::F32 { data: out, row_stride })
-    })?;
+    let (lhs_scale, bias) = check.data.reals(n);
+    let fill = vec![-1.25f32; len];
+    for (lhs_scale, addend) in
+        [(1.0, Addend::None), (lhs_scale, Addend::Columns(&bias)), (lhs_scale, Addend::Output)]
+    {
+        let epilogue =
+            Epilogue { lhs_zero_point, stage: OutputStage::Dequantize { scale: &scale, lhs_scale, addend } };
+        let expected =
+            reference::spread(&reference::reals(&acc, n, &epilogue, fill[0]), n, row_stride, &fill);
+        check.compare(
+            &format_args!("{}, dequantize, {addend:?}", problem.name),
+            &fill,
+            &expected,
+            |out| gemm.run(lhs, &packed, &epilogue, GemmOut::F32 { data: out, row_stride }),
+        )?;
+    }
 
     let epilogue = Epilogue { lhs_zero_point, stage: OutputStage::Accumulators };
     let fill = vec![0x5A5A_5A5Ai32; len];
@@ -342,5 +352,10 @@ fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     };
     let epilogue = Epilogue { lhs_zero_point: 0, stage };
     let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });
-    check.expect_error(&"two multipliers", result, |_| true)
+    check.expect_error(&"two multipliers", result, |_| true)?;
+    let mut out = vec![0f32; rows * n];
+    let stage = OutputStage::Dequantize { scale: &[1.0], lhs_scale: 1.0, addend: Addend::Columns(&[0.0; 2]) };
+    let epilogue = Epilogue { lhs_zero_point: 0, stage };
+    let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::F32 { data: &mut out, row_stride: n });
+    check.expect_error(&"two biases", result, |_| true)
 }

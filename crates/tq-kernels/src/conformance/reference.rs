@@ -1,6 +1,6 @@
 //! Naive references: plain loops, 64-bit sums, nothing shared with the drivers.
 
-use crate::{Epilogue, Multipliers, OutputStage, Window2d, Window3d};
+use crate::{Addend, Epilogue, Multipliers, OutputStage, Window2d, Window3d};
 use tq_qtypes::requantize::requantize_wide;
 
 /// What a channel adds around the sum of products.
@@ -125,9 +125,20 @@ pub(super) fn codes(acc: &[i64], n: usize, epilogue: &Epilogue) -> Vec<u8> {
     acc.iter().enumerate().map(code).collect()
 }
 
-/// Real values of a dequantizing epilogue.
-pub(super) fn reals(acc: &[i64], n: usize, scale: &[f32]) -> Vec<f32> {
-    acc.iter().enumerate().map(|(i, &acc)| acc as f32 * factor(scale, i % n)).collect()
+/// Real values of a dequantizing epilogue, or nothing for other stages. An output that is added to holds `before` everywhere.
+pub(super) fn reals(acc: &[i64], n: usize, epilogue: &Epilogue, before: f32) -> Vec<f32> {
+    let OutputStage::Dequantize { scale, lhs_scale, addend } = epilogue.stage else {
+        return Vec::new();
+    };
+    let real = |(i, &acc): (usize, &i64)| {
+        let product = acc as f32 * (lhs_scale * factor(scale, i % n));
+        match addend {
+            Addend::None => product,
+            Addend::Columns(bias) => product + bias[i % n],
+            Addend::Output => before + product,
+        }
+    };
+    acc.iter().enumerate().map(real).collect()
 }
 
 /// Rows of `n` elements spread `stride` apart over `fill`.

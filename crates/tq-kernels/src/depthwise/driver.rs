@@ -89,8 +89,8 @@ impl<R: RowKernel> QDepthwise for DepthwiseDriver<R> {
                     }
                 }
             }
-            (OutputStage::Dequantize { scale }, GemmOut::F32 { data, row_stride }) => {
-                let stage = DequantizeStage { scale };
+            (OutputStage::Dequantize { scale, lhs_scale, addend }, GemmOut::F32 { data, row_stride }) => {
+                let stage = DequantizeStage { scale, lhs_scale, addend };
                 Job { row_kernel, window, input, rhs, lhs_zero_point, stage, out_stride: row_stride }
                     .run(rows, data);
             }
@@ -204,7 +204,7 @@ impl<R: RowKernel, S: Stage> Job<'_, R, S> {
                 let weight = i64::from(rhs.weights[tap * rhs.channels + start + c]);
                 sum += (a - i64::from(self.lhs_zero_point)) * weight;
             });
-            *out = self.stage.wide(sum, panel, c);
+            self.stage.wide(sum, panel, c, out);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Epilogue, GemmOut, Lhs, OutputStage, PAD, PackedRhs};
 use crate::error::{check_clamp, check_len, check_rows, check_zero_point, product};
+use crate::row::Addend;
 use crate::{KernelError, Result};
 
 /// Checks every argument of [`super::QGemm::run`] for the kernel named `kernel`.
@@ -62,7 +63,12 @@ pub fn check_epilogue(
             check_zero_point("output", zero_point, 0, 255)?;
             check_clamp(clamp)?;
         }
-        (OutputStage::Dequantize { scale }, GemmOut::F32 { .. }) => per_channel("scales", scale.len())?,
+        (OutputStage::Dequantize { scale, addend, .. }, GemmOut::F32 { .. }) => {
+            per_channel("scales", scale.len())?;
+            if let Addend::Columns(bias) = addend {
+                check_len("addend", n, bias.len())?;
+            }
+        }
         (OutputStage::Accumulators, GemmOut::I32 { .. }) => {
             if let Some(channel) = wide {
                 return Err(KernelError::WideChannel { channel });

@@ -109,8 +109,8 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
                     }
                 }
             }
-            (OutputStage::Dequantize { scale }, GemmOut::F32 { data, row_stride }) => {
-                let stage = DequantizeStage { scale };
+            (OutputStage::Dequantize { scale, lhs_scale, addend }, GemmOut::F32 { data, row_stride }) => {
+                let stage = DequantizeStage { scale, lhs_scale, addend };
                 Job { kernel, lhs, rhs, lhs_zero_point, stage, out_stride: row_stride }.run(data);
             }
             (OutputStage::Accumulators, GemmOut::I32 { data, row_stride }) => {
@@ -342,7 +342,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
                 let zero_point = self.rhs.zero_points().get(first + c).copied().unwrap_or(0);
                 for r in 0..lhs.rows {
                     let sum = sums[r * K::NR + c] + offset - i64::from(zero_point) * rows.sums[row + r];
-                    out[(row + r) * self.out_stride + c] = self.stage.wide(sum, panel, c);
+                    self.stage.wide(sum, panel, c, &mut out[(row + r) * self.out_stride + c]);
                 }
             }
         }

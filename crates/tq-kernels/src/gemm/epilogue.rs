@@ -1,7 +1,7 @@
 //! The output stages, applied tile by tile.
 
 use super::MAX_NR;
-use crate::row::{Requantize, RowKernel, RowMultipliers};
+use crate::row::{Addend, Requantize, RowKernel, RowMultipliers};
 use std::fmt::Debug;
 use tq_qtypes::fixed_point::FixedPointMultiplier;
 use tq_qtypes::requantize::requantize_wide;
@@ -68,8 +68,8 @@ pub(crate) trait Stage: Sync {
         out_stride: usize,
     );
 
-    /// The output of one complete accumulator (offset included) of column `c` of a panel.
-    fn wide(&self, acc: i64, panel: &Panel<Self::Factors>, c: usize) -> Self::Out;
+    /// Writes the output of one complete accumulator (offset included) of column `c` of a panel.
+    fn wide(&self, acc: i64, panel: &Panel<Self::Factors>, c: usize, out: &mut Self::Out);
 }
 
 /// Puts the values of a panel's columns, one for all or one each, in the first places of `out`.
@@ -188,68 +188,66 @@ impl<F: Factor> Stage for RequantizeStage<'_, F> {
         row_kernel.requantize_tile(rows, acc, acc_stride, offset, multipliers, self.params, out, out_stride);
     }
 
-    fn wide(&self, acc: i64, panel: &Panel<F::Columns>, c: usize) -> u8 {
-        F::wide(&panel.factors, c, acc, self.params) as u8
+    fn wide(&self, acc: i64, panel: &Panel<F::Columns>, c: usize, out: &mut u8) {
+        *out = F::wide(&panel.factors, c, acc, self.params) as u8;
     }
 }
 
 pub(crate) struct DequantizeStage<'a> {
     pub(crate) scale: &'a [f32],
+    pub(crate) lhs_scale: f32,
+    pub(crate) addend: Addend<'a>,
+}
+
+/// What the columns of a panel of real outputs are multiplied by, and what is added to them.
+pub(crate) struct RealColumns {
+    scale: [f32; MAX_NR],
+    addend: [f32; MAX_NR],
 }
 
 impl Stage for DequantizeStage<'_> {
     type Out = f32;
-    type Factors = [f32; MAX_NR];
+    type Factors = RealColumns;
 
-    fn factors(&self) -> [f32; MAX_NR] {
-        [0.0; MAX_NR]
+    fn factors(&self) -> RealColumns {
+        RealColumns { scale: [0.0; MAX_NR], addend: [0.0; MAX_NR] }
     }
 
-    fn set_factors(&self, first: usize, columns: usize, factors: &mut [f32; MAX_NR]) {
-        set_columns(self.scale, first, &mut factors[..columns]);
+    fn set_factors(&self, first: usize, columns: usize, factors: &mut RealColumns) {
+        let scale = &mut factors.scale[..columns];
+        set_columns(self.scale, first, scale);
+        scale.iter_mut().for_each(|scale| *scale *= self.lhs_scale);
+        if let Addend::Columns(bias) = self.addend {
+            factors.addend[..columns].copy_from_slice(&bias[first..][..columns]);
+        }
     }
 
     fn narrow<R: RowKernel>(
         &self,
-        _: &R,
+        row_kernel: &R,
         rows: usize,
         acc: &[i32],
         acc_stride: usize,
-        panel: &Panel<[f32; MAX_NR]>,
+        panel: &Panel<RealColumns>,
         out: &mut [f32],
         out_stride: usize,
     ) {
-        // Eight at a time, a number that vectors of all widths divide: rows are too short for a loop that finds out how it is best walked.
-        const LANES: usize = 8;
         let n = panel.columns;
-        let (offset, scale) = (&panel.offset[..n], &panel.factors[..n]);
-        let whole = n / LANES * LANES;
-        let columns = offset.as_chunks::<LANES>().0.iter().zip(scale.as_chunks::<LANES>().0);
-        for (c, (offset, scale)) in columns.enumerate() {
-            for r in 0..rows {
-                let acc = &acc[r * acc_stride + c * LANES..][..LANES];
-                let out = &mut out[r * out_stride + c * LANES..][..LANES];
-                dequantize_each(acc, offset, scale, out);
-            }
-        }
-        if whole < n {
-            for r in 0..rows {
-                let (acc, out) = (&acc[r * acc_stride + whole..], &mut out[r * out_stride + whole..]);
-                dequantize_each(acc, &offset[whole..], &scale[whole..], out);
-            }
-        }
+        let (offset, scale) = (&panel.offset[..n], &panel.factors.scale[..n]);
+        let addend = match self.addend {
+            Addend::Columns(_) => Addend::Columns(&panel.factors.addend[..n]),
+            other => other,
+        };
+        row_kernel.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
     }
 
-    fn wide(&self, acc: i64, panel: &Panel<[f32; MAX_NR]>, c: usize) -> f32 {
-        acc as f32 * panel.factors[c]
-    }
-}
-
-/// `out = (acc + offset) * scale`, as many as there are offsets.
-#[inline(always)]
-fn dequantize_each(acc: &[i32], offset: &[i32], scale: &[f32], out: &mut [f32]) {
-    for ((out, acc), (offset, scale)) in out.iter_mut().zip(acc).zip(offset.iter().zip(scale)) {
-        *out = (acc + offset) as f32 * scale;
+    fn wide(&self, acc: i64, panel: &Panel<RealColumns>, c: usize, out: &mut f32) {
+        let product = acc as f32 * panel.factors.scale[c];
+        *out = match self.addend {
+            Addend::None => product,
+            Addend::Columns(_) => product + panel.factors.addend[c],
+            Addend::Output => product + *out,
+        };
     }
 }
 
@@ -281,8 +279,8 @@ impl Stage for AccumulatorStage {
         }
     }
 
-    fn wide(&self, acc: i64, _: &Panel<()>, _: usize) -> i32 {
+    fn wide(&self, acc: i64, _: &Panel<()>, _: usize, out: &mut i32) {
         // `check_run` lets no wide channel come here.
-        acc as i32
+        *out = acc as i32;
     }
 }

@@ -12,6 +12,7 @@ mod packed;
 mod rows;
 
 use crate::Result;
+use crate::row::Addend;
 use std::fmt::Debug;
 use tq_qtypes::fixed_point::FixedPointMultiplier;
 
@@ -144,16 +145,26 @@ pub enum OutputStage<'a> {
         /// Smallest and largest output code: a fused ReLU or clamp.
         clamp: (i32, i32),
     },
-    /// To f32: `acc as f32 * scale`, the conversion and the product each rounded once.
+    /// To f32: `acc as f32 * (lhs_scale * scale) + addend`, the conversion and every operation rounded once.
     Dequantize {
         /// One scale for all channels, or one each.
         scale: &'a [f32],
+        /// What scales are multiplied by: that of a lhs which is quantized at run time. 1 where `scale` is all.
+        lhs_scale: f32,
+        /// What is added.
+        addend: Addend<'a>,
     },
     /// The accumulators themselves, as `i32`.
     Accumulators,
 }
 
-impl OutputStage<'_> {
+impl<'a> OutputStage<'a> {
+    /// To f32 by scales alone, one for all channels or one each.
+    #[must_use]
+    pub const fn dequantize(scale: &'a [f32]) -> Self {
+        OutputStage::Dequantize { scale, lhs_scale: 1.0, addend: Addend::None }
+    }
+
     /// Name used in errors.
     #[must_use]
     pub const fn name(&self) -> &'static str {

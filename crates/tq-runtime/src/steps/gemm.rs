@@ -91,7 +91,7 @@ impl Step for Gemm {
             Finish::Reals { to, dims, scale, unswap } => {
                 let multiply = |frame: &Frame<'_>, out: &mut [f32]| {
                     self.product.multiply(frame, self.zero_point, out, |range, n| Bound {
-                        stage: OutputStage::Dequantize { scale: of_channels(scale, range, n) },
+                        stage: OutputStage::dequantize(of_channels(scale, range, n)),
                         wrap: |data, row_stride| GemmOut::F32 { data, row_stride },
                     })
                 };

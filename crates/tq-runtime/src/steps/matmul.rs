@@ -53,7 +53,7 @@ impl Step for MatMul {
                 })
             }),
             Finish::Reals { to, dims, scale } => frame.write_tensor::<f32>(*to, dims, |frame, out| {
-                let stage = OutputStage::Dequantize { scale: std::slice::from_ref(scale) };
+                let stage = OutputStage::dequantize(std::slice::from_ref(scale));
                 self.multiply(frame, &mut space, stage, out, |data, row_stride| GemmOut::F32 {
                     data,
                     row_stride,

@@ -3,7 +3,7 @@
 //! The order of the steps, gates and states is the evaluator's ([`tq_eval::recurrent`]); the products are integer ones
 //! here: of the whole data with the input weights, and of the state with the recurrence weights step by step.
 
-use super::run_time::{quantize, sums};
+use super::run_time::{Codes, quantize};
 use crate::error::StepError;
 use crate::frame::{Frame, Step};
 use crate::requantize::of_channels;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tq_eval::OpError;
 use tq_eval::recurrent::{Operand, Part, Products, Target, recurrent_with};
 use tq_graph::{NodeId, Op};
-use tq_kernels::{Kernels, PackedRhs};
+use tq_kernels::{Addend, Kernels, PackedRhs};
 use tq_qtypes::DynamicFormula;
 
 /// A recurrent node whose weights are packed. Its results are new tensors in every run.
@@ -68,23 +68,17 @@ struct Rows<'a> {
 impl IntegerProducts<'_> {
     /// Adds the products of the codes of `x` with `rows` to `out`.
     fn add(&self, x: Operand<'_, f32>, rows: &Rows<'_>, out: Target<'_, f32>) -> Result<(), OpError> {
-        let (n, k) = (rows.packed.n(), rows.packed.k());
-        let count = x.data.len() / k.max(1);
+        let count = x.data.len() / rows.packed.k().max(1);
         let params = self.formula.qparams(x.range.0, x.range.1)?;
         let mut codes = vec![0u8; x.data.len()];
-        let mut products = vec![0f32; count * n];
-        quantize(self.kernels, self.formula, x.data, params, &mut codes)
-            .and_then(|()| sums(self.kernels, (&codes, count, params.1), rows.packed, &mut products))
-            .map_err(|e| OpError::Attribute(e.to_string()))?;
         let Target { data, pitch, first } = out;
-        for (out, products) in data.chunks_mut(pitch.max(1)).zip(products.chunks_exact(n.max(1))) {
-            let sums = out[first..].iter_mut().zip(products);
-            match rows.scale {
-                [one] => sums.for_each(|(out, sum)| *out += sum * (params.0 * one)),
-                each => sums.zip(each).for_each(|((out, sum), w)| *out += sum * (params.0 * w)),
-            }
-        }
-        Ok(())
+        quantize(self.kernels, self.formula, x.data, params, &mut codes)
+            .and_then(|()| {
+                let codes = Codes { data: &codes, rows: count, scale: params.0, zero_point: params.1 };
+                let out = (data.get_mut(first..).unwrap_or_default(), pitch);
+                codes.times(self.kernels, rows.packed, rows.scale, Addend::Output, out)
+            })
+            .map_err(|e| OpError::Attribute(e.to_string()))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
 use tq_graph::ValueId;
-use tq_kernels::{AffineU8, Epilogue, GemmOut, Kernels, Lhs, OutputStage, PackedRhs};
+use tq_kernels::{Addend, AffineU8, Epilogue, GemmOut, Kernels, Lhs, OutputStage, PackedRhs};
 use tq_qtypes::DynamicFormula;
 
 /// Codes of `x` by `formula`. What the vector kernels do not take (they divide, by a normal number) is done one by one.
@@ -26,17 +26,30 @@ pub(crate) fn quantize(
     Ok(())
 }
 
-/// Exact sums of products, each rounded once to f32, row after row. The scales follow outside: at run time they may be
-/// anything, infinite or too small for the kernels' own epilogue.
-pub(crate) fn sums(
-    kernels: &Kernels,
-    (codes, rows, zero_point): (&[u8], usize, i32),
-    weights: &PackedRhs,
-    out: &mut [f32],
-) -> Result<(), StepError> {
-    let lhs = Lhs::Dense { data: codes, rows, row_stride: weights.k() };
-    let epilogue = Epilogue { lhs_zero_point: zero_point, stage: OutputStage::Dequantize { scale: &[1.0] } };
-    Ok(kernels.gemm().run(lhs, weights, &epilogue, GemmOut::F32 { data: out, row_stride: weights.n() })?)
+/// Codes of this run, row after row.
+pub(crate) struct Codes<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) rows: usize,
+    pub(crate) scale: f32,
+    pub(crate) zero_point: i32,
+}
+
+impl Codes<'_> {
+    /// Exact sums of products with weights of these scales, each rounded once to f32: times the product of both scales, then plus
+    /// `addend`, as a graph writes it. Rows of `out` are `pitch` apart.
+    pub(crate) fn times(
+        &self,
+        kernels: &Kernels,
+        weights: &PackedRhs,
+        scale: &[f32],
+        addend: Addend,
+        (out, pitch): (&mut [f32], usize),
+    ) -> Result<(), StepError> {
+        let lhs = Lhs::Dense { data: self.data, rows: self.rows, row_stride: weights.k() };
+        let stage = OutputStage::Dequantize { scale, lhs_scale: self.scale, addend };
+        let epilogue = Epilogue { lhs_zero_point: self.zero_point, stage };
+        Ok(kernels.gemm().run(lhs, weights, &epilogue, GemmOut::F32 { data: out, row_stride: pitch })?)
+    }
 }
 
 /// Scale and zero point of this run.
@@ -104,19 +117,9 @@ impl Step for DynamicProduct {
         };
         let [packed] = packed.as_slice() else { return Err(StepError::Shape("weights in groups".into())) };
         frame.write_tensor::<f32>(self.to, &self.dims, |frame, out| {
-            let codes = frame.codes(self.from)?;
-            sums(frame.kernels, (codes, self.rows, zero_point), packed, out)?;
-            for row in out.chunks_exact_mut(packed.n()) {
-                // As the graph writes it: times the product of both scales, then plus the bias.
-                match self.weights.scale.as_slice() {
-                    [one] => row.iter_mut().for_each(|v| *v *= scale * one),
-                    each => row.iter_mut().zip(each).for_each(|(v, w)| *v *= scale * w),
-                }
-                if let Some(bias) = &self.bias {
-                    row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
-                }
-            }
-            Ok(())
+            let codes = Codes { data: frame.codes(self.from)?, rows: self.rows, scale, zero_point };
+            let addend = self.bias.as_deref().map_or(Addend::None, Addend::Columns);
+            codes.times(frame.kernels, packed, &self.weights.scale, addend, (out, packed.n()))
         })
     }
 }

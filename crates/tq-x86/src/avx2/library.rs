@@ -1,16 +1,16 @@
 //! The AVX2 loops as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
-use super::{Avx2, depthwise, elementwise, gemm, lookup, requantize};
+use super::{Avx2, depthwise, dequantize, elementwise, gemm, lookup, requantize};
 use crate::group_wise;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
 use tq_kernels::scalar::{ScalarRows, support};
 use tq_kernels::{
-    AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun, Effort,
-    GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile, Lookup,
-    LookupDriver, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool,
+    Addend, AffineU8, BinaryDriver, BinaryParams, ConvertDriver, Depths, DepthwiseDriver, DepthwiseRun,
+    Effort, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary, LhsRows, LhsTile,
+    Lookup, LookupDriver, Microkernel, PoolDriver, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool,
     Requantize, RhsColumns, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::{CapabilityTable, OperatorKind};
@@ -40,6 +40,23 @@ impl RowKernel for Avx2 {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
             requantize::requantize_tile(rows, acc, acc_stride, offset, multipliers, params, out, out_stride);
+        }
+    }
+
+    fn dequantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        scale: &[f32],
+        addend: Addend,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe {
+            dequantize::dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
         }
     }
 

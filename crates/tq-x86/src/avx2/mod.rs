@@ -1,6 +1,7 @@
 //! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and by magnitude elsewhere.
 
 mod depthwise;
+mod dequantize;
 mod elementwise;
 mod gemm;
 mod library;

@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::{
-    DepthwiseDriver, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa, KernelLibrary,
-    LhsTile, Lookup, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool, Requantize,
-    RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
+    Addend, DepthwiseDriver, DepthwiseRun, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, Isa,
+    KernelLibrary, LhsTile, Lookup, Microkernel, QBinary, QConvert, QDepthwise, QGemm, QGroupWise, QPool,
+    Requantize, RhsPanel, RowKernel, RowMultipliers, RowNames, Tap, TiledGemm,
 };
 use tq_qtypes::CapabilityTable;
 
@@ -44,6 +44,20 @@ macro_rules! rows {
                     out,
                     out_stride,
                 );
+            }
+
+            fn dequantize_tile(
+                &self,
+                rows: usize,
+                acc: &[i32],
+                acc_stride: usize,
+                offset: &[i32],
+                scale: &[f32],
+                addend: Addend,
+                out: &mut [f32],
+                out_stride: usize,
+            ) {
+                self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
             }
 
             fn depthwise(
