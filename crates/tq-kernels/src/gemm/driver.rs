@@ -279,14 +279,15 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
     /// panels of `width` columns. `out` starts at the first of them.
     fn panels(&self, rows: &Rows, columns: Range<usize>, width: usize, sums: &mut [i32], out: &mut [S::Out]) {
         let (rhs, k) = (self.rhs, self.k_padded());
-        let panel_len = rhs.panels().len() / rhs.n().div_ceil(K::NR);
+        let panels = rhs.panels();
+        let panel_len = panels.len() / rhs.n().div_ceil(K::NR);
         let mut panel = Panel::new(&self.stage);
         let tiles = sums.len() / width / K::MR;
         for first in columns.clone().step_by(width) {
             let count = width.min(columns.end - first);
             panel.set(&self.stage, first, count, rhs.column_sums(), rhs.bias(), rows.zero_point);
             let weights = |c: usize| {
-                let data = &rhs.panels()[(first + c) / K::NR * panel_len..][..panel_len];
+                let data = &panels[(first + c) / K::NR * panel_len..][..panel_len];
                 RhsPanel { data, columns: K::NR.min(count - c) }
             };
             let wide = holds_any(rhs.wide_channels(), first, count);
