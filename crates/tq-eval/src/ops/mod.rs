@@ -63,8 +63,8 @@ impl Context {
         Ok(numel)
     }
 
-    /// Room for the elements of a new tensor, all of them `value`.
-    pub(crate) fn filled<T: Element>(&self, dims: &[usize], value: T) -> Result<Vec<T>, OpError> {
+    /// Room for the elements of a new tensor, of which there are none yet.
+    pub(crate) fn empty<T: Element>(&self, dims: &[usize]) -> Result<Vec<T>, OpError> {
         let numel = self.numel::<T>(dims)?;
         let mut data = Vec::new();
         data.try_reserve_exact(numel).map_err(|_| OpError::TooLarge {
@@ -72,7 +72,13 @@ impl Context {
             dtype: T::DTYPE,
             limit: self.max_tensor_bytes,
         })?;
-        data.resize(numel, value);
+        Ok(data)
+    }
+
+    /// Room for the elements of a new tensor, all of them `value`.
+    pub(crate) fn filled<T: Element>(&self, dims: &[usize], value: T) -> Result<Vec<T>, OpError> {
+        let mut data = self.empty(dims)?;
+        data.resize(self.numel::<T>(dims)?, value);
         Ok(data)
     }
 

@@ -75,10 +75,24 @@ pub trait Products<T>: Sync {
 
 /// Smallest and largest value, with zero between them; what is no number does not count.
 pub(super) fn range_of<'a, T: Real>(rows: impl Iterator<Item = &'a [T]>) -> (f32, f32) {
-    let ends = rows.flatten().fold((T::ZERO, T::ZERO), |(lo, hi), v| {
-        (if *v < lo { *v } else { lo }, if *v > hi { *v } else { hi })
-    });
-    (Number::to_f64(ends.0) as f32, Number::to_f64(ends.1) as f32)
+    // Each lane has its own ends: compilers make vectors of them, but not of one fold. An end moves only for what is beyond it, so
+    // zeros stay positive, and the order does not matter.
+    const LANES: usize = 16;
+    let lower = |low: T, v: T| if v < low { v } else { low };
+    let higher = |high: T, v: T| if v > high { v } else { high };
+    let (mut low, mut high) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    for row in rows {
+        let (blocks, rest) = row.as_chunks::<LANES>();
+        for block in blocks {
+            low = std::array::from_fn(|i| lower(low[i], block[i]));
+            high = std::array::from_fn(|i| higher(high[i], block[i]));
+        }
+        for v in rest {
+            (low[0], high[0]) = (lower(low[0], *v), higher(high[0], *v));
+        }
+    }
+    let (low, high) = (low.into_iter().fold(T::ZERO, lower), high.into_iter().fold(T::ZERO, higher));
+    (Number::to_f64(low) as f32, Number::to_f64(high) as f32)
 }
 
 /// Products with float weights; of values that went through codes, where the operator quantizes at run time.

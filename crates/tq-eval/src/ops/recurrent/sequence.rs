@@ -123,7 +123,8 @@ impl<'a, T: Real> Network<'a, T> {
         for first in (0..longest).step_by(tile) {
             let count = tile.min(longest - first);
             let mut x = ctx.zeros::<T>(&[count, n, input])?;
-            let mut gates = ctx.zeros::<T>(&[count, n, rows])?;
+            let mut gates = ctx.empty::<T>(&[count, n, rows])?;
+            (0..count * n).for_each(|_| gates.extend_from_slice(&offsets));
             for step in 0..count {
                 for (i, sample) in samples.clone().enumerate() {
                     if let Some(place) = place(first + step, lens[i], reverse) {
@@ -132,7 +133,6 @@ impl<'a, T: Real> Network<'a, T> {
                     }
                 }
             }
-            gates.chunks_mut(rows).for_each(|g| g.copy_from_slice(&offsets));
             let range = self.range.unwrap_or_default();
             self.products.project(direction, Operand { data: &x, range }, &mut gates)?;
             for (step, gates) in gates.chunks_mut((n * rows).max(1)).enumerate() {
