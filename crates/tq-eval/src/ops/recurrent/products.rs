@@ -75,24 +75,29 @@ pub trait Products<T>: Sync {
 
 /// Smallest and largest value, with zero between them; what is no number does not count.
 pub(super) fn range_of<'a, T: Real>(rows: impl Iterator<Item = &'a [T]>) -> (f32, f32) {
-    // Each lane has its own ends: compilers make vectors of them, but not of one fold. An end moves only for what is beyond it, so
-    // zeros stay positive, and the order does not matter.
-    const LANES: usize = 16;
-    let lower = |low: T, v: T| if v < low { v } else { low };
-    let higher = |high: T, v: T| if v > high { v } else { high };
-    let (mut low, mut high) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-    for row in rows {
-        let (blocks, rest) = row.as_chunks::<LANES>();
-        for block in blocks {
-            low = std::array::from_fn(|i| lower(low[i], block[i]));
-            high = std::array::from_fn(|i| higher(high[i], block[i]));
-        }
-        for v in rest {
-            (low[0], high[0]) = (lower(low[0], *v), higher(high[0], *v));
+    let ends = rows.map(range_of_row).fold((T::ZERO, T::ZERO), wider);
+    (Number::to_f64(ends.0) as f32, Number::to_f64(ends.1) as f32)
+}
+
+/// [`range_of`] one row.
+fn range_of_row<T: Real>(row: &[T]) -> (T, T) {
+    // Each lane has its own ends: compilers make vectors of them, but not of one fold, nor of several rows.
+    let (blocks, rest) = row.as_chunks::<16>();
+    let (mut low, mut high) = ([T::ZERO; 16], [T::ZERO; 16]);
+    for block in blocks {
+        for ((low, high), &v) in low.iter_mut().zip(&mut high).zip(block) {
+            (*low, *high) = wider((*low, *high), (v, v));
         }
     }
-    let (low, high) = (low.into_iter().fold(T::ZERO, lower), high.into_iter().fold(T::ZERO, higher));
-    (Number::to_f64(low) as f32, Number::to_f64(high) as f32)
+    let lanes = low.into_iter().zip(high);
+    rest.iter().map(|&v| (v, v)).chain(lanes).fold((T::ZERO, T::ZERO), wider)
+}
+
+/// The range that has both, where the ends of `other` may be no numbers, which do not count. An end moves only for what is beyond
+/// it, so zeros stay positive, and the order does not matter.
+#[inline]
+fn wider<T: Real>(range: (T, T), other: (T, T)) -> (T, T) {
+    (if other.0 < range.0 { other.0 } else { range.0 }, if other.1 > range.1 { other.1 } else { range.1 })
 }
 
 /// Products with float weights; of values that went through codes, where the operator quantizes at run time.
