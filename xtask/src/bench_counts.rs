@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 2.0;
 const COUNTED: &str = "counts::counted";
 
 /// The profile that programs to be counted are built in.
-pub(crate) const PROFILE: &str = "counts";
+const PROFILE: &str = "counts";
 
 pub(crate) type Counts = BTreeMap<String, u64>;
 

@@ -153,7 +153,7 @@ pub trait RowKernel: Copy + Send + Sync + Debug + 'static {
     /// `out[r * out_stride + c] = (acc[r * acc_stride + c] + offset[c]) as f32 * scale[c] + addend`, the conversion and every
     /// operation on reals rounded once.
     ///
-    /// The sum of integers does not overflow: the caller has proved it.
+    /// The sum of integers does not overflow: the caller has proved it. An addend of columns is as long as the scales, or this panics.
     #[allow(clippy::too_many_arguments, reason = "one tile: two strided matrices and three vectors")]
     fn dequantize_tile(
         &self,

@@ -1,5 +1,6 @@
-//! Loads and stores of arrays: the length is in the type, so nothing is left to prove where they are used.
-#![allow(unsafe_code, reason = "vector loads and stores take raw pointers")]
+//! Loads and stores of arrays: the length is in the type, so nothing is left to prove where they are used. Rows of arrays that are
+//! proved to lie in a slice once for all.
+#![allow(unsafe_code, reason = "vector loads and stores take raw pointers; one bound for all rows")]
 
 use std::arch::x86_64::*;
 
@@ -47,7 +48,8 @@ pub(crate) fn strided_mut<T, const N: usize>(
     );
     assert!(rows <= 1 || stride >= N, "rows overlap");
     let first = slice.as_mut_ptr();
-    // SAFETY: as in `strided`. Every `r` comes once, and rows are at least N apart, so no two of what is given overlap.
+    // SAFETY: as in `strided`. Every `r` comes once, as what is given cannot be cloned, and rows are at least N apart, so no two of what
+    // it gives overlap.
     (0..rows).map(move |r| unsafe { &mut *first.add(r * stride).cast::<[T; N]>() })
 }
 

@@ -75,6 +75,10 @@ pub(super) fn check_binary(kernel: &dyn QBinary, check: &mut Check) -> Result<()
         (BinaryOp::Sub, 1.0, f32::MIN_POSITIVE),
         (BinaryOp::ReverseSub, 3e38, 1.0),
         (BinaryOp::Mul, 1e20, 1e-20),
+        // Reals that leave f32 on the way to results that would not.
+        (BinaryOp::Add, 3e38, 3e38),
+        (BinaryOp::Sub, 3e38, 3e38),
+        (BinaryOp::Mul, 1e19, 1e38),
     ] {
         let mut params = binary_params(check, op);
         (params.lhs.scale, params.rhs.scale, params.out.scale) = (scale, scale, out_scale);

@@ -16,6 +16,8 @@ pub(super) fn check(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> 
         ((1, 17), (1, 5), (1, 2), (1, 3), [0, 4, 0, 2]),
         ((7, 7), (7, 7), (1, 1), (1, 1), [0, 0, 0, 0]),
         ((40, 40), (3, 3), (1, 1), (1, 1), [1, 1, 1, 1]),
+        ((5, 23), (2, 2), (7, 7), (1, 1), [0, 0, 0, 0]),
+        ((1, 2), (1, 40), (1, 1), (1, 1), [0, 39, 0, 39]),
     ];
     for (size, kernel, stride, dilation, pads) in geometries {
         for channels in [1, 3, 15, 16, 17, 31, 32, 33, 64, 100, 300] {
@@ -28,6 +30,13 @@ pub(super) fn check(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> 
     let window = Window2d::new(2, (6, 6), 19, (3, 3), (2, 2), (1, 1), [0; 4])
         .map_err(|error| check.failure(&"setting up", error.to_string()))?;
     windows(pool, check, &Window2d { out_h: 3, out_w: 3, ..window })?;
+    let padded = Window2d::new(2, (7, 8), 16, (3, 3), (2, 2), (2, 1), [1; 4])
+        .map_err(|error| check.failure(&"setting up", error.to_string()))?;
+    windows(pool, check, &Window2d { out_h: padded.out_h + 1, out_w: padded.out_w + 1, ..padded })?;
+    // Rows that are longer than the scratch of a thread.
+    let long = Window2d::new(1, (1, 700), 300, (1, 3), (1, 1), (1, 1), [0, 1, 0, 1])
+        .map_err(|error| check.failure(&"setting up", error.to_string()))?;
+    windows(pool, check, &long)?;
     for channels in [1, 7, 16, 33, 300] {
         lists(pool, check, channels)?;
     }

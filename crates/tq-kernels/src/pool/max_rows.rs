@@ -30,11 +30,17 @@ impl<'a> RowsOfWindows<'a> {
         if rows.scratch()? > limit {
             return None;
         }
-        let one_by_one = window.taps().checked_mul(window.out_w)?.checked_mul(window.channels + CALL)?;
-        // Codes that are read, with those of the copy at the end, and the calls.
-        let codes = height.checked_mul(window.in_w)?.checked_add(width.checked_mul(starts)?)?;
-        let copies = if step == 1 { 0 } else { window.out_w * (window.channels + CALL / 4) };
-        let by_rows = codes.checked_mul(window.channels)?.checked_add((height + width) * CALL)? + copies;
+        // One by one, no more taps than lie in the image are visited; by rows, all across.
+        let inside = |taps: usize, size: usize, dilation: usize| taps.min(size.div_ceil(dilation));
+        let (down, across) =
+            (inside(height, window.in_h, window.dilation.0), inside(width, window.in_w, window.dilation.1));
+        let call = window.channels.checked_add(CALL)?;
+        let one_by_one = down.checked_mul(across)?.checked_mul(window.out_w)?.checked_mul(call)?;
+        // Codes that are read, the calls, and where windows are apart the copies at the end.
+        let codes = down.checked_mul(window.in_w)?.checked_add(width.checked_mul(starts)?)?;
+        let calls = down.checked_add(width)?.checked_mul(CALL)?;
+        let copies = if step == 1 { 0 } else { window.out_w.checked_mul(call)? };
+        let by_rows = codes.checked_mul(window.channels)?.checked_add(calls)?.checked_add(copies)?;
         (by_rows < one_by_one).then_some(rows)
     }
 
@@ -56,6 +62,7 @@ impl<'a> RowsOfWindows<'a> {
         let (window, channels) = (self.window, self.window.channels);
         let (down, across) = scratch.split_at_mut(self.reach * channels);
         let across = &mut across[..self.starts * channels];
+        let (least, most) = (params.clamp.0 as u8, params.clamp.1 as u8);
         // Zeros stand for the padding: no maximum is below them, and every window has a code of the image.
         down.fill(0);
         let left = window.pads[1].min(self.reach);
@@ -68,7 +75,6 @@ impl<'a> RowsOfWindows<'a> {
                 let row = (image * window.in_h + window.in_row(y, ky)) * window.in_w;
                 kernel.max_row(inside, &input[row * channels..][..width]);
             }
-            let (least, most) = (params.clamp.0 as u8, params.clamp.1 as u8);
             let maxima = if window.stride.1 == 1 { &mut *out } else { &mut *across };
             maxima.fill(least);
             for kx in 0..window.kernel.1 {

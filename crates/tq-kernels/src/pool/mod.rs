@@ -164,15 +164,18 @@ impl<R: RowKernel> QPool for PoolDriver<R> {
     fn max(&self, window: &Window2d, params: &MaxParams, input: &[u8], out: &mut [u8]) -> Result<()> {
         check_clamp(params.clamp)?;
         let Some(cost) = check(window, input, out)? else { return Ok(()) };
-        if let Some(rows) = RowsOfWindows::new(window, SCRATCH_BYTES) {
-            for_each_run(out, window.out_w * window.channels, 1, task_count(cost, GRAIN), |first, out| {
+        let tasks = task_count(cost, GRAIN);
+        // A few rows are no work for many threads.
+        let rows = (window.batch * window.out_h >= tasks).then(|| RowsOfWindows::new(window, SCRATCH_BYTES));
+        if let Some(rows) = rows.flatten() {
+            for_each_run(out, window.out_w * window.channels, 1, tasks, |first, out| {
                 with_scratch(rows.scratch().unwrap_or_default(), |scratch: &mut [u8]| {
                     rows.max(&self.0, first, params, input, scratch, out);
                 });
             });
             return Ok(());
         }
-        for_each_run(out, window.channels, 1, task_count(cost, GRAIN), |first, out| {
+        for_each_run(out, window.channels, 1, tasks, |first, out| {
             for (i, out) in out.chunks_exact_mut(window.channels).enumerate() {
                 self.max_of(&WindowTaps { window, place: place(window, first + i), input }, params, out);
             }

@@ -1,8 +1,9 @@
-//! Requantization, conversions and binary operators, 8 or 16 elements at a time.
+//! Conversions and binary operators, 8 to 32 elements at a time.
 //!
 //! Bit-identical to the scalar definitions: the same f32 operations in the same order, none fused; clamping in f32
-//! before `vcvtps2dq`, which rounds half to even; `vmaxps` gives its second operand for a NaN, so NaN becomes the
-//! lower bound. Functions that write give the number of elements done and leave the last few to the scalar loop.
+//! before `vcvtps2dq`, which rounds half to even, or in codes behind it where no quotient can leave 32 bits; `vmaxps` gives
+//! its second operand for a NaN, so NaN becomes the lower bound. Functions that write give the number of elements done and
+//! leave the last few to the scalar loop.
 
 use super::requantize::Narrow;
 use crate::memory::*;
@@ -139,14 +140,16 @@ impl Side {
 #[target_feature(enable = "avx2")]
 pub(super) fn binary(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) -> usize {
     let len = lhs.len().min(rhs.len()).min(out.len());
-    // The largest result in steps of the output. Where it is far from the ends of 32 bits, nothing has to be clamped before it is rounded.
+    // Where no real leaves f32, and the largest result in steps of the output is far from the ends of 32 bits, nothing has to be clamped
+    // before it is rounded.
     let reach = |side: AffineU8| 255.0 * f64::from(side.scale);
     let (a, b) = (reach(params.lhs), reach(params.rhs));
-    let most = if params.op == BinaryOp::Mul { a * b } else { a + b } / f64::from(params.out.scale);
+    let most = if params.op == BinaryOp::Mul { a * b } else { a + b };
+    let fits = a.max(b).max(most) < 1e38 && most / f64::from(params.out.scale) < f64::from(1 << 30);
     let steps = Steps::new(params);
     let narrow = Narrow::new(Requantize { zero_point: params.out.zero_point, clamp: params.clamp });
     let mut done = 0;
-    while len >= 32 && most < f64::from(1 << 30) && done < len {
+    while fits && len >= 32 && done < len {
         // The last ones reach back to some that are done.
         let at = done.min(len - 32);
         let (a, b) = (load_32(first(&lhs[at..])), load_32(first(&rhs[at..])));

@@ -94,9 +94,9 @@ impl<const FIXED: bool> Factors<FIXED> {
     }
 }
 
-/// The end of a requantization for sums whose multipliers are between -1 and 1, with products that are rounded already.
+/// The end of a requantization whose products are rounded already and fit 32 bits, as those of sums and multipliers between -1 and 1 do.
 ///
-/// Products fit 32 bits and need no clamp before they are rounded. What follows only saturates, in 16 and in 8 bits,
+/// They need no clamp before they are rounded. What follows only saturates, in 16 and in 8 bits,
 /// and clamps codes: the order of a clamp and a monotone step does not matter.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow {

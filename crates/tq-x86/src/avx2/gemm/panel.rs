@@ -215,8 +215,8 @@ impl<'a> Block<'a> {
         self.bytes.len() / 64
     }
 
-    /// Asks for `count` cache lines, one at least, from line `first` on of the block behind this one, which is what is needed next: the processor does not
-    /// guess where a walk goes.
+    /// Asks for `count` cache lines, one at least, from line `first` on of the block behind this one. That is what is needed
+    /// next, and the processor does not guess where a walk goes.
     #[inline(always)]
     pub(super) fn prefetch_behind(&self, first: usize, count: usize) {
         let behind = self.bytes.as_ptr().wrapping_add(self.bytes.len());

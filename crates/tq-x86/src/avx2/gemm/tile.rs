@@ -3,10 +3,13 @@
 use super::panel::{BY_MAGNITUDE, Block, SEGMENTS, Way, block_groups, blocks_from, class_of};
 use super::rows::{Lhs, Rows, Walk, Walks};
 use super::{HALF, KU, MR};
-use crate::memory::{load_8_i32, load_32, store_8_i32};
+use crate::memory::{first_mut, load_8_i32, load_32, store_8_i32};
 use std::arch::x86_64::*;
 use std::ops::Range;
 use tq_kernels::LhsRows;
+
+/// Pairs of groups of a short walk.
+const SHORT: usize = 8;
 
 /// Sums of each row: of as many halves of the columns as are in use.
 type Sums<const R: usize, const H: usize> = [[__m256i; H]; R];
@@ -39,35 +42,36 @@ pub(in super::super) fn tiles(
             // What is around its products is a large part of a single row.
             let walk = Walk::new(&block, class_of(*max));
             match columns > HALF {
-                false => add::<1, 1>(&part, 0, &walk, sums),
-                true => add::<1, 2>(&part, 0, &walk, sums),
+                false => add::<1, 1>(&part, 0, &walk, first_mut(sums)),
+                true => add::<1, 2>(&part, 0, &walk, first_mut(sums)),
             }
             continue;
         }
         part.lines = block.lines().div_ceil(tiles.max(1));
         let mut walks = Walks::new(&block);
-        let maxima = &lhs.max[..tiles.min(lhs.max.len())];
-        let (whole, last) = maxima.split_at((lhs.rows / MR).min(maxima.len()));
-        let mut done = 0;
-        // Neighbours of one class have one walk, so what it consists of is found out once.
-        for run in whole.chunk_by(|a, b| class_of(*a) == class_of(*b)) {
-            let (row, walk) = (done * MR, walks.of(class_of(run[0])));
-            let sums =
-                sums.get_mut(row..).unwrap_or_default().chunks_mut(run.len() * MR).next().unwrap_or_default();
+        // Where a walk is short, tiles have one: what smaller codes would save some of them is less than what a processor
+        // loses that cannot tell where loops end.
+        let short = block.weights.len() <= SHORT;
+        let of_all = short.then(|| class_of(lhs.max.iter().take(tiles).fold(0, |a, &b| a.max(b))));
+        let class = |max: u8| of_all.unwrap_or_else(|| class_of(max));
+        let whole = lhs.rows / MR;
+        for ((tile, &max), sums) in (0..whole).zip(lhs.max).zip(sums.as_chunks_mut::<MR>().0) {
+            let (row, walk) = (tile * MR, walks.of(class(max)));
+            block.prefetch_behind(tile * part.lines, part.lines);
             match columns > HALF {
                 false => add::<MR, 1>(&part, row, walk, sums),
                 true => add::<MR, 2>(&part, row, walk, sums),
             }
-            done += run.len();
         }
-        if let [max] = last {
-            let (row, walk) = (done * MR, walks.of(class_of(*max)));
-            let sums = sums.get_mut(row..).unwrap_or_default();
+        const { assert!(MR == 3, "what is left of rows is one or two") };
+        if let (Some(&max), Some(sums)) = (lhs.max.get(whole), sums.get_mut(whole * MR..)) {
+            let (row, walk) = (whole * MR, walks.of(class(max)));
             match (lhs.rows - row, columns > HALF) {
-                (1, false) => add::<1, 1>(&part, row, walk, sums),
-                (1, true) => add::<1, 2>(&part, row, walk, sums),
-                (_, false) => add::<2, 1>(&part, row, walk, sums),
-                (_, true) => add::<2, 2>(&part, row, walk, sums),
+                (0, _) => {}
+                (1, false) => add::<1, 1>(&part, row, walk, first_mut(sums)),
+                (1, true) => add::<1, 2>(&part, row, walk, first_mut(sums)),
+                (_, false) => add::<2, 1>(&part, row, walk, first_mut(sums)),
+                (_, true) => add::<2, 2>(&part, row, walk, first_mut(sums)),
             }
         }
     }
@@ -83,25 +87,11 @@ struct Part<'a, 'b> {
     lines: usize,
 }
 
-/// Adds the products of a block to the sums of tiles of `R` rows from `row` on, and `H` halves of the columns: of as many tiles as
-/// there are sums of.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add<const R: usize, const H: usize>(part: &Part, row: usize, walk: &Walk, tiles: &mut [[[i32; HALF]; 2]]) {
-    let mut line = row / MR * part.lines;
-    for (number, tile) in tiles.as_chunks_mut::<R>().0.iter_mut().enumerate() {
-        if R > 1 {
-            part.block.prefetch_behind(line, part.lines);
-            line += part.lines;
-        }
-        add_tile::<R, H>(part, row + number * R, walk, tile);
-    }
-}
-
-/// Adds the products of a block to the sums of a tile. A function of its own: its loops need all registers.
+/// Adds the products of a block to the sums of a tile of `R` rows from `row` on, and `H` halves of the columns. A function of its
+/// own: its loops need all registers.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn add_tile<const R: usize, const H: usize>(
+fn add<const R: usize, const H: usize>(
     part: &Part,
     row: usize,
     walk: &Walk,
