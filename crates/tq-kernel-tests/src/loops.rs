@@ -155,6 +155,12 @@ fn requantize(kernel: impl RowKernel, columns: usize) {
     let left: Vec<i32> = shift.iter().map(|s| s + 8).collect();
     let far: Vec<i32> = (0..columns).map(|c| [-31, -32, -256, i32::MIN, 0, i32::MAX][c % 6]).collect();
     requantize_by(kernel, columns, RowMultipliers::Float(&reals));
+    // Products that leave 32 bits, and none at all.
+    for large in [1.0, -3e9, f32::INFINITY, f32::NAN] {
+        let mut reals = reals.clone();
+        reals.iter_mut().skip(columns / 2).step_by(3).for_each(|real| *real = large);
+        requantize_by(kernel, columns, RowMultipliers::Float(&reals));
+    }
     requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &shift });
     requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &left });
     requantize_by(kernel, columns, RowMultipliers::FixedPoint { multiplier: &fixed, shift: &far });
@@ -191,7 +197,8 @@ fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
         let acc: Vec<i32> =
             noise(1, len(acc_stride)).enumerate().map(|(i, v)| (v as i32 - (1 << 30)) >> (i % 29)).collect();
         for addend in [Addend::None, Addend::Columns(&bias), Addend::Output] {
-            let (mut out, mut expected) = (vec![-0.75f32; len(out_stride)], vec![-0.75f32; len(out_stride)]);
+            let held: Vec<f32> = (0..len(out_stride)).map(|i| i as f32 * 0.375 - 5.0).collect();
+            let (mut out, mut expected) = (held.clone(), held);
             kernel.dequantize_tile(rows, &acc, acc_stride, &offset, &scale, addend, &mut out, out_stride);
             for r in 0..rows {
                 let acc = &acc[r * acc_stride..][..columns];

@@ -183,3 +183,35 @@ pub(crate) fn prefetch(address: *const u8) {
     // belongs to, is part of x86-64.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn rows_lie_where_their_stride_says() {
+        let data: Vec<u8> = (0..11).collect();
+        let rows: Vec<[u8; 3]> = strided::<u8, 3>(&data, 3, 4).copied().collect();
+        assert_eq!(rows, [[0, 1, 2], [4, 5, 6], [8, 9, 10]]);
+        // Rows that are read may overlap, and no rows need no slice.
+        assert_eq!(strided::<u8, 3>(&data, 2, 1).nth(1), Some(&[1, 2, 3]));
+        assert_eq!(strided::<u8, 3>(&[], 0, usize::MAX).count(), 0);
+        let mut data = data;
+        strided_mut::<u8, 3>(&mut data, 3, 4).for_each(|row| row.fill(0));
+        assert_eq!(data, [0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(strided_mut::<u8, 3>(&mut data, 1, 0).count(), 1);
+    }
+
+    #[test]
+    fn rows_outside_of_their_slice_are_refused() {
+        let mut data = [0u8; 11];
+        for (rows, stride) in [(3, 5), (4, 4), (usize::MAX, 4), (2, usize::MAX)] {
+            assert!(catch_unwind(|| strided::<u8, 3>(&[0; 11], rows, stride).count()).is_err());
+            let write = || strided_mut::<u8, 3>(&mut data, rows, stride).count();
+            assert!(catch_unwind(AssertUnwindSafe(write)).is_err());
+        }
+        let overlapping = || strided_mut::<u8, 3>(&mut data, 2, 2).count();
+        assert!(catch_unwind(AssertUnwindSafe(overlapping)).is_err());
+    }
+}

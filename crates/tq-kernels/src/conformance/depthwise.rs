@@ -120,14 +120,13 @@ fn case(depthwise: &dyn QDepthwise, check: &mut Check, window: &Window3d, wide: 
 
     let scale = check.data.multipliers(channels, 20_000.0);
     let (lhs_scale, bias) = check.data.reals(channels);
-    let before = -1.25f32;
-    let fill = vec![before; len];
+    let fill = reference::held(len);
     for (lhs_scale, addend) in
         [(1.0, Addend::None), (lhs_scale, Addend::Columns(&bias)), (lhs_scale, Addend::Output)]
     {
         let stage = OutputStage::Dequantize { scale: &scale, lhs_scale, addend };
         let epilogue = Epilogue { lhs_zero_point, stage };
-        let reals = reference::reals(&acc, channels, &epilogue, before);
+        let reals = reference::reals(&acc, channels, &epilogue, &fill, row_stride);
         let expected = reference::spread(&reals, channels, row_stride, &fill);
         check.compare(&format_args!("{name}, dequantize, {addend:?}"), &fill, &expected, |out| {
             depthwise.run(window, &input, &packed, &epilogue, GemmOut::F32 { data: out, row_stride })

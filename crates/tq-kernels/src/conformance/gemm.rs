@@ -250,14 +250,14 @@ fn stages(gemm: &dyn QGemm, check: &mut Check, problem: &Problem, lhs: Lhs) -> R
 
     let scale = check.data.multipliers(n, largest as f32);
     let (lhs_scale, bias) = check.data.reals(n);
-    let before = -1.25f32;
-    let fill = vec![before; len];
+    let fill = reference::held(len);
     for (lhs_scale, addend) in
         [(1.0, Addend::None), (lhs_scale, Addend::Columns(&bias)), (lhs_scale, Addend::Output)]
     {
         let epilogue =
             Epilogue { lhs_zero_point, stage: OutputStage::Dequantize { scale: &scale, lhs_scale, addend } };
-        let expected = reference::spread(&reference::reals(&acc, n, &epilogue, before), n, row_stride, &fill);
+        let expected =
+            reference::spread(&reference::reals(&acc, n, &epilogue, &fill, row_stride), n, row_stride, &fill);
         check.compare(
             &format_args!("{}, dequantize, {addend:?}", problem.name),
             &fill,

@@ -33,10 +33,6 @@ pub(super) fn check(pool: &dyn QPool, check: &mut Check) -> Result<(), Failure> 
     let padded = Window2d::new(2, (7, 8), 16, (3, 3), (2, 2), (2, 1), [1; 4])
         .map_err(|error| check.failure(&"setting up", error.to_string()))?;
     windows(pool, check, &Window2d { out_h: padded.out_h + 1, out_w: padded.out_w + 1, ..padded })?;
-    // Rows that are longer than the scratch of a thread.
-    let long = Window2d::new(1, (1, 700), 300, (1, 3), (1, 1), (1, 1), [0, 1, 0, 1])
-        .map_err(|error| check.failure(&"setting up", error.to_string()))?;
-    windows(pool, check, &long)?;
     for channels in [1, 7, 16, 33, 300] {
         lists(pool, check, channels)?;
     }

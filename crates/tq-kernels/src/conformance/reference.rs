@@ -125,8 +125,14 @@ pub(super) fn codes(acc: &[i64], n: usize, epilogue: &Epilogue) -> Vec<u8> {
     acc.iter().enumerate().map(code).collect()
 }
 
-/// Real values of a dequantizing epilogue, or nothing for other stages. An output that is added to holds `before` everywhere.
-pub(super) fn reals(acc: &[i64], n: usize, epilogue: &Epilogue, before: f32) -> Vec<f32> {
+/// What an output holds that is added to: another value in every place, so that one that is read elsewhere shows.
+pub(super) fn held(len: usize) -> Vec<f32> {
+    (0..len).map(|i| i as f32 * 0.375 - 5.0).collect()
+}
+
+/// Real values of a dequantizing epilogue, or nothing for other stages. An output that is added to has rows `stride` apart in
+/// `before`.
+pub(super) fn reals(acc: &[i64], n: usize, epilogue: &Epilogue, before: &[f32], stride: usize) -> Vec<f32> {
     let OutputStage::Dequantize { scale, lhs_scale, addend } = epilogue.stage else {
         return Vec::new();
     };
@@ -135,7 +141,7 @@ pub(super) fn reals(acc: &[i64], n: usize, epilogue: &Epilogue, before: f32) -> 
         match addend {
             Addend::None => product,
             Addend::Columns(bias) => product + bias[i % n],
-            Addend::Output => before + product,
+            Addend::Output => before[i / n * stride + i % n] + product,
         }
     };
     acc.iter().enumerate().map(real).collect()
