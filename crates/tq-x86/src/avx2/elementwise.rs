@@ -139,6 +139,24 @@ impl Side {
 /// See [`tq_kernels::RowKernel::binary`].
 #[target_feature(enable = "avx2")]
 pub(super) fn binary(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u8]) -> usize {
+    // Loops of their own for every operator.
+    match params.op {
+        BinaryOp::Add => by(params, |a, b| _mm256_add_ps(a, b), lhs, rhs, out),
+        BinaryOp::Sub => by(params, |a, b| _mm256_sub_ps(a, b), lhs, rhs, out),
+        BinaryOp::ReverseSub => by(params, |a, b| _mm256_sub_ps(b, a), lhs, rhs, out),
+        BinaryOp::Mul => by(params, |a, b| _mm256_mul_ps(a, b), lhs, rhs, out),
+    }
+}
+
+/// [`binary`] by one operator, `combine`.
+#[target_feature(enable = "avx2")]
+fn by(
+    params: &BinaryParams,
+    combine: impl Fn(__m256, __m256) -> __m256 + Copy,
+    lhs: &[u8],
+    rhs: &[u8],
+    out: &mut [u8],
+) -> usize {
     let len = lhs.len().min(rhs.len()).min(out.len());
     // Where no real leaves f32, and the largest result in steps of the output is far from the ends of 32 bits, nothing has to be clamped
     // before it is rounded.
@@ -146,7 +164,7 @@ pub(super) fn binary(params: &BinaryParams, lhs: &[u8], rhs: &[u8], out: &mut [u
     let (a, b) = (reach(params.lhs), reach(params.rhs));
     let most = if params.op == BinaryOp::Mul { a * b } else { a + b };
     let fits = a.max(b).max(most) < 1e38 && most / f64::from(params.out.scale) < f64::from(1 << 30);
-    let steps = Steps::new(params);
+    let steps = Steps::new(params, combine);
     let narrow = Narrow::new(Requantize { zero_point: params.out.zero_point, clamp: params.clamp });
     let mut done = 0;
     while fits && len >= 32 && done < len {
@@ -181,26 +199,26 @@ const PLACES: [[u8; 32]; 4] = {
 
 /// A binary operator.
 #[derive(Clone, Copy)]
-struct Steps {
-    op: BinaryOp,
+struct Steps<F> {
+    combine: F,
     lhs: Side,
     rhs: Side,
     scale: __m256,
 }
 
-impl Steps {
+impl<F: Fn(__m256, __m256) -> __m256> Steps<F> {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(params: &BinaryParams) -> Self {
+    fn new(params: &BinaryParams, combine: F) -> Self {
         let scale = _mm256_set1_ps(params.out.scale);
-        Self { op: params.op, lhs: Side::new(params.lhs), rhs: Side::new(params.rhs), scale }
+        Self { combine, lhs: Side::new(params.lhs), rhs: Side::new(params.rhs), scale }
     }
 
     /// The results of 8 codes of each operand in steps of the output, not rounded.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn quotients(&self, lhs: __m256i, rhs: __m256i) -> __m256 {
-        _mm256_div_ps(combine(self.op, self.lhs.of(lhs), self.rhs.of(rhs)), self.scale)
+        _mm256_div_ps((self.combine)(self.lhs.of(lhs), self.rhs.of(rhs)), self.scale)
     }
 
     /// The results of the codes at some places, rounded.
@@ -209,17 +227,6 @@ impl Steps {
     fn of(&self, lhs: __m256i, rhs: __m256i, places: __m256i) -> __m256i {
         let (lhs, rhs) = (_mm256_shuffle_epi8(lhs, places), _mm256_shuffle_epi8(rhs, places));
         _mm256_cvtps_epi32(self.quotients(lhs, rhs))
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn combine(op: BinaryOp, a: __m256, b: __m256) -> __m256 {
-    match op {
-        BinaryOp::Add => _mm256_add_ps(a, b),
-        BinaryOp::Sub => _mm256_sub_ps(a, b),
-        BinaryOp::ReverseSub => _mm256_sub_ps(b, a),
-        BinaryOp::Mul => _mm256_mul_ps(a, b),
     }
 }
 
