@@ -64,33 +64,34 @@ fn all<A: Copy>(
 ) -> usize {
     let mut c = 0;
     while c + 16 <= columns {
-        vectors(tile, c, [of(c), of(c + 8)], &add);
+        vectors::<_, 2, 16>(tile, c, [of(c), of(c + 8)], &add);
         c += 16;
     }
     if c + 8 <= columns {
-        vectors(tile, c, [of(c)], &add);
+        vectors::<_, 1, 8>(tile, c, [of(c)], &add);
         c += 8;
     }
     c
 }
 
-/// `H` vectors of columns from `c` on.
+/// `N` columns from `c` on: `H` vectors.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn vectors<A: Copy, const H: usize>(
+fn vectors<A: Copy, const H: usize, const N: usize>(
     tile: &mut Tile,
     c: usize,
     addend: [A; H],
     add: impl Fn(__m256, A, &[f32; 8]) -> __m256,
 ) {
-    let Tile { rows, acc, acc_stride, offset, scale, out, out_stride } = tile;
+    const { assert!(N == 8 * H) };
     let (offset, scale): (&[_; H], &[_; H]) =
-        (first(offset[c..].as_chunks().0), first(scale[c..].as_chunks().0));
+        (first(tile.offset[c..].as_chunks().0), first(tile.scale[c..].as_chunks().0));
     let columns: [_; H] = std::array::from_fn(|h| (load_8_i32(&offset[h]), load_8_f32(&scale[h]), addend[h]));
-    for r in 0..*rows {
-        let acc: &[_; H] = first(acc[r * *acc_stride + c..].as_chunks().0);
-        let out: &mut [_; H] = first_mut(out[r * *out_stride + c..].as_chunks_mut().0);
-        for ((acc, out), (offset, scale, addend)) in acc.iter().zip(out).zip(columns) {
+    let acc = strided::<i32, N>(&tile.acc[c..], tile.rows, tile.acc_stride);
+    let out = strided_mut::<f32, N>(&mut tile.out[c..], tile.rows, tile.out_stride);
+    for (acc, out) in acc.zip(out) {
+        let vectors = acc.as_chunks().0.iter().zip(out.as_chunks_mut().0);
+        for ((acc, out), (offset, scale, addend)) in vectors.zip(columns) {
             let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(load_8_i32(acc), offset));
             store_8_f32(out, add(_mm256_mul_ps(sums, scale), addend, out));
         }

@@ -144,7 +144,7 @@ struct Tile<'a> {
     out_stride: usize,
 }
 
-impl Tile<'_> {
+impl<'a> Tile<'a> {
     /// The columns from `c` on. Panics when there are fewer.
     fn from(&mut self, c: usize) -> Tile<'_> {
         Tile {
@@ -157,9 +157,7 @@ impl Tile<'_> {
             out_stride: self.out_stride,
         }
     }
-}
 
-impl<'a> Tile<'a> {
     /// The first `N` columns of every row, of sums and of codes. Panics when there are fewer.
     #[inline(always)]
     fn rows<const N: usize>(self) -> impl Iterator<Item = (&'a [i32; N], &'a mut [u8; N])> {

@@ -4,7 +4,8 @@
 //! beyond 32767. Two products of 127 by 128 fit, two of 255 by 128 do not. So packing finds out, for every group of 4 steps of K by
 //! 8 columns, up to which code its products fit ([`proof`]), and pairs groups whose products may be added besides
 //! ([`pack`]). A tile whose largest code is known walks over the pairs ([`panel`]) and multiplies each half of the columns by the shortest
-//! sequence that is proved for it, or by one that is exact for any codes ([`tile`]).
+//! sequence that is proved for it, or by one that is exact for any codes ([`tile`]). Where walks are short, neighbouring tiles take that
+//! of the largest code of all of them.
 
 mod codes;
 mod pack;

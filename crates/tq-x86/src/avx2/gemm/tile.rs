@@ -25,10 +25,8 @@ pub(in super::super) fn tiles(
     sums: &mut [i32],
 ) {
     let sums = sums.as_chunks_mut::<HALF>().0.as_chunks_mut::<2>().0;
-    let room = lhs.rows.min(sums.len());
-    let sums = &mut sums[..room];
     if k.is_empty() {
-        sums.fill([[0; HALF]; 2]);
+        sums[..lhs.rows].fill([[0; HALF]; 2]);
     }
     let mut rest = blocks_from(panel, k.start);
     let tiles = lhs.rows.div_ceil(MR);
@@ -36,7 +34,7 @@ pub(in super::super) fn tiles(
     while from < groups {
         let (block, behind) = Block::take(rest, block_groups(from, groups));
         let rows = Lhs::new(lhs, from * KU, &block);
-        let mut part = Part { rows, first: from * KU == k.start, block: &block, lines: 0 };
+        let part = Part { rows, first: from * KU == k.start, block: &block };
         (rest, from) = (behind, from + block.groups);
         if let (1, [max, ..]) = (lhs.rows, lhs.max) {
             // What is around its products is a large part of a single row.
@@ -47,7 +45,8 @@ pub(in super::super) fn tiles(
             }
             continue;
         }
-        part.lines = block.lines().div_ceil(tiles.max(1));
+        // Of the next block, what each tile asks for.
+        let lines = block.lines().div_ceil(tiles.max(1));
         let mut walks = Walks::new(&block);
         // Where a walk is short, tiles have one: what smaller codes would save some of them is less than what a processor
         // loses that cannot tell where loops end.
@@ -57,7 +56,7 @@ pub(in super::super) fn tiles(
         let whole = lhs.rows / MR;
         for ((tile, &max), sums) in (0..whole).zip(lhs.max).zip(sums.as_chunks_mut::<MR>().0) {
             let (row, walk) = (tile * MR, walks.of(class(max)));
-            block.prefetch_behind(tile * part.lines, part.lines);
+            block.prefetch_behind(tile * lines, lines);
             match columns > HALF {
                 false => add::<MR, 1>(&part, row, walk, sums),
                 true => add::<MR, 2>(&part, row, walk, sums),
@@ -83,8 +82,6 @@ struct Part<'a, 'b> {
     /// No other block comes before it.
     first: bool,
     block: &'b Block<'a>,
-    /// Cache lines of the next block that each tile asks for.
-    lines: usize,
 }
 
 /// Adds the products of a block to the sums of a tile of `R` rows from `row` on, and `H` halves of the columns. A function of its
