@@ -66,8 +66,14 @@ struct Rows<'a> {
 }
 
 impl IntegerProducts<'_> {
-    /// Adds the products of the codes of `x` with `rows` to `out`.
-    fn add(&self, x: Operand<'_, f32>, rows: &Rows<'_>, out: Target<'_, f32>) -> Result<(), OpError> {
+    /// Writes the products of the codes of `x` with `rows`, plus `addend`, to `out`.
+    fn write(
+        &self,
+        x: Operand<'_, f32>,
+        rows: &Rows<'_>,
+        addend: Addend<'_>,
+        out: Target<'_, f32>,
+    ) -> Result<(), OpError> {
         let count = x.data.len() / rows.packed.k().max(1);
         let params = self.formula.qparams(x.range.0, x.range.1)?;
         let mut codes = vec![0u8; x.data.len()];
@@ -76,18 +82,25 @@ impl IntegerProducts<'_> {
             .and_then(|()| {
                 let codes = Codes { data: &codes, rows: count, scale: params.0, zero_point: params.1 };
                 let out = (data.get_mut(first..).unwrap_or_default(), pitch);
-                codes.times(self.kernels, rows.packed, rows.scale, Addend::Output, out)
+                codes.times(self.kernels, rows.packed, rows.scale, addend, out)
             })
             .map_err(|e| OpError::Attribute(e.to_string()))
     }
 }
 
 impl Products<f32> for IntegerProducts<'_> {
-    fn project(&self, direction: usize, x: Operand<'_, f32>, out: &mut [f32]) -> Result<(), OpError> {
+    fn project(
+        &self,
+        direction: usize,
+        x: Operand<'_, f32>,
+        bias: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), OpError> {
         let w = self.weights;
         let packed = w.input.get(direction).ok_or(OpError::MissingInput { index: 1 })?;
         let scale = of_channels(&w.input_scale, direction * w.rows, w.rows);
-        self.add(x, &Rows { packed, scale }, Target { data: out, pitch: w.rows, first: 0 })
+        let out = Target { data: out, pitch: w.rows, first: 0 };
+        self.write(x, &Rows { packed, scale }, Addend::Columns(bias), out)
     }
 
     fn recur(
@@ -103,6 +116,6 @@ impl Products<f32> for IntegerProducts<'_> {
         let packed = parts.and_then(|p| p.get(at)).ok_or(OpError::MissingInput { index: 2 })?;
         let rows = part.rows(packed.k(), w.rows);
         let scale = of_channels(&w.recurrence_scale, direction * w.rows + rows.start, rows.len());
-        self.add(h, &Rows { packed, scale }, out)
+        self.write(h, &Rows { packed, scale }, Addend::Output, out)
     }
 }

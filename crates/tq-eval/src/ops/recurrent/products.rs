@@ -54,11 +54,12 @@ pub struct Target<'a, T> {
 
 /// The matrix products of a recurrent operator.
 pub trait Products<T>: Sync {
-    /// Adds to every row of `out` the product of the same row of `x` with the input weights of a direction.
+    /// Writes to every row of `out`, which are as long as `bias`, the product of the same row of `x` with the input weights of a
+    /// direction, plus `bias`.
     ///
     /// # Errors
     /// Whatever keeps the product from being made.
-    fn project(&self, direction: usize, x: Operand<'_, T>, out: &mut [T]) -> Result<(), OpError>;
+    fn project(&self, direction: usize, x: Operand<'_, T>, bias: &[T], out: &mut [T]) -> Result<(), OpError>;
 
     /// Adds to every row of `out` the product of the same row of `h` with recurrence weights of a direction.
     ///
@@ -139,8 +140,9 @@ impl<'a, T: Real> Matrices<'a, T> {
 }
 
 impl<T: Real + Product> Products<T> for Matrices<'_, T> {
-    fn project(&self, direction: usize, x: Operand<'_, T>, out: &mut [T]) -> Result<(), OpError> {
+    fn project(&self, direction: usize, x: Operand<'_, T>, bias: &[T], out: &mut [T]) -> Result<(), OpError> {
         let n = out.len() / self.rows;
+        out.chunks_exact_mut(self.rows).for_each(|row| row.copy_from_slice(bias));
         let x = self.seen(x)?;
         let w = matrix(self.part(self.w, direction), self.rows, self.input)?.reversed_axes();
         accumulate_parallel(matrix(&x, n, self.input)?, w, matrix_mut(out, n, self.rows)?);

@@ -120,21 +120,26 @@ impl<'a, T: Real> Network<'a, T> {
         let lens: Vec<usize> = samples.clone().map(|s| self.len(s)).collect();
         let longest = lens.iter().copied().max().unwrap_or(0);
         let tile = (TILE / (n * rows.max(input)).max(1)).max(1);
+        let most = tile.min(longest);
+        let (mut x, mut gates) = (ctx.zeros::<T>(&[most, n, input])?, ctx.zeros::<T>(&[most, n, rows])?);
         for first in (0..longest).step_by(tile) {
             let count = tile.min(longest - first);
-            let mut x = ctx.zeros::<T>(&[count, n, input])?;
-            let mut gates = ctx.empty::<T>(&[count, n, rows])?;
-            (0..count * n).for_each(|_| gates.extend_from_slice(&offsets));
+            let (x, gates) = (&mut x[..count * n * input], &mut gates[..count * n * rows]);
             for step in 0..count {
                 for (i, sample) in samples.clone().enumerate() {
-                    if let Some(place) = place(first + step, lens[i], reverse) {
-                        let from = &self.x[self.shape.input_at(place, sample) * input..][..input];
-                        x[(step * n + i) * input..][..input].copy_from_slice(from);
+                    let to = &mut x[(step * n + i) * input..][..input];
+                    match place(first + step, lens[i], reverse) {
+                        Some(place) => {
+                            to.copy_from_slice(
+                                &self.x[self.shape.input_at(place, sample) * input..][..input],
+                            );
+                        }
+                        None => to.fill(T::ZERO),
                     }
                 }
             }
             let range = self.range.unwrap_or_default();
-            self.products.project(direction, Operand { data: &x, range }, &mut gates)?;
+            self.products.project(direction, Operand { data: x, range }, &offsets, gates)?;
             for (step, gates) in gates.chunks_mut((n * rows).max(1)).enumerate() {
                 let step = first + step;
                 cell.step(gates, &mut h, &mut c, &mut scratch, |i| step < lens[i])?;
