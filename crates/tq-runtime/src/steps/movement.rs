@@ -102,14 +102,12 @@ impl Step for Swap {
 const BLOCK: usize = 32;
 
 fn transpose(from: &[u8], rows: usize, columns: usize, out: &mut [u8]) {
-    if rows <= 4 {
-        // A picture: few planes, interleaved pixel by pixel.
-        for (c, pixel) in out.chunks_exact_mut(rows).enumerate() {
-            for (r, code) in pixel.iter_mut().enumerate() {
-                *code = from[r * columns + c];
-            }
-        }
-        return;
+    // A picture: few planes, interleaved pixel by pixel.
+    match rows {
+        2 => return interleave::<2>(from, columns, out),
+        3 => return interleave::<3>(from, columns, out),
+        4 => return interleave::<4>(from, columns, out),
+        _ => {}
     }
     for r0 in (0..rows).step_by(BLOCK) {
         let r1 = (r0 + BLOCK).min(rows);
@@ -124,13 +122,21 @@ fn transpose(from: &[u8], rows: usize, columns: usize, out: &mut [u8]) {
     }
 }
 
+/// Brings the codes of `P` planes of `len` beside each other.
+fn interleave<const P: usize>(from: &[u8], len: usize, out: &mut [u8]) {
+    let planes: [&[u8]; P] = std::array::from_fn(|p| &from[p * len..][..len]);
+    for (i, pixel) in out.as_chunks_mut::<P>().0[..len].iter_mut().enumerate() {
+        *pixel = planes.map(|plane| plane[i]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn transposes_agree_with_the_definition() {
-        for (rows, columns) in [(1, 5), (3, 70), (4, 4), (5, 1), (33, 65), (64, 32)] {
+        for (rows, columns) in [(1, 5), (2, 31), (3, 70), (4, 17), (4, 4), (5, 1), (33, 65), (64, 32)] {
             let from: Vec<u8> = (0..rows * columns).map(|i| (i * 7 % 251) as u8).collect();
             let mut out = vec![0; from.len()];
             transpose(&from, rows, columns, &mut out);
