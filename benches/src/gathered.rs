@@ -2,7 +2,7 @@
 
 use crate::product::{codes, multiplier, requantize};
 use crate::{Case, Out, Spec, Weights, Work};
-use tq_kernels::{Epilogue, GemmOut, KernelError, Kernels, Lhs, PAD, PackedRhs, RhsMatrix};
+use tq_kernels::{Epilogue, GatheredRows, GemmOut, KernelError, Kernels, Lhs, PAD, PackedRhs, RhsMatrix};
 
 /// A transposed convolution over a square image, whose output is `stride` times as high and as wide.
 ///
@@ -22,8 +22,7 @@ pub struct Transposed {
 
 /// The product of one phase.
 struct Phase {
-    offsets: Vec<usize>,
-    taps: usize,
+    gather: GatheredRows,
     packed: PackedRhs,
     multiplier: [f32; 1],
 }
@@ -54,8 +53,8 @@ impl Transposed {
         Ok(Case::new(kernels.gemm().name(), out, move |out| {
             let Out::U8(out) = out else { return Ok(()) };
             for (phase, data) in phases.iter().zip(out.chunks_exact_mut(rows * n)) {
-                let Phase { offsets, taps, packed, multiplier } = phase;
-                let lhs = Lhs::Indirect { data: &image, offsets, rows, taps: *taps, run: c, pad: 3 };
+                let Phase { gather, packed, multiplier } = phase;
+                let lhs = Lhs::Indirect { data: &image, gather, rows, pad: 3 };
                 let epilogue = Epilogue { lhs_zero_point: 3, stage: requantize(multiplier) };
                 kernels.gemm().run(lhs, packed, &epilogue, GemmOut::U8 { data, row_stride: n })?;
             }
@@ -82,6 +81,7 @@ impl Transposed {
         }
         let taps = offsets.len() / (side * side);
         let packed = kernels.gemm().pack(&RhsMatrix::new(&Weights::Normal.make(n, taps * c), n, taps * c))?;
-        Ok(Phase { offsets, taps, packed, multiplier: [multiplier(taps * c)] })
+        let gather = GatheredRows::new(&offsets, side * side, taps, c)?;
+        Ok(Phase { gather, packed, multiplier: [multiplier(taps * c)] })
     }
 }

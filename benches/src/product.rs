@@ -2,7 +2,8 @@
 
 use crate::{Case, Out, Spec, Work, noise};
 use tq_kernels::{
-    Depths, Epilogue, GemmOut, KernelError, Kernels, Lhs, Multipliers, OutputStage, PAD, RhsMatrix,
+    Depths, Epilogue, GatheredRows, GemmOut, KernelError, Kernels, Lhs, Multipliers, OutputStage, PAD,
+    RhsMatrix,
 };
 
 /// Rows, inner dimension and columns of a product.
@@ -227,12 +228,13 @@ impl Conv {
             .flat_map(|row| (0..taps).map(move |tap| (row, tap)))
             .map(|(r, t)| offset(r, t))
             .collect();
+        let gather = GatheredRows::new(&offsets, rows, taps, c)?;
         let packed = kernels.gemm().pack(&RhsMatrix::new(&rhs, n, taps * c))?;
         let multiplier = [multiplier(taps * c)];
         let kernels = kernels.clone();
         Ok(Case::new(kernels.gemm().name(), Out::U8(vec![0; rows * n]), move |out| {
             let Out::U8(data) = out else { return Ok(()) };
-            let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps, run: c, pad: 0 };
+            let lhs = Lhs::Indirect { data: &image, gather: &gather, rows, pad: 0 };
             let epilogue = Epilogue { lhs_zero_point: 0, stage: requantize(&multiplier) };
             kernels.gemm().run(lhs, &packed, &epilogue, GemmOut::U8 { data, row_stride: n })
         }))

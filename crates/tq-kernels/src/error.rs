@@ -84,7 +84,7 @@ pub enum KernelError {
         /// The offending scale.
         scale: f32,
     },
-    /// An offset of an indirect lhs points outside its data.
+    /// An offset of a gathered window points outside its data.
     #[error("offset {offset} at index {index} with runs of {run} is outside {len} codes")]
     Offset {
         /// Index into the list of offsets.
@@ -144,6 +144,10 @@ pub enum KernelError {
 
 pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> crate::Result<()> {
     if expected == got { Ok(()) } else { Err(KernelError::Length { what, expected, got }) }
+}
+
+pub(crate) fn check_at_least(what: &'static str, expected: usize, got: usize) -> crate::Result<()> {
+    if expected <= got { Ok(()) } else { Err(KernelError::Length { what, expected, got }) }
 }
 
 /// Product of sizes, or an error that names them.

@@ -58,8 +58,8 @@ pub use depthwise::{DepthwiseDriver, DepthwiseRhs, DepthwiseRun, PackedDepthwise
 pub use error::KernelError;
 pub use gathered::{GatheredAverage, GatheredWindows};
 pub use gemm::{
-    Depths, Effort, Epilogue, GemmOut, Lhs, LhsRows, LhsTile, Microkernel, Multipliers, OutputStage, PAD,
-    PackedRhs, QGemm, RhsColumns, RhsMatrix, RhsPanel, TiledGemm, accumulator_bound,
+    Depths, Effort, Epilogue, GatheredRows, GemmOut, Lhs, LhsRows, LhsTile, Microkernel, Multipliers,
+    OutputStage, PAD, PackedRhs, QGemm, RhsColumns, RhsMatrix, RhsPanel, TiledGemm, accumulator_bound,
 };
 pub use group_wise::{
     Group, GroupKernel, GroupPanel, GroupRows, GroupWiseDriver, GroupWiseLhs, GroupWiseRhs, PackedGroupWise,

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::Instant;
 use tq_kernels::parallel::serially;
 use tq_kernels::{
-    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, Multipliers,
-    OutputStage, RhsMatrix, Window2d, Window3d, WindowAxis,
+    AffineU8, BinaryOp, BinaryParams, Broadcast, DepthwiseRhs, Epilogue, GatheredRows, GemmOut, Kernels, Lhs,
+    Multipliers, OutputStage, RhsMatrix, Window2d, Window3d, WindowAxis,
 };
 
 /// The least seconds of a call, over half a second of calls.
@@ -61,8 +61,9 @@ fn conv(kernels: &Kernels, side: usize, c: usize, n: usize) -> tq_kernels::Resul
     }
     let packed = kernels.gemm().pack(&RhsMatrix::new(&rhs, n, k))?;
     let mut out = vec![0u8; rows * n];
+    let gather = GatheredRows::new(&offsets, rows, 9, c)?;
     let best = seconds(|| {
-        let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps: 9, run: c, pad: 3 };
+        let lhs = Lhs::Indirect { data: &image, gather: &gather, rows, pad: 3 };
         let out = GemmOut::U8 { data: &mut out, row_stride: n };
         black_box(kernels.gemm().run(lhs, &packed, &EPILOGUE, out)).ok();
     });

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tq_kernels::buffer::warm_up;
 use tq_kernels::{
-    DepthwiseRhs, Epilogue, GemmOut, Kernels, Lhs, MaxParams, Multipliers, OutputStage, PAD, RhsMatrix,
-    Window2d,
+    DepthwiseRhs, Epilogue, GatheredRows, GemmOut, Kernels, Lhs, MaxParams, Multipliers, OutputStage, PAD,
+    RhsMatrix, Window2d,
 };
 
 struct Counting;
@@ -35,6 +35,7 @@ fn work(kernels: &Kernels) -> impl Fn(&mut [u8]) + Send + Sync {
     let (rows, taps, run, n) = (300, 9, 30, 70);
     let image = vec![200u8; 50 * run];
     let offsets: Vec<usize> = (0..rows * taps).map(|i| if i % 7 == 0 { PAD } else { i % 50 * run }).collect();
+    let gather = GatheredRows::new(&offsets, rows, taps, run).unwrap();
     let rhs = kernels.gemm().pack(&RhsMatrix::new(&vec![-3; n * taps * run], n, taps * run)).unwrap();
     let window = Window2d::new(1, (60, 60), 20, (3, 3), (1, 1), (1, 1), [1; 4]).unwrap();
     let volume = window.into();
@@ -50,7 +51,7 @@ fn work(kernels: &Kernels) -> impl Fn(&mut [u8]) + Send + Sync {
             clamp: (0, 255),
         };
         let epilogue = Epilogue { lhs_zero_point: 1, stage };
-        let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps, run, pad: 1 };
+        let lhs = Lhs::Indirect { data: &image, gather: &gather, rows, pad: 1 };
         let gemm_out = GemmOut::U8 { data: out, row_stride: n };
         kernels.gemm().run(lhs, &rhs, &epilogue, gemm_out).unwrap();
         let depthwise_out = GemmOut::U8 { data: out, row_stride: 20 };

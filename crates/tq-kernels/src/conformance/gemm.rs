@@ -4,7 +4,10 @@ use super::data::Pattern;
 use super::reference::{self, Channel};
 use super::{Check, Failure};
 use crate::gemm::{ChannelSums, is_wide};
-use crate::{Addend, Epilogue, GemmOut, KernelError, Lhs, Multipliers, OutputStage, PAD, QGemm, RhsMatrix};
+use crate::{
+    Addend, Epilogue, GatheredRows, GemmOut, KernelError, Lhs, Multipliers, OutputStage, PAD, QGemm,
+    RhsMatrix,
+};
 
 /// One problem: the operands as the reference wants them.
 struct Problem {
@@ -311,7 +314,9 @@ fn indirect(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
     }
     problem.lhs = gathered;
     problem.name = format!("{rows}x{n}, {taps} runs of {run}, {pattern:?}");
-    let lhs = Lhs::Indirect { data: &image, offsets: &offsets, rows, taps, run, pad };
+    let gather = GatheredRows::new(&offsets, rows, taps, run);
+    let gather = gather.map_err(|e| check.failure(&problem.name, e.to_string()))?;
+    let lhs = Lhs::Indirect { data: &image, gather: &gather, rows, pad };
     stages(gemm, check, &problem, lhs)
 }
 
@@ -330,17 +335,19 @@ fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
 
     let epilogue = Epilogue { lhs_zero_point: 0, stage: OutputStage::Accumulators };
     let dense = |rows, row_stride| Lhs::Dense { data: &codes, rows, row_stride };
-    let gather = |offsets| Lhs::Indirect { data: &codes, offsets, rows: 1, taps: 2, run: 3, pad: 0 };
-    let (behind, far) = ([0, rows * k - 2], [0, usize::MAX - 1]);
+    let gathered =
+        |offsets: &[usize], run| GatheredRows::new(offsets, 1, 2, run).map_err(|error| failed(check, error));
+    let (behind, narrow) = (gathered(&[0, rows * k - 2], 3)?, gathered(&[0, 2], 2)?);
+    let gather = |gather, rows| Lhs::Indirect { data: &codes, gather, rows, pad: 0 };
     let cases = [
         ("short lhs", dense(rows + 1, k), n, rows * n + n),
         ("overlapping lhs", dense(rows, k - 1), n, rows * n),
         ("huge lhs", dense(usize::MAX, usize::MAX), n, rows * n),
         ("short output", dense(rows, k), n, rows * n - 1),
         ("overlapping output", dense(rows, k), n - 1, rows * n),
-        ("offset behind the end", gather(&behind), n, n),
-        ("offset near the end of memory", gather(&far), n, n),
-        ("missing offsets", gather(&[0]), n, n),
+        ("codes behind the end", gather(&behind, 1), n, n),
+        ("more rows than are gathered", gather(&narrow, 2), n, 2 * n),
+        ("shorter rows than those of weights", gather(&narrow, 1), n, n),
     ];
     for (case, lhs, row_stride, len) in cases {
         let mut out = vec![0i32; len];

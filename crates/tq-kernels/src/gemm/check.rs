@@ -1,7 +1,7 @@
 //! Argument checks, done once before any work.
 
-use super::{Epilogue, GemmOut, Lhs, OutputStage, PAD, PackedRhs};
-use crate::error::{check_clamp, check_len, check_rows, check_zero_point, product};
+use super::{Epilogue, GemmOut, Lhs, OutputStage, PackedRhs};
+use crate::error::{check_at_least, check_clamp, check_len, check_rows, check_zero_point};
 use crate::row::Addend;
 use crate::{KernelError, Result};
 
@@ -26,18 +26,10 @@ pub fn check_run(
 fn check_lhs(lhs: &Lhs, rhs: &PackedRhs) -> Result<()> {
     match *lhs {
         Lhs::Dense { data, rows, row_stride } => check_rows("lhs", rows, rhs.k(), row_stride, data.len()),
-        Lhs::Indirect { data, offsets, rows, taps, run, .. } => {
-            check_len("lhs taps * run", rhs.k(), product("lhs taps", &[taps, run])?)?;
-            check_len("lhs offsets", product("lhs offsets", &[rows, taps])?, offsets.len())?;
-            // The last start at which a run still fits; none when a run is longer than the data.
-            let limit = data.len().checked_sub(run);
-            let fits = |o: usize| o == PAD || limit.is_some_and(|limit| o <= limit);
-            // A fold without early exit, so that it vectorises; the index is looked for only on failure.
-            if offsets.iter().fold(true, |ok, &o| ok & fits(o)) {
-                return Ok(());
-            }
-            let index = offsets.iter().position(|&o| !fits(o)).unwrap_or(0);
-            Err(KernelError::Offset { index, offset: offsets[index], run, len: data.len() })
+        Lhs::Indirect { data, gather, rows, .. } => {
+            check_len("lhs taps * run", rhs.k(), gather.k())?;
+            check_at_least("gathered lhs rows", rows, gather.rows())?;
+            check_at_least("lhs", gather.reach(rows), data.len())
         }
     }
 }

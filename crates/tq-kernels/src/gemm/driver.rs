@@ -2,8 +2,8 @@
 
 use super::{
     AccumulatorStage, Depths, DequantizeStage, Effort, Epilogue, GemmOut, Lhs, LhsRows, MAX_NR, MAX_SUMS,
-    MAX_TILE, Microkernel, Multipliers, OutputStage, PAD, PackedRhs, Panel, QGemm, RequantizeStage,
-    RhsColumns, RhsMatrix, RhsPanel, Stage, check_run,
+    MAX_TILE, Microkernel, Multipliers, OutputStage, PackedRhs, Panel, QGemm, RequantizeStage, RhsColumns,
+    RhsMatrix, RhsPanel, Stage, check_run,
     rows::{MAX_ROWS, Ranges},
 };
 use crate::buffer::{SCRATCH_BYTES, with_scratch};
@@ -230,28 +230,7 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
             Lhs::Dense { data, row_stride, .. } => {
                 runs::copy(codes, &data[row * row_stride..][..codes.len()]);
             }
-            Lhs::Indirect { data, offsets, taps, run, pad, .. } => {
-                let offsets = &offsets[row * taps..][..taps];
-                let mut t = 0;
-                while t < taps {
-                    let start = offsets[t];
-                    // Neighbouring taps are often neighbours in memory: copy them in one piece.
-                    let mut end = t + 1;
-                    if start == PAD {
-                        while end < taps && offsets[end] == PAD {
-                            end += 1;
-                        }
-                        runs::fill(&mut codes[t * run..end * run], pad);
-                    } else {
-                        while end < taps && offsets[end] == start + (end - t) * run {
-                            end += 1;
-                        }
-                        let len = (end - t) * run;
-                        runs::copy(&mut codes[t * run..][..len], &data[start..][..len]);
-                    }
-                    t = end;
-                }
-            }
+            Lhs::Indirect { data, gather, pad, .. } => gather.write(row, data, pad, codes),
         }
     }
 

@@ -7,6 +7,7 @@ mod bounds;
 mod check;
 mod driver;
 mod epilogue;
+mod gather;
 mod microkernel;
 mod packed;
 mod rows;
@@ -21,12 +22,13 @@ pub(crate) use bounds::{ChannelSums, is_wide};
 pub use check::{check_epilogue, check_run};
 pub use driver::TiledGemm;
 pub(crate) use epilogue::{AccumulatorStage, DequantizeStage, Panel, RequantizeStage, Stage};
+pub use gather::GatheredRows;
 pub use microkernel::{
     Depths, Effort, LhsRows, LhsTile, MAX_NR, MAX_SUMS, MAX_TILE, Microkernel, RhsColumns, RhsPanel,
 };
 pub use packed::PackedRhs;
 
-/// The offset that stands for a tap outside the image, in [`Lhs::Indirect`].
+/// The offset that stands for a tap outside the image, in [`GatheredRows`] and [`crate::GatheredWindows`].
 pub const PAD: usize = usize::MAX;
 
 /// Weights to pack: `n` output channels of `k` weights each.
@@ -75,22 +77,14 @@ pub enum Lhs<'a> {
         /// Codes from one row to the next, at least K.
         row_stride: usize,
     },
-    /// Rows gathered from runs: row `r` is the concatenation over `t < taps` of
-    /// `data[offsets[r * taps + t]..][..run]`, or of `run` times `pad` where the offset is [`PAD`].
-    ///
-    /// For a channels-last convolution a run is the channels (of one group) of one tap, and K is `taps * run`
-    /// with weights ordered `[tap][channel]`.
+    /// Rows that are put together from runs of codes, as those of a convolution.
     Indirect {
         /// The codes.
         data: &'a [u8],
-        /// `rows * taps` starts of runs.
-        offsets: &'a [usize],
-        /// Rows.
+        /// Which codes each row has.
+        gather: &'a GatheredRows,
+        /// Rows: all of `gather`, or the first ones of them.
         rows: usize,
-        /// Runs a row.
-        taps: usize,
-        /// Codes a run.
-        run: usize,
         /// The code of padding: the zero point of the lhs.
         pad: u8,
     },

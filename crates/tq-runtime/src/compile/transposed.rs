@@ -4,11 +4,11 @@ use super::{Compiled, Compiler, Done, float};
 use crate::layout::Layout;
 use crate::movement::IndexMap;
 use crate::steps::movement::Move;
-use crate::steps::transposed::{PhaseRows, Transposed};
+use crate::steps::transposed::Transposed;
 use crate::transposed::{self, Phase, TransposedAxis};
 use tq_graph::Op;
 use tq_graph::qdq::QOperator;
-use tq_kernels::PAD;
+use tq_kernels::{GatheredRows, PAD};
 
 impl Compiler<'_> {
     pub(super) fn conv_transpose(&mut self, op: &QOperator) -> Compiled<Done> {
@@ -50,7 +50,10 @@ impl Compiler<'_> {
             most -= offsets.len();
             products += offsets.len() as u64;
             let count = axes.iter().enumerate().map(|(i, a)| phase.outputs(i, a).count()).product();
-            rows.push(PhaseRows { offsets, rows: count, taps: phase.tap_count() });
+            match GatheredRows::new(&offsets, count, phase.tap_count(), channels / groups) {
+                Ok(gathered) => rows.push(gathered),
+                Err(e) => return float(e.to_string()),
+            }
         }
         let size: usize = out_dims.iter().product();
         let order = phase_order(&phases, &axes, out_channels);

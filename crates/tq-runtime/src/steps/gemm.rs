@@ -7,7 +7,7 @@ use crate::slots::BufferId;
 use crate::weights::Packed;
 use std::sync::Arc;
 use tq_graph::ValueId;
-use tq_kernels::{Epilogue, GemmOut, Lhs, OutputStage, PackedRhs};
+use tq_kernels::{Epilogue, GatheredRows, GemmOut, Lhs, OutputStage, PackedRhs};
 
 /// Where the rows of the left-hand side come from.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(crate) enum Rows {
     },
     /// They are gathered: a convolution.
     Indirect {
-        /// Starts of runs for the rows of `batch` images.
-        offsets: Vec<usize>,
+        /// What the rows of `batch` images are made of.
+        gather: GatheredRows,
         /// Rows an image.
         rows: usize,
         /// Images.
@@ -31,10 +31,6 @@ pub(crate) enum Rows {
         batch: usize,
         /// Codes of an image.
         image: usize,
-        /// Runs a row.
-        taps: usize,
-        /// Codes of a run.
-        run: usize,
     },
 }
 
@@ -155,18 +151,15 @@ impl Product {
                     one(Lhs::Dense { data, rows: *rows, row_stride: *stride }, rhs, *group, 0)?;
                 }
             }
-            Rows::Indirect { offsets, rows, images, batch, image, taps, run } => {
+            Rows::Indirect { gather, rows, images, batch, image } => {
                 for first in (0..*images).step_by((*batch).max(1)) {
                     let count = (images - first).min(*batch);
                     let data = x.get(first * image..(first + count) * image).ok_or_else(outside)?;
-                    let offsets = offsets.get(..count * rows * taps).ok_or_else(outside)?;
                     for (rhs, group) in packed.iter().zip(&self.groups) {
                         let lhs = Lhs::Indirect {
                             data: data.get(group.first_in..).ok_or_else(outside)?,
-                            offsets,
+                            gather,
                             rows: count * rows,
-                            taps: *taps,
-                            run: *run,
                             pad: zero_point.clamp(0, 255) as u8,
                         };
                         one(lhs, rhs, *group, first * rows)?;

@@ -6,18 +6,7 @@ use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::weights::{Form, Packed};
 use std::sync::Arc;
-use tq_kernels::{Epilogue, GemmOut, Lhs};
-
-/// Where the outputs of one phase gather their rows.
-#[derive(Debug)]
-pub(crate) struct PhaseRows {
-    /// Starts of runs for the rows of one image.
-    pub(crate) offsets: Vec<usize>,
-    /// Rows an image.
-    pub(crate) rows: usize,
-    /// Runs a row.
-    pub(crate) taps: usize,
-}
+use tq_kernels::{Epilogue, GatheredRows, GemmOut, Lhs};
 
 /// A transposed convolution. Its result has the rows of each image in the order of the phases.
 #[derive(Debug)]
@@ -25,7 +14,8 @@ pub(crate) struct Transposed {
     pub(crate) from: BufferId,
     pub(crate) to: BufferId,
     pub(crate) weights: Arc<Packed>,
-    pub(crate) phases: Vec<PhaseRows>,
+    /// Where the outputs of each phase gather their rows, of one image.
+    pub(crate) phases: Vec<GatheredRows>,
     /// Images.
     pub(crate) images: usize,
     /// Codes of an image of the input.
@@ -50,16 +40,14 @@ impl Step for Transposed {
             for image in 0..self.images {
                 let data = x.get(image * self.image..(image + 1) * self.image).ok_or_else(outside)?;
                 for (phase, groups) in self.phases.iter().zip(weights) {
-                    if phase.rows == 0 {
+                    if phase.rows() == 0 {
                         continue;
                     }
                     for (g, rhs) in groups.iter().enumerate() {
                         let lhs = Lhs::Indirect {
                             data: data.get(g * self.depth..).ok_or_else(outside)?,
-                            offsets: &phase.offsets,
-                            rows: phase.rows,
-                            taps: phase.taps,
-                            run: self.depth,
+                            gather: phase,
+                            rows: phase.rows(),
                             pad: self.zero_point.clamp(0, 255) as u8,
                         };
                         let column = g * rhs.n();
@@ -68,7 +56,7 @@ impl Step for Transposed {
                         let data = out.get_mut(first_row * width + column..).ok_or_else(outside)?;
                         gemm.run(lhs, rhs, &epilogue, GemmOut::U8 { data, row_stride: width })?;
                     }
-                    first_row += phase.rows;
+                    first_row += phase.rows();
                 }
             }
             Ok(())
