@@ -43,6 +43,16 @@ pub fn rows_stay_inside<R: tq_kernels::RowKernel>(isa: Isa, token: Option<R>) {
     guarded::at_both_ends(|| loops::check_rows(token));
 }
 
+/// Holds the loops that make the outputs of tiles to the portable ones, in the same way.
+///
+/// # Panics
+/// As [`stays_inside`].
+#[cfg(target_os = "linux")]
+pub fn outputs_stay_inside<R: tq_kernels::RowKernel>(isa: Isa, token: Option<R>) {
+    let Some(token) = exercised(isa, token) else { return };
+    guarded::at_both_ends(|| loops::check_outputs(token));
+}
+
 /// The token, where `TQ_ISA` allows its level.
 #[cfg(target_os = "linux")]
 fn exercised<T>(isa: Isa, token: Option<T>) -> Option<T> {

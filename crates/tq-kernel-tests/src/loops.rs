@@ -99,14 +99,25 @@ fn tile<K: Microkernel>(
 
 const LENGTHS: [usize; 17] = [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257];
 
+/// The loops that make outputs of a tile of sums, on tiles of many widths: those that a level may have alone.
+///
+/// # Panics
+/// Where a result differs from that of the portable loop.
+pub fn check_outputs(kernel: impl RowKernel) {
+    for len in LENGTHS {
+        requantize(kernel, len);
+        dequantize_tile(kernel, len);
+    }
+    requantize_full_range(kernel);
+}
+
 /// Every loop over rows that has a portable body, on rows of many lengths.
 ///
 /// # Panics
 /// Where a result differs from that of the portable loop.
 pub fn check_rows(kernel: impl RowKernel) {
+    check_outputs(kernel);
     for len in LENGTHS {
-        requantize(kernel, len);
-        dequantize_tile(kernel, len);
         depthwise(kernel, len);
         let (a, b) = (codes(1, len), codes(2, len));
         let mut max = a.clone();
@@ -186,6 +197,63 @@ fn requantize_by(kernel: impl RowKernel, columns: usize, multipliers: RowMultipl
     }
 }
 
+/// Sums of 32 bits of both signs, every zero point, clamps of all widths, multipliers about 1 and -1.
+fn requantize_full_range(kernel: impl RowKernel) {
+    let (rows, most) = (3, 64);
+    let whole =
+        |seed: u32, len: usize| noise(seed, len).zip(noise(!seed, len)).map(|(a, b)| (a << 1 ^ b) as i32);
+    for zero_point in 0..=255 {
+        let seed = zero_point as u32;
+        let columns = [8, 15, 16, 24, 31, 32, 33, 40, 48, most][zero_point as usize % 10];
+        let len = rows * columns;
+        // Sums of all sizes, in offsets and what is left of them: the two do not leave 32 bits.
+        let offset: Vec<i32> = whole(seed + 1, columns).enumerate().map(|(c, v)| v >> (c % 32)).collect();
+        let sums = whole(seed + 1000, len).enumerate().map(|(i, v)| match v.rem_euclid(9) {
+            0 => i32::MIN,
+            1 => i32::MAX,
+            2 => i32::MAX - v.rem_euclid(512),
+            _ => v >> (i % 30),
+        });
+        let acc: Vec<i32> =
+            sums.enumerate().map(|(i, sum)| sum.saturating_sub(offset[i % columns])).collect();
+        let [a, b] = [seed + 2000, seed + 3000].map(|seed| i32::from(codes(seed, 1)[0]));
+        let clamp = [(0, 255), (a.min(b), a.max(b)), (a, a), (zero_point, 255)][zero_point as usize / 10 % 4];
+        let params = Requantize { zero_point, clamp };
+        let check = |multipliers: RowMultipliers| {
+            let (mut out, mut expected) = (vec![0u8; len], vec![0u8; len]);
+            kernel.requantize_tile(rows, &acc, columns, &offset, multipliers, params, &mut out, columns);
+            for (acc, out) in acc.chunks(columns).zip(expected.chunks_mut(columns)) {
+                requantize_row(acc, &offset, multipliers, params, out);
+            }
+            assert_eq!(out, expected, "requantize {rows} x {columns} by {multipliers:?}, {params:?}");
+        };
+        // Below one in magnitude, with numbers beside it, and any.
+        let below = 1.0f32.next_down();
+        for ends in
+            [[below, 0.5, -below, 2e-8], [1.0, -below, -1.0, 1.0f32.next_up()], [1e-9, 3e9, -2.0, -0.0]]
+        {
+            let reals: Vec<f32> = whole(seed + 4000, columns)
+                .map(|v| match v.rem_euclid(3) {
+                    0 => 2.0f32.powi(-(v >> 8 & 31)) * if v < 0 { -1.0 } else { 1.0 } * below,
+                    _ => ends[(v >> 8 & 3) as usize],
+                })
+                .collect();
+            check(RowMultipliers::Float(&reals));
+        }
+        let multiplier: Vec<i32> = whole(seed + 5000, columns)
+            .map(|v| match v.rem_euclid(5) {
+                0 => i32::MAX,
+                1 => 1 << 30,
+                _ => v & i32::MAX | 1 << 30,
+            })
+            .collect();
+        for most in [0, 4] {
+            let shift: Vec<i32> = whole(seed + 6000, columns).map(|v| most - (v & 31)).collect();
+            check(RowMultipliers::FixedPoint { multiplier: &multiplier, shift: &shift });
+        }
+    }
+}
+
 fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
     let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
     let scale: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
@@ -204,7 +272,8 @@ fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
                 let acc = &acc[r * acc_stride..][..columns];
                 dequantize_row(acc, &offset, &scale, addend, &mut expected[r * out_stride..][..columns]);
             }
-            assert_eq!(out, expected, "dequantize {rows} x {columns}, {addend:?}");
+            let bits = |reals: &[f32]| reals.iter().map(|real| real.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&out), bits(&expected), "dequantize {rows} x {columns}, {addend:?}");
         }
     }
 }

@@ -136,6 +136,22 @@ pub(crate) fn load_8_f32(src: &[f32; 8]) -> __m256 {
     unsafe { _mm256_loadu_ps(src.as_ptr()) }
 }
 
+/// 16 accumulators.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_16_i32(src: &[i32; 16]) -> __m512i {
+    // SAFETY: `src` is valid for reads of 64 bytes, and `vmovdqu32` needs no alignment.
+    unsafe { _mm512_loadu_si512(src.as_ptr().cast()) }
+}
+
+/// 16 reals.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_16_f32(src: &[f32; 16]) -> __m512 {
+    // SAFETY: `src` is valid for reads of 64 bytes, and `vmovups` needs no alignment.
+    unsafe { _mm512_loadu_ps(src.as_ptr()) }
+}
+
 /// The low 8 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -174,6 +190,14 @@ pub(crate) fn store_8_i32(dst: &mut [i32; 8], value: __m256i) {
 pub(crate) fn store_8_f32(dst: &mut [f32; 8], value: __m256) {
     // SAFETY: `dst` is valid for writes of 32 bytes, and `vmovups` needs no alignment.
     unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), value) }
+}
+
+/// 16 reals.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_16_f32(dst: &mut [f32; 16], value: __m512) {
+    // SAFETY: `dst` is valid for writes of 64 bytes, and `vmovups` needs no alignment.
+    unsafe { _mm512_storeu_ps(dst.as_mut_ptr(), value) }
 }
 
 /// Asks for the cache line at `address`, which may be any.

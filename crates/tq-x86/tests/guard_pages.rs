@@ -6,7 +6,7 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use tq_kernel_tests::guarded::Guarded;
-use tq_kernel_tests::{rows_stay_inside, stays_inside};
+use tq_kernel_tests::{outputs_stay_inside, rows_stay_inside, stays_inside};
 use tq_kernels::Isa;
 use tq_x86::{Avx2, Avx2Library, Avx512Vnni, AvxVnni, VnniLibrary};
 
@@ -33,4 +33,10 @@ fn avx512vnni_stays_inside_its_buffers() {
 #[test]
 fn loops_over_rows_stay_inside_their_buffers() {
     rows_stay_inside(Isa::Avx2, Avx2::detect());
+}
+
+#[test]
+fn loops_that_make_outputs_stay_inside_their_buffers() {
+    outputs_stay_inside(Isa::AvxVnni, AvxVnni::detect());
+    outputs_stay_inside(Isa::Avx512Vnni, Avx512Vnni::detect());
 }

@@ -1,7 +1,7 @@
 //! The tiles as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
 
-use super::{Avx512Vnni, AvxVnni, avx, avx512};
+use super::{Avx512Vnni, AvxVnni, avx, avx512, dequantize};
 use crate::{Avx2, Avx2Library};
 use crate::{depthwise, group_wise};
 use std::fmt::Debug;
@@ -14,10 +14,10 @@ use tq_kernels::{
 };
 use tq_qtypes::CapabilityTable;
 
-/// Products by dot products; the epilogue of a tile and the sums of odd depthwise windows are those of AVX2. Other loops over
-/// rows are not asked of these tokens.
+/// Products by dot products; the codes of a tile and the sums of odd depthwise windows are made as AVX2 makes them, and so are reals where
+/// `$wide` does not give them vectors of 512 bits. Other loops over rows are not asked of these tokens.
 macro_rules! rows {
-    ($token:ty, $depthwise:ident, $name:literal) => {
+    ($token:ty, $wide:literal, $depthwise:ident, $name:literal) => {
         impl RowKernel for $token {
             fn row_names(&self) -> RowNames {
                 RowNames { depthwise: $name, ..self.avx2.row_names() }
@@ -57,6 +57,20 @@ macro_rules! rows {
                 out: &mut [f32],
                 out_stride: usize,
             ) {
+                let mut done = 0;
+                if $wide {
+                    // SAFETY: `self` exists, and its level has AVX-512F.
+                    done = unsafe {
+                        dequantize::dequantize_tile(
+                            rows, acc, acc_stride, offset, scale, addend, out, out_stride,
+                        )
+                    };
+                    if done >= offset.len().min(scale.len()) {
+                        return;
+                    }
+                }
+                let (acc, offset, scale) = (&acc[done..], &offset[done..], &scale[done..]);
+                let (addend, out) = (addend.from(done), &mut out[done..]);
                 self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
             }
 
@@ -84,8 +98,8 @@ macro_rules! rows {
     };
 }
 
-rows!(AvxVnni, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni");
-rows!(Avx512Vnni, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni");
+rows!(AvxVnni, false, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni");
+rows!(Avx512Vnni, true, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni");
 
 impl Microkernel for AvxVnni {
     const MR: usize = avx::MR;

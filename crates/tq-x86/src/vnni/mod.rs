@@ -1,8 +1,10 @@
 //! `vpdpbusd`: four products of unsigned codes with signed weights, added to a 32-bit sum in one instruction. Nothing can
-//! saturate, so packed weights need no proof. Everything but products runs on the loops of AVX2.
+//! saturate, so packed weights need no proof. Everything but products runs on the loops of AVX2, and with AVX-512 the real
+//! outputs of a tile do on loops of 512 bits. Codes are left to AVX2: AVX-512F packs no better, and the wider vectors take as long.
 
 mod avx;
 mod avx512;
+mod dequantize;
 mod library;
 
 use crate::Avx2;
