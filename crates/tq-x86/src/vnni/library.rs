@@ -14,10 +14,10 @@ use tq_kernels::{
 };
 use tq_qtypes::CapabilityTable;
 
-/// Products by dot products; the codes of a tile and the sums of odd depthwise windows are made as AVX2 makes them, and so are reals where
-/// `$wide` does not give them vectors of 512 bits. Other loops over rows are not asked of these tokens.
+/// Products by dot products; the codes of a tile and the sums of odd depthwise windows are made as AVX2 makes them, reals by the
+/// method of each level. Other loops over rows are not asked of these tokens.
 macro_rules! rows {
-    ($token:ty, $wide:literal, $depthwise:ident, $name:literal) => {
+    ($token:ty, $depthwise:ident, $name:literal, { $($method:tt)* }) => {
         impl RowKernel for $token {
             fn row_names(&self) -> RowNames {
                 RowNames { depthwise: $name, ..self.avx2.row_names() }
@@ -46,33 +46,7 @@ macro_rules! rows {
                 );
             }
 
-            fn dequantize_tile(
-                &self,
-                rows: usize,
-                acc: &[i32],
-                acc_stride: usize,
-                offset: &[i32],
-                scale: &[f32],
-                addend: Addend,
-                out: &mut [f32],
-                out_stride: usize,
-            ) {
-                let mut done = 0;
-                if $wide {
-                    // SAFETY: `self` exists, and its level has AVX-512F.
-                    done = unsafe {
-                        dequantize::dequantize_tile(
-                            rows, acc, acc_stride, offset, scale, addend, out, out_stride,
-                        )
-                    };
-                    if done >= offset.len().min(scale.len()) {
-                        return;
-                    }
-                }
-                let (acc, offset, scale) = (&acc[done..], &offset[done..], &scale[done..]);
-                let (addend, out) = (addend.from(done), &mut out[done..]);
-                self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
-            }
+            $($method)*
 
             fn depthwise(
                 &self,
@@ -98,8 +72,45 @@ macro_rules! rows {
     };
 }
 
-rows!(AvxVnni, false, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni");
-rows!(Avx512Vnni, true, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni");
+rows!(AvxVnni, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni", {
+    fn dequantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        scale: &[f32],
+        addend: Addend,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
+    }
+});
+
+rows!(Avx512Vnni, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni", {
+    fn dequantize_tile(
+        &self,
+        rows: usize,
+        acc: &[i32],
+        acc_stride: usize,
+        offset: &[i32],
+        scale: &[f32],
+        addend: Addend,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX-512F.
+        let done = unsafe {
+            dequantize::dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride)
+        };
+        if done < offset.len().min(scale.len()) {
+            let (acc, offset, scale) = (&acc[done..], &offset[done..], &scale[done..]);
+            let (addend, out) = (addend.from(done), &mut out[done..]);
+            self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
+        }
+    }
+});
 
 impl Microkernel for AvxVnni {
     const MR: usize = avx::MR;
