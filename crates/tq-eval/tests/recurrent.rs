@@ -182,7 +182,8 @@ const FUNCTIONS: [Activation; 11] = [
     Activation::Softplus,
 ];
 
-fn random(seed: u64) -> (RecurrentKind, RecurrentAttrs, Sizes, Data) {
+/// A network; with `long` one of more steps than are projected at a time.
+fn random(seed: u64, long: bool) -> (RecurrentKind, RecurrentAttrs, Sizes, Data) {
     let mut source = Source(seed);
     let flag = |s: &mut Source| s.below(2) == 0;
     let kind = match source.below(5) {
@@ -193,16 +194,22 @@ fn random(seed: u64) -> (RecurrentKind, RecurrentAttrs, Sizes, Data) {
     let direction = [Direction::Forward, Direction::Reverse, Direction::Bidirectional][source.below(3)];
     let directions = direction.count();
     let s = Sizes {
-        steps: source.below(5),
+        steps: if long { 70 } else { source.below(5) },
         // More than one block of samples now and then.
-        batch: if source.below(8) == 0 { 40 } else { source.below(4) },
+        batch: if long {
+            12
+        } else if source.below(8) == 0 {
+            40
+        } else {
+            source.below(4)
+        },
         input: source.below(4),
-        hidden: 1 + source.below(9),
+        hidden: if long { 80 } else { 1 + source.below(9) },
         directions,
         batch_first: flag(&mut source),
     };
     let count = directions * kind.default_activations().len();
-    let activations = if flag(&mut source) {
+    let activations = if long || flag(&mut source) {
         kind.default_activations().repeat(directions)
     } else {
         (0..count).map(|_| FUNCTIONS[source.below(FUNCTIONS.len())]).collect()
@@ -262,24 +269,35 @@ fn outputs(kind: RecurrentKind) -> usize {
     if matches!(kind, RecurrentKind::Lstm { .. }) { 3 } else { 2 }
 }
 
+/// Holds what the operator gives to the formulas.
+fn check((kind, attrs, sizes, data): (RecurrentKind, RecurrentAttrs, Sizes, Data)) {
+    let want = twin(kind, &attrs, sizes, &data);
+    let inputs = tensors(kind, sizes, &data);
+    let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+    let op = Op::Recurrent { kind, attrs };
+    let got = eval_op(&op, &inputs, outputs(kind), Precision::F64).unwrap();
+    for (got, want) in got.iter().zip(&want) {
+        let got = got.as_slice::<f64>().unwrap();
+        assert_eq!(got.len(), want.len());
+        for (g, w) in got.iter().zip(want) {
+            assert!((g - w).abs() <= 1e-9 * w.abs().max(1.0), "{g} instead of {w}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_network_follows_the_formulas(seed: u64) {
-        let (kind, attrs, sizes, data) = random(seed);
-        let want = twin(kind, &attrs, sizes, &data);
-        let inputs = tensors(kind, sizes, &data);
-        let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-        let op = Op::Recurrent { kind, attrs };
-        let got = eval_op(&op, &inputs, outputs(kind), Precision::F64).unwrap();
-        for (got, want) in got.iter().zip(&want) {
-            let got = got.as_slice::<f64>().unwrap();
-            prop_assert_eq!(got.len(), want.len());
-            for (g, w) in got.iter().zip(want) {
-                prop_assert!((g - w).abs() <= 1e-9 * w.abs().max(1.0), "{} instead of {}", g, w);
-            }
-        }
+        check(random(seed, false));
+    }
+}
+
+#[test]
+fn networks_of_many_steps_follow_the_formulas() {
+    for seed in 0..16 {
+        check(random(seed, true));
     }
 }
 

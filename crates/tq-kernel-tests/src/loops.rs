@@ -256,14 +256,23 @@ fn requantize_full_range(kernel: impl RowKernel) {
 
 fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
     let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
-    let scale: Vec<f32> = noise(3, columns).map(|v| v as f32 / 1e11).collect();
+    let scale = noise(3, columns).enumerate().map(|(c, v)| match c % 11 {
+        3 => -(v as f32) / 1e11,
+        5 => f32::MIN_POSITIVE / 16.0,
+        8 => -0.0,
+        _ => v as f32 / 1e11,
+    });
+    let scale: Vec<f32> = scale.collect();
     let bias: Vec<f32> = noise(4, columns).map(|v| v as f32 / 1e4 - 1e5).collect();
     for rows in [1, 2, 5] {
         let (acc_stride, out_stride) = (columns + 3, columns + 2);
         let len = |stride: usize| (rows - 1) * stride + columns;
-        // Sums of all sizes, also of more bits than f32 holds.
-        let acc: Vec<i32> =
-            noise(1, len(acc_stride)).enumerate().map(|(i, v)| (v as i32 - (1 << 30)) >> (i % 29)).collect();
+        // Sums of all sizes, also of more bits than f32 holds, and the largest that there are.
+        let acc = noise(1, len(acc_stride)).enumerate().map(|(i, v)| {
+            let sum = [(v as i32 - (1 << 30)) >> (i % 29), i32::MAX - (v % 300) as i32, i32::MIN][i % 9 / 4];
+            sum.saturating_sub(offset.get(i % acc_stride).copied().unwrap_or(0))
+        });
+        let acc: Vec<i32> = acc.collect();
         for addend in [Addend::None, Addend::Columns(&bias), Addend::Output] {
             let held: Vec<f32> = (0..len(out_stride)).map(|i| i as f32 * 0.375 - 5.0).collect();
             let (mut out, mut expected) = (held.clone(), held);

@@ -99,6 +99,11 @@ fn convolutions_of_every_shape() {
     conv(&base(&[1, 6, 5, 5], w(&[9, 2, 3, 3]), conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 3)));
     conv(&base(&[1, 6, 5, 5], w(&[12, 1, 3, 3]), conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 6)));
     conv(&base(&[1, 6, 5, 5], w(&[9, 2, 1, 1]), conv_attrs(&[1, 1], &[1, 1], &[0, 0], &[0, 0], 3)));
+    // Three images of 272 positions are done as two and one; whole, in groups, and to reals.
+    for (groups, float_out) in [(1, false), (2, false), (1, true), (2, true)] {
+        let attrs = conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], groups);
+        conv(&ConvCase { float_out, ..base(&[1, 6, 16, 17], w(&[8, 6 / groups, 3, 3]), attrs) });
+    }
     // Depthwise, with stride and dilation.
     conv(&base(&[1, 19, 9, 8], w(&[19, 1, 3, 3]), conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 19)));
     conv(&base(&[1, 4, 9, 8], w(&[4, 1, 5, 3]), conv_attrs(&[2, 1], &[1, 2], &[2, 2], &[1, 2], 4)));
