@@ -22,6 +22,15 @@ impl AlignedBuffer {
         Self { lines: vec![Line::zeroed(); bytes.div_ceil(64)], bytes }
     }
 
+    /// The same, or nothing where memory has no room for so many.
+    #[must_use]
+    pub fn try_zeroed(bytes: usize) -> Option<Self> {
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(bytes.div_ceil(64)).ok()?;
+        lines.resize(bytes.div_ceil(64), Line::zeroed());
+        Some(Self { lines, bytes })
+    }
+
     /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -127,7 +136,9 @@ mod tests {
 
     #[test]
     fn starts_on_a_cache_line_and_views_as_other_types() {
-        let mut buffer = AlignedBuffer::zeroed(70);
+        assert!(AlignedBuffer::try_zeroed(usize::MAX).is_none());
+        let mut buffer = AlignedBuffer::try_zeroed(70).unwrap();
+        assert_eq!(buffer.as_slice::<u8>(), [0; 70]);
         buffer.as_mut_slice::<u8>()[69] = 7;
         assert_eq!(buffer.as_slice::<u8>().as_ptr() as usize % 64, 0);
         assert_eq!(buffer.as_slice::<i16>().len(), 35);

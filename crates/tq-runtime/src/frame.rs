@@ -6,6 +6,7 @@ use crate::steps::matmul::ProductSpace;
 use std::fmt::Debug;
 use tq_graph::{Graph, Tensor, ValueId};
 use tq_kernels::Kernels;
+use tq_kernels::buffer::AlignedBuffer;
 
 /// One step of a plan.
 pub(crate) trait Step: Send + Sync + Debug {
@@ -25,8 +26,8 @@ pub(crate) struct Buffer {
 /// Memory that one run uses and leaves to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
-    /// Codes.
-    pub(crate) slots: Vec<Vec<u8>>,
+    /// Codes, which begin on cache lines.
+    pub(crate) slots: Vec<AlignedBuffer>,
     /// Tensors, by value: those that integer steps write stay, the others go after their last reader.
     pub(crate) tensors: Vec<Option<Tensor>>,
     /// Real numbers of one step, between the kernel that makes them and their own order of axes.
@@ -59,7 +60,7 @@ impl Frame<'_> {
         let buffer = self.buffers.get(id.0).ok_or_else(missing)?;
         match buffer.place {
             Place::Constant(i) => self.constants.get(i).map(Vec::as_slice),
-            Place::Slot(i) => self.workspace.slots.get(i).and_then(|s| s.get(..buffer.size)),
+            Place::Slot(i) => self.workspace.slots.get(i).and_then(|s| s.as_slice().get(..buffer.size)),
             Place::Nowhere => None,
         }
         .ok_or_else(missing)
@@ -76,7 +77,7 @@ impl Frame<'_> {
         let Place::Slot(i) = buffer.place else { return Err(missing()) };
         // The slot leaves the workspace while it is written, so that the rest can be read.
         let mut slot = std::mem::take(self.workspace.slots.get_mut(i).ok_or_else(missing)?);
-        let result = match slot.get_mut(..buffer.size) {
+        let result = match slot.as_mut_slice().get_mut(..buffer.size) {
             Some(out) => f(self, out),
             None => Err(missing()),
         };

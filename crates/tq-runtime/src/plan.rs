@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tq_graph::qdq::QdqView;
 use tq_graph::{Graph, NodeId, Tensor, ValueId};
 use tq_kernels::Kernels;
+use tq_kernels::buffer::AlignedBuffer;
 
 /// What the compiler hands over.
 pub(crate) struct Parts {
@@ -200,10 +201,7 @@ impl Plan {
         }
         let mut slots = Vec::with_capacity(self.parts.slot_sizes.len());
         for &size in &self.parts.slot_sizes {
-            let mut slot: Vec<u8> = Vec::new();
-            slot.try_reserve_exact(size).map_err(|_| self.memory_error(size))?;
-            slot.resize(size, 0);
-            slots.push(slot);
+            slots.push(AlignedBuffer::try_zeroed(size).ok_or_else(|| self.memory_error(size))?);
         }
         Ok(Workspace { slots, tensors: vec![None; self.parts.graph.values.len()], ..Workspace::default() })
     }

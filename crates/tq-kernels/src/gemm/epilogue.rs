@@ -6,21 +6,22 @@ use std::fmt::Debug;
 use tq_qtypes::fixed_point::FixedPointMultiplier;
 use tq_qtypes::requantize::requantize_wide;
 
-/// What the epilogue needs to know about the columns of one panel.
+/// What the epilogue needs to know about the columns of one panel. Begins on a cache line, so that no vector of it lies across two.
+#[repr(C, align(64))]
 pub(crate) struct Panel<P> {
-    /// Columns in use.
-    pub(crate) columns: usize,
     /// Added to each accumulator, the bias less the correction for the lhs zero point: of channels that are proved to fit 32 bits. Of
     /// others it is the low 32 bits, which nobody reads.
     pub(crate) offset: [i32; MAX_NR],
     /// What each column is multiplied by.
     pub(crate) factors: P,
+    /// Columns in use.
+    pub(crate) columns: usize,
 }
 
 impl<P> Panel<P> {
     /// For the panels of a stage, of no columns yet.
     pub(crate) fn new(stage: &impl Stage<Factors = P>) -> Self {
-        Self { columns: 0, offset: [0; MAX_NR], factors: stage.factors() }
+        Self { offset: [0; MAX_NR], factors: stage.factors(), columns: 0 }
     }
 
     /// Becomes that of columns `first..first + columns` of a matrix with these sums and biases. What stood in others stays.
