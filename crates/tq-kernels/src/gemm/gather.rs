@@ -1,7 +1,7 @@
 //! Rows that are put together from runs of codes: those of a convolution.
 
 use super::PAD;
-use crate::error::{product, reserve};
+use crate::error::{check_len, product, reserve};
 use crate::{KernelError, Result, runs};
 
 /// Where each row of an [`super::Lhs::Indirect`] finds its codes. Made once for many runs: neighbours are joined, and what
@@ -17,7 +17,9 @@ use crate::{KernelError, Result, runs};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatheredRows {
     runs: Vec<Run>,
-    rows: Vec<Row>,
+    /// One for each row, or none at all where rows have no codes.
+    ends: Vec<End>,
+    rows: usize,
     k: usize,
 }
 
@@ -29,16 +31,23 @@ struct Run {
     len: u32,
 }
 
-/// The start of padding.
+/// The start of padding. No run of codes begins there: it would end behind what 32 bits count.
 const PADDING: u32 = u32::MAX;
 
-/// What is known of a row.
+/// What is known of a row and all before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Row {
-    /// Runs of this row and all before it.
-    end: u32,
-    /// Codes that the data of this row and all before it has at least.
+struct End {
+    /// Their runs.
+    runs: u32,
+    /// Codes that their data has at least.
     reach: u32,
+}
+
+/// What is refused here, and where it is too much.
+const WHAT: &str = "gathered rows";
+
+fn narrow(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| KernelError::SizeOverflow { what: WHAT })
 }
 
 impl GatheredRows {
@@ -47,35 +56,38 @@ impl GatheredRows {
     ///
     /// For a channels-last convolution a run is the channels (of one group) of one tap, and weights are ordered `[tap][channel]`.
     ///
+    /// It takes 8 bytes a row, and 8 more for each run that is left of its taps.
+    ///
     /// # Errors
-    /// [`KernelError::Length`] for more or fewer offsets than `rows * taps`; [`KernelError::SizeOverflow`] for places, rows or
-    /// runs that 32 bits do not count, and for lists that memory has no room for.
+    /// [`KernelError::Length`] for more or fewer offsets than `rows * taps`; [`KernelError::SizeOverflow`] for a K, places in the
+    /// data or runs that 32 bits do not count, and for lists that memory has no room for.
     pub fn new(offsets: &[usize], rows: usize, taps: usize, run: usize) -> Result<Self> {
-        let what = "gathered rows";
-        crate::error::check_len("lhs offsets", product("lhs offsets", &[rows, taps])?, offsets.len())?;
-        let k = product(what, &[taps, run])?;
-        let narrow = |n: usize| u32::try_from(n).map_err(|_| KernelError::SizeOverflow { what });
+        check_len("lhs offsets", product("lhs offsets", &[rows, taps])?, offsets.len())?;
+        let k = product(WHAT, &[taps, run])?;
         // So that no sum of lengths within a row is larger.
         narrow(k)?;
-        let mut all = Self { runs: Vec::new(), rows: Vec::new(), k };
-        reserve(what, &mut all.rows, rows)?;
+        let mut all = Self { runs: Vec::new(), ends: Vec::new(), rows, k };
+        if k == 0 {
+            return Ok(all);
+        }
+        let len = narrow(run)?;
         let mut reach = 0;
-        for r in 0..rows {
+        reserve(WHAT, &mut all.ends, rows)?;
+        for taps in offsets.chunks_exact(taps) {
             let first = all.runs.len();
-            let taps = offsets[r * taps..][..taps].iter();
-            for &offset in taps.filter(|_| run > 0) {
-                let (start, len) = (if offset == PAD { PADDING } else { narrow(offset)? }, narrow(run)?);
+            all.runs.try_reserve(taps.len()).map_err(|_| KernelError::SizeOverflow { what: WHAT })?;
+            for &offset in taps {
+                let start = if offset == PAD { PADDING } else { narrow(offset)? };
                 if offset != PAD {
-                    // Which also keeps the sign of padding apart from places: no run begins there.
-                    let end = start.checked_add(len).ok_or(KernelError::SizeOverflow { what })?;
-                    reach = reach.max(end);
+                    reach =
+                        reach.max(start.checked_add(len).ok_or(KernelError::SizeOverflow { what: WHAT })?);
                 }
                 match all.runs[first..].last_mut().filter(|last| last.is_before(start)) {
                     Some(last) => last.len += len,
                     None => all.runs.push(Run { start, len }),
                 }
             }
-            all.rows.push(Row { end: narrow(all.runs.len())?, reach });
+            all.ends.push(End { runs: narrow(all.runs.len())?, reach });
         }
         all.runs.shrink_to_fit();
         Ok(all)
@@ -84,7 +96,7 @@ impl GatheredRows {
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.rows
     }
 
     /// Codes a row.
@@ -95,15 +107,18 @@ impl GatheredRows {
 
     /// Codes that data must have for the first `rows` rows.
     pub(super) fn reach(&self, rows: usize) -> usize {
-        rows.checked_sub(1).and_then(|last| self.rows.get(last)).map_or(0, |row| row.reach as usize)
+        rows.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| end.reach as usize)
     }
 
     /// Writes the codes of `row` to `dst`, which has K of them, and `pad` for padding.
     #[inline]
     pub(super) fn write(&self, row: usize, data: &[u8], pad: u8, dst: &mut [u8]) {
-        let first = row.checked_sub(1).map_or(0, |before| self.rows[before].end as usize);
+        if self.k == 0 {
+            return;
+        }
+        let first = row.checked_sub(1).map_or(0, |before| self.ends[before].runs as usize);
         let mut rest = dst;
-        for run in &self.runs[first..self.rows[row].end as usize] {
+        for run in &self.runs[first..self.ends[row].runs as usize] {
             let (dst, behind) = rest.split_at_mut(run.len as usize);
             rest = behind;
             match run.start {
@@ -129,16 +144,23 @@ impl Run {
 mod tests {
     use super::*;
 
+    fn run(start: u32, len: u32) -> Run {
+        Run { start, len }
+    }
+
     #[test]
     fn neighbours_are_joined_within_a_row() {
-        let rows = GatheredRows::new(&[PAD, PAD, 0, 3, 6, 0, 0, 3, 6, 9, PAD, PAD], 2, 6, 3).unwrap();
-        let run = |start, len| Run { start, len };
-        let second = [run(0, 12), run(PADDING, 6)];
-        assert_eq!(rows.runs, [[run(PADDING, 6), run(0, 9), run(0, 3)].as_slice(), &second].concat());
+        let rows = GatheredRows::new(&[PAD, PAD, 0, 3, 6, 0, 0, 3, PAD, 6, 9, PAD], 2, 6, 3).unwrap();
+        let first = [run(PADDING, 6), run(0, 9), run(0, 3)];
+        let second = [run(0, 6), run(PADDING, 3), run(6, 6), run(PADDING, 3)];
+        assert_eq!(rows.runs, [first.as_slice(), &second].concat());
         assert_eq!([0, 1, 2].map(|n| rows.reach(n)), [0, 9, 12]);
+        let data = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
         let mut row = [0; 18];
-        rows.write(1, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], 99, &mut row);
-        assert_eq!(row, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99, 99, 99, 99, 99, 99]);
+        rows.write(0, &data[..9], 99, &mut row);
+        assert_eq!(row, [99, 99, 99, 99, 99, 99, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3]);
+        rows.write(1, &data, 99, &mut row);
+        assert_eq!(row, [1, 2, 3, 4, 5, 6, 99, 99, 99, 7, 8, 9, 10, 11, 12, 99, 99, 99]);
     }
 
     #[test]
@@ -146,15 +168,21 @@ mod tests {
         let refused = |offset, run| {
             matches!(GatheredRows::new(&[offset], 1, 1, run), Err(KernelError::SizeOverflow { .. }))
         };
-        assert!(refused(usize::MAX - 1, 1) && refused(usize::MAX - 1, 8) && refused(PAD, 1 << 40));
-        assert!(refused(u32::MAX as usize, 1) && refused(u32::MAX as usize - 1, 2));
-        assert!(GatheredRows::new(&[u32::MAX as usize - 1], 1, 1, 1).is_ok());
-        assert!(GatheredRows::new(&[0; 3], 2, 2, 1).is_err());
+        let most = u32::MAX as usize;
+        assert!(refused(usize::MAX - 1, 1) && refused(usize::MAX - 1, 8) && refused(PAD, most + 1));
+        assert!(refused(most, 1) && refused(most - 1, 2));
+        assert!(GatheredRows::new(&[most - 1], 1, 1, 1).is_ok());
+        assert_eq!(GatheredRows::new(&[PAD], 1, 1, most).unwrap().runs, [run(PADDING, u32::MAX)]);
+        assert!(matches!(GatheredRows::new(&[0; 3], 2, 2, 1), Err(KernelError::Length { .. })));
     }
 
     #[test]
-    fn rows_without_codes_have_no_runs() {
-        assert_eq!(GatheredRows::new(&[5, PAD], 2, 1, 0).unwrap().reach(2), 0);
-        assert_eq!(GatheredRows::new(&[], 3, 0, 4).unwrap().rows(), 3);
+    fn rows_without_codes_take_no_memory() {
+        let (no_run, no_taps) =
+            (GatheredRows::new(&[5, PAD], 2, 1, 0), GatheredRows::new(&[], 1 << 40, 0, 4));
+        let (no_run, no_taps) = (no_run.unwrap(), no_taps.unwrap());
+        assert_eq!((no_run.rows(), no_run.reach(2), no_taps.rows(), no_taps.reach(9)), (2, 0, 1 << 40, 0));
+        no_taps.write(7, &[], 1, &mut []);
+        assert_eq!(GatheredRows::new(&[], 0, 3, 4).unwrap().reach(0), 0);
     }
 }

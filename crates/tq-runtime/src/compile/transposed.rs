@@ -44,15 +44,18 @@ impl Compiler<'_> {
         let mut rows = Vec::with_capacity(phases.len());
         let mut products = 0u64;
         for phase in &phases {
-            let Some(offsets) = phase.offsets(&axes, channels, PAD, most) else {
+            // Each offset, the run that is made of it at most, and a row: 8 bytes each.
+            let Some(offsets) = phase.offsets(&axes, channels, PAD, most / 3) else {
                 return float(format!("a window of {kernel:?} at {:?} positions", &out_dims[2..]));
             };
-            most -= offsets.len();
+            most -= 3 * offsets.len();
             products += offsets.len() as u64;
-            let count = axes.iter().enumerate().map(|(i, a)| phase.outputs(i, a).count()).product();
+            let count: usize = axes.iter().enumerate().map(|(i, a)| phase.outputs(i, a).count()).product();
             match GatheredRows::new(&offsets, count, phase.tap_count(), channels / groups) {
                 Ok(gathered) => rows.push(gathered),
-                Err(e) => return float(e.to_string()),
+                Err(e) => {
+                    return float(format!("a window of {kernel:?} at {:?} positions: {e}", &out_dims[2..]));
+                }
             }
         }
         let size: usize = out_dims.iter().product();

@@ -4,15 +4,23 @@ use super::{Compiled, Compiler, Done, float};
 use crate::codes::Held;
 use crate::geometry::{self, Axis};
 use crate::layout::{Layout, same_order};
+use crate::movement::{FILL, IndexMap};
 use crate::requantize::Requantizer;
 use crate::slots::BufferId;
 use crate::steps::gemm::{Finish, Gemm, Group, Product, Rows};
+use crate::steps::movement::Move;
 use crate::steps::window::Depthwise;
 use crate::weights::{Packed, is_depthwise};
 use std::sync::Arc;
 use tq_graph::Op;
 use tq_graph::qdq::{QOperator, QOutput};
 use tq_kernels::{GatheredRows, PAD};
+
+/// Convolutions are unrolled whose taps beside each other have at most this many codes.
+const UNROLLED_RUN: usize = 16;
+
+/// The most bytes that the unrolled rows of one image may take.
+const UNROLLED_BYTES: usize = 4 << 20;
 
 /// Rows that a gathered product should have at least: small images are done several at a time.
 const ROWS_AT_ONCE: usize = 512;
@@ -86,12 +94,50 @@ impl Compiler<'_> {
             let kernel = Some(self.shared.kernels.depthwise().name().to_owned());
             return Ok(Done { kernel, macs });
         }
-        let rows = self.rows(&dims, &axes, *depth)?;
+        let (from, rows) = match self.unrolled(from, held, &dims, &axes, attrs.groups) {
+            Some(unrolled) => unrolled,
+            None => (from, self.rows(&dims, &axes, *depth)?),
+        };
         let each = channels / attrs.groups;
         let groups = (0..attrs.groups).map(|g| Group { first_in: g * depth, first_out: g * each }).collect();
         let unswap = (!same_order(&out_dims)).then_some((images, positions));
         self.product(op, from, held, packed, (groups, rows), &out_dims, unswap)?;
         Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
+    }
+
+    /// The rows of a convolution written out one after the other, where that is worth its memory: rows of which no two taps are
+    /// written at once cost less when they are moved as a list of bytes, or of short runs, before they are multiplied.
+    fn unrolled(
+        &mut self,
+        from: BufferId,
+        held: Held,
+        dims: &[usize],
+        axes: &[Axis],
+        groups: usize,
+    ) -> Option<(BufferId, Rows)> {
+        let (images, channels) = (dims[0], dims[1]);
+        let rows: usize = axes.iter().map(|a| a.output).product();
+        let taps: usize = axes.iter().map(|a| a.kernel).product();
+        let depth = taps.checked_mul(channels)?;
+        let row_bytes = rows.checked_mul(depth)?;
+        let run = axes.last()?.kernel.checked_mul(channels)?;
+        if groups != 1 || taps == 1 || run > UNROLLED_RUN || row_bytes > UNROLLED_BYTES {
+            return None;
+        }
+        let size = images.checked_mul(row_bytes).filter(|n| *n <= self.shared.max_value_bytes)?;
+        let image = dims[1..].iter().product::<usize>();
+        let mut map = Vec::with_capacity(row_bytes);
+        for start in geometry::offsets(axes, 1, channels, PAD)? {
+            match i32::try_from(start) {
+                Ok(start) => map.extend((0..channels as i32).map(|c| start + c)),
+                Err(_) => map.resize(map.len() + channels, FILL),
+            }
+        }
+        i32::try_from(image).ok()?;
+        let to = self.new_buffer(size);
+        let map = IndexMap::new(map, image);
+        self.emit(Move { from, to, map, images, fill: held.zero() }, vec![from], vec![to]);
+        Some((to, Rows::Dense { rows: images * rows, stride: depth }))
     }
 
     /// The rows of a convolution over a channels-last value of shape `dims` (as the graph has it).
@@ -105,7 +151,9 @@ impl Compiler<'_> {
         let rows: usize = axes.iter().map(|a| a.output).product();
         let taps: usize = axes.iter().map(|a| a.kernel).product();
         let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).clamp(1, images);
-        let list = batch.checked_mul(rows).and_then(|n| n.checked_mul(taps)).and_then(|n| n.checked_mul(8));
+        // Offsets and the runs that are made of them, 8 bytes each, and 8 for a row.
+        let row = taps.checked_mul(2).and_then(|n| n.checked_add(1));
+        let list = row.and_then(|n| batch.checked_mul(rows)?.checked_mul(n)?.checked_mul(8));
         if list.is_none_or(|bytes| bytes > self.shared.max_value_bytes) {
             return float(format!("a window of {taps} elements at {rows} positions"));
         }
@@ -114,7 +162,7 @@ impl Compiler<'_> {
         };
         match GatheredRows::new(&offsets, batch * rows, taps, run) {
             Ok(gather) => Ok(Rows::Indirect { gather, rows, images, batch, image: in_positions * channels }),
-            Err(e) => float(e.to_string()),
+            Err(e) => float(format!("a window of {taps} elements at {rows} positions: {e}")),
         }
     }
 
