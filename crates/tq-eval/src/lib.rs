@@ -19,6 +19,7 @@ mod ops;
 mod parallel;
 mod shape;
 mod squash;
+mod vectors;
 pub mod window;
 
 pub use error::{EvalError, OpError};

@@ -52,7 +52,7 @@ fn dot<T: Real, const R: usize>(x: &[T], rows: [&[T]; R]) -> [T; R] {
     let (x8, rest) = x.as_chunks::<LANES>();
     let rows8 = rows.map(|row| row.as_chunks::<LANES>().0);
     // With the vectors of this processor: they do what one element at a time does. The sums live in here, so that they stay in registers.
-    let lanes = pulp::Arch::new().dispatch(
+    let lanes = crate::vectors::arch().dispatch(
         #[inline(always)]
         || {
             let mut lanes = [[T::ZERO; LANES]; R];
@@ -99,7 +99,7 @@ fn add_rows<T: Real>(x: &[T], m: ArrayView2<T>, mut c: ArrayViewMut1<T>) {
 /// Adds four rows, each times a number, in one pass over the sums.
 fn add_four<T: Real>(x: [T; AT_ONCE], rows: [&[T]; AT_ONCE], sums: &mut [T]) {
     let [p, q, r, s] = rows.map(|row| &row[..sums.len()]);
-    pulp::Arch::new().dispatch(
+    crate::vectors::arch().dispatch(
         #[inline(always)]
         || {
             for (i, sum) in sums.iter_mut().enumerate() {

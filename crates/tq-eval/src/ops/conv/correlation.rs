@@ -3,8 +3,8 @@
 
 use super::lines::{self, Layout, Line, cut};
 use super::tile::{Correlate, FILTERS, Place, SLACK, lanes};
+use crate::vectors;
 use crate::window::Window;
-use pulp::Arch;
 use rayon::prelude::*;
 
 /// Below this share of a vector that a row fills, unrolling is faster.
@@ -192,7 +192,7 @@ impl Correlation {
         let weights = self.filters.div_ceil(FILTERS) * pass.taps.len();
         let weights = &pass.weights[piece.group * weights..][..weights];
         let (taps, places, bias, step) = (&pass.taps, &places, piece.bias, lines[1].write);
-        Arch::new().dispatch(Correlate { x: buffer, taps, weights, bias, places, step, out });
+        vectors::arch().dispatch(Correlate { x: buffer, taps, weights, bias, places, step, out });
     }
 }
 

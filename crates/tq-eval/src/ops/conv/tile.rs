@@ -1,8 +1,9 @@
 //! Tiles of sums of products, kept in vector registers: what convolutions of f32 spend their time in.
 //!
-//! Vectors are as wide as the machine has them, and their multiply-add is the fused one where there is one.
+//! Vectors are those of [`vectors::arch`], and their multiply-add is the fused one where there is one.
 
-use pulp::{Arch, Simd, WithSimd};
+use crate::vectors;
+use pulp::{Simd, WithSimd};
 
 /// Output channels of a tile.
 pub(super) const FILTERS: usize = 4;
@@ -23,7 +24,7 @@ pub(super) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes)
+    vectors::arch().dispatch(Lanes)
 }
 
 /// A vector of neighbouring positions.

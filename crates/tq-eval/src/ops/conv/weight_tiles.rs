@@ -7,7 +7,7 @@ use super::tile::{SLACK, SumProducts, lanes};
 use super::weights::PARTS;
 use super::{ConvShape, FEW_CHANNELS};
 use crate::OpError;
-use pulp::Arch;
+use crate::vectors;
 use rayon::prelude::*;
 
 /// Elements of input and gradient that are summed over at a time: what a second-level cache holds beside the sums.
@@ -110,7 +110,7 @@ impl ConvShape {
                 }
             }
         }
-        Arch::new().dispatch(SumProducts { x: planes, taps: work.taps, places, gradient, sums });
+        vectors::arch().dispatch(SumProducts { x: planes, taps: work.taps, places, gradient, sums });
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn activate<T: Real>(f: Activation, clip: Option<T>, x: &mut [T]) {
     }
 }
 
-/// With the vectors of this processor: they do what one element at a time does.
+/// With the longest vectors of this processor: they do what one element at a time does.
 fn each<T: Real>(x: &mut [T], f: impl Fn(T) -> T) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
