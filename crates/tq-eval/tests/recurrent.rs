@@ -194,7 +194,7 @@ fn random(seed: u64, long: bool) -> (RecurrentKind, RecurrentAttrs, Sizes, Data)
     let direction = [Direction::Forward, Direction::Reverse, Direction::Bidirectional][source.below(3)];
     let directions = direction.count();
     let s = Sizes {
-        steps: if long { 70 } else { source.below(5) },
+        steps: if long { 140 } else { source.below(5) },
         // More than one block of samples now and then.
         batch: if long {
             12
@@ -234,7 +234,7 @@ fn random(seed: u64, long: bool) -> (RecurrentKind, RecurrentAttrs, Sizes, Data)
         x: source.values(s.steps * s.batch * s.input),
         w: source.values(rows * s.input),
         // Small, so that functions without bounds do not blow the state up.
-        r: source.values(rows * s.hidden).into_iter().map(|v| v * 0.25).collect(),
+        r: source.values(rows * s.hidden).into_iter().map(|v| v * if long { 0.1 } else { 0.25 }).collect(),
         b,
         lens: flag(&mut source).then_some(lens),
         h,

@@ -255,7 +255,7 @@ fn requantize_full_range(kernel: impl RowKernel) {
 }
 
 fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
-    let offset: Vec<i32> = noise(2, columns).map(|v| (v % 1000) as i32).collect();
+    let offset: Vec<i32> = noise(2, columns).map(|v| ((v % 3) as i32 - 1) * (v % 1000) as i32).collect();
     let scale = noise(3, columns).enumerate().map(|(c, v)| match c % 11 {
         3 => -(v as f32) / 1e11,
         5 => f32::MIN_POSITIVE / 16.0,
@@ -269,7 +269,8 @@ fn dequantize_tile(kernel: impl RowKernel, columns: usize) {
         let len = |stride: usize| (rows - 1) * stride + columns;
         // Sums of all sizes, also of more bits than f32 holds, and the largest that there are.
         let acc = noise(1, len(acc_stride)).enumerate().map(|(i, v)| {
-            let sum = [(v as i32 - (1 << 30)) >> (i % 29), i32::MAX - (v % 300) as i32, i32::MIN][i % 9 / 4];
+            let sum =
+                [(v as i32 - (1 << 30)) >> (i % 29), i32::MAX - (v % 2 * 150) as i32, i32::MIN][i % 9 / 4];
             sum.saturating_sub(offset.get(i % acc_stride).copied().unwrap_or(0))
         });
         let acc: Vec<i32> = acc.collect();

@@ -9,7 +9,7 @@ pub enum KernelError {
     Length {
         /// What was counted.
         what: &'static str,
-        /// How many there should be (at least, for buffers with a stride and for what gathered rows read).
+        /// How many there should be (at least, for buffers with a stride, and for gathered rows and what they read).
         expected: usize,
         /// How many there are.
         got: usize,

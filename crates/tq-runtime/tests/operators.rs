@@ -102,7 +102,7 @@ fn convolutions_of_every_shape() {
     // Three images of 272 positions are done as two and one; whole, in groups, and to reals.
     for (groups, float_out) in [(1, false), (2, false), (1, true), (2, true)] {
         let attrs = conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], groups);
-        conv(&ConvCase { float_out, ..base(&[1, 6, 16, 17], w(&[8, 6 / groups, 3, 3]), attrs) });
+        conv(&ConvCase { float_out, ..base(&[1, 20, 16, 17], w(&[8, 20 / groups, 3, 3]), attrs) });
     }
     // Depthwise, with stride and dilation.
     conv(&base(&[1, 19, 9, 8], w(&[19, 1, 3, 3]), conv_attrs(&[1, 1], &[1, 1], &[1, 1], &[1, 1], 19)));

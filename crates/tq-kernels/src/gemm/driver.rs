@@ -96,6 +96,8 @@ impl<K: Microkernel> QGemm for TiledGemm<K> {
         const {
             assert!(K::MR >= 1 && K::NR >= 1 && K::KU >= 1);
             assert!(K::MR <= MAX_ROWS && K::NR <= MAX_NR && K::MR * K::NR <= MAX_TILE);
+            // Packed rows lie behind the sums, on lines of their own.
+            assert!(MAX_NR <= MAX_SUMS && SUMS_BYTES.is_multiple_of(64));
         };
         check_run(self.name(), &lhs, rhs, epilogue, &out)?;
         let (kernel, lhs_zero_point) = (self.0, epilogue.lhs_zero_point);
@@ -251,6 +253,10 @@ impl<K: Microkernel, S: Stage> Job<'_, K, S> {
         sums: &mut [i32],
         out: &mut [S::Out],
     ) {
+        // Sums that a kernel leaves as they were would be noticed.
+        if cfg!(debug_assertions) {
+            sums.fill(i32::MIN);
+        }
         // `Σ (a − za)(w − zw)` is the same with `a` and `za` less by `base`.
         let zero_point = self.lhs_zero_point - i32::from(base);
         let mut row_sums = [0i64; MAX_ROWS];

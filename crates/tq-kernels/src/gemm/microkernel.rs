@@ -6,7 +6,7 @@ use std::ops::Range;
 /// The largest MR·NR of a microkernel.
 pub const MAX_TILE: usize = 512;
 
-/// Sums that are computed at a time, of one tile at least; they live on the stack.
+/// Sums that are computed at a time, of one tile at least; they live in a thread's scratch.
 pub const MAX_SUMS: usize = 3 * MAX_TILE;
 
 /// The largest NR of a microkernel.
@@ -159,7 +159,7 @@ pub trait Microkernel: RowKernel {
     /// `tile[r * NR + c] = Σ_k lhs[r][k] * rhs[k][c]` over the elements `k` of K, for every row `r` of `lhs` and column
     /// `c` in use.
     ///
-    /// `k` starts at a multiple of 32768 (rounded down to a multiple of KU) and ends at a multiple of KU. `lhs.codes` begins at K = 0 and
+    /// Whatever `tile` held before. `k` starts at a multiple of 32768 (rounded down to a multiple of KU) and ends at a multiple of KU. `lhs.codes` begins at K = 0 and
     /// holds at least `(rows - 1) * stride + k.end` codes, `tile` at least `rows * NR` sums. Every partial sum in
     /// any order fits 32 bits: the caller has proved it.
     /// Arguments that break these rules may give wrong sums or a panic, but nothing worse.

@@ -105,8 +105,8 @@ impl Compiler<'_> {
         Ok(Done { kernel: Some(self.shared.kernels.gemm().name().to_owned()), macs })
     }
 
-    /// The rows of a convolution written out one after the other, where that is worth its memory: rows of which no two taps are
-    /// written at once cost less when they are moved as a list of bytes, or of short runs, before they are multiplied.
+    /// The rows of a convolution written out one after the other, where that is worth its memory: rows of short runs cost less
+    /// when all of them are moved, byte by byte or run by run, before they are multiplied.
     fn unrolled(
         &mut self,
         from: BufferId,
@@ -120,20 +120,24 @@ impl Compiler<'_> {
         let taps: usize = axes.iter().map(|a| a.kernel).product();
         let depth = taps.checked_mul(channels)?;
         let row_bytes = rows.checked_mul(depth)?;
-        let run = axes.last()?.kernel.checked_mul(channels)?;
+        let run = axes.last().filter(|a| a.dilation == 1).map_or(1, |a| a.kernel).checked_mul(channels)?;
         if groups != 1 || taps == 1 || run > UNROLLED_RUN || row_bytes > UNROLLED_BYTES {
             return None;
         }
-        let size = images.checked_mul(row_bytes).filter(|n| *n <= self.shared.max_value_bytes)?;
+        let fits = |bytes: &usize| *bytes <= self.shared.max_value_bytes;
+        let size = images.checked_mul(row_bytes).filter(fits)?;
+        // Offsets of 8 bytes, and a place of 4 for each code.
+        rows.checked_mul(taps)?.checked_mul(8)?.checked_add(row_bytes.checked_mul(4)?).filter(fits)?;
         let image = dims[1..].iter().product::<usize>();
-        let mut map = Vec::with_capacity(row_bytes);
+        i32::try_from(image).ok()?;
+        let mut map = Vec::new();
+        map.try_reserve_exact(row_bytes).ok()?;
         for start in geometry::offsets(axes, 1, channels, PAD)? {
             match i32::try_from(start) {
                 Ok(start) => map.extend((0..channels as i32).map(|c| start + c)),
                 Err(_) => map.resize(map.len() + channels, FILL),
             }
         }
-        i32::try_from(image).ok()?;
         let to = self.new_buffer(size);
         let map = IndexMap::new(map, image);
         self.emit(Move { from, to, map, images, fill: held.zero() }, vec![from], vec![to]);
@@ -150,13 +154,14 @@ impl Compiler<'_> {
         }
         let rows: usize = axes.iter().map(|a| a.output).product();
         let taps: usize = axes.iter().map(|a| a.kernel).product();
-        let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).clamp(1, images);
         // Offsets and the runs that are made of them, 8 bytes each, and 8 for a row.
-        let row = taps.checked_mul(2).and_then(|n| n.checked_add(1));
-        let list = row.and_then(|n| batch.checked_mul(rows)?.checked_mul(n)?.checked_mul(8));
-        if list.is_none_or(|bytes| bytes > self.shared.max_value_bytes) {
+        let row = taps.checked_mul(16).and_then(|n| n.checked_add(8));
+        let image = row.and_then(|row| row.checked_mul(rows));
+        let most = image.map_or(0, |bytes| self.shared.max_value_bytes / bytes.max(1));
+        if most == 0 {
             return float(format!("a window of {taps} elements at {rows} positions"));
         }
+        let batch = ROWS_AT_ONCE.div_ceil(rows.max(1)).clamp(1, images).min(most);
         let Some(offsets) = geometry::offsets(axes, batch, channels, PAD) else {
             return float(format!("a window of {taps} elements at {rows} positions"));
         };

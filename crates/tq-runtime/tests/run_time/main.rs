@@ -228,7 +228,8 @@ fn recurrent_layers_of_every_form_run_in_integers_and_survive_a_file() {
         let mut n = Numbers(seed);
         let kind = kinds[seed as usize % kinds.len()];
         // The last ones have more steps than are projected at a time.
-        let (g, x) = if seed < short { layer(&mut n, kind) } else { layer_of(&mut n, kind, (70, 12, 3, 80)) };
+        let (g, x) =
+            if seed < short { layer(&mut n, kind) } else { layer_of(&mut n, kind, (140, 12, 3, 80)) };
         let float = Evaluator::new(&g, Precision::F32).unwrap().run(&x).unwrap();
         let mut per_channel = pytorch_dynamic_qconfig();
         per_channel.weight = default_per_channel_weight_observer();
