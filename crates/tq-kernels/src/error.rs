@@ -179,7 +179,7 @@ pub(crate) fn check_rows(
         .checked_mul(row_stride)
         .and_then(|x| x.checked_add(width))
         .ok_or(KernelError::SizeOverflow { what })?;
-    if expected > len { Err(KernelError::Length { what, expected, got: len }) } else { Ok(()) }
+    check_at_least(what, expected, len)
 }
 
 pub(crate) fn check_zero_point(what: &'static str, zero_point: i32, min: i32, max: i32) -> crate::Result<()> {

@@ -13,6 +13,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
+mod dequantize;
+#[cfg(target_arch = "x86_64")]
 mod group_wise;
 #[cfg(target_arch = "x86_64")]
 mod memory;

@@ -25,7 +25,7 @@ const WIDE_BLOCK: usize = 32 * 1024;
 const MOVED_K: usize = 1024;
 
 /// What sums take of a thread's scratch. It begins on a cache line, as no place on the stack does by itself: vectors of sums that lie
-/// across two lines are stored and loaded more slowly, by up to 4 % of a network, in some builds and not in others.
+/// across two lines take two accesses, in some builds and not in others.
 const SUMS_BYTES: usize = MAX_SUMS * size_of::<i32>();
 
 /// Bytes of a panel of columns of `k` weights.

@@ -1,8 +1,8 @@
 //! The AVX2 loops as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for AVX2 are called from code that is not")]
 
-use super::{Avx2, depthwise, dequantize, elementwise, gemm, lookup, requantize};
-use crate::group_wise;
+use super::{Avx2, depthwise, elementwise, gemm, lookup, requantize};
+use crate::{dequantize, group_wise};
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
 use tq_kernels::row::{binary_row, depthwise_channels, quantize_row};
@@ -56,7 +56,7 @@ impl RowKernel for Avx2 {
     ) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe {
-            dequantize::dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
+            dequantize::avx2::dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
         }
     }
 

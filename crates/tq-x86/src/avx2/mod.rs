@@ -1,7 +1,6 @@
 //! AVX2: no dot-product instructions, so products are summed in 16 bits where that is proved exact, and by magnitude elsewhere.
 
 mod depthwise;
-mod dequantize;
 mod elementwise;
 mod gemm;
 mod library;

@@ -1,9 +1,9 @@
 //! The tiles as kernels of the contract.
 #![allow(unsafe_code, reason = "functions compiled for VNNI are called from code that is not")]
 
-use super::{Avx512Vnni, AvxVnni, avx, avx512, dequantize};
+use super::{Avx512Vnni, AvxVnni, avx, avx512};
 use crate::{Avx2, Avx2Library};
-use crate::{depthwise, group_wise};
+use crate::{depthwise, dequantize, group_wise};
 use std::fmt::Debug;
 use std::ops::Range;
 use tq_kernels::buffer::AlignedBuffer;
@@ -14,10 +14,10 @@ use tq_kernels::{
 };
 use tq_qtypes::CapabilityTable;
 
-/// Products by dot products; the codes of a tile and the sums of odd depthwise windows are made as AVX2 makes them, reals by the
-/// method of each level. Other loops over rows are not asked of these tokens.
+/// Products by dot products; the codes of a tile and the sums of odd depthwise windows are made as AVX2 makes them, reals by
+/// vectors as long as the level has them. Other loops over rows are not asked of these tokens.
 macro_rules! rows {
-    ($token:ty, $depthwise:ident, $name:literal, { $($method:tt)* }) => {
+    ($token:ty, $depthwise:ident, $reals:ident, $name:literal) => {
         impl RowKernel for $token {
             fn row_names(&self) -> RowNames {
                 RowNames { depthwise: $name, ..self.avx2.row_names() }
@@ -46,7 +46,24 @@ macro_rules! rows {
                 );
             }
 
-            $($method)*
+            fn dequantize_tile(
+                &self,
+                rows: usize,
+                acc: &[i32],
+                acc_stride: usize,
+                offset: &[i32],
+                scale: &[f32],
+                addend: Addend,
+                out: &mut [f32],
+                out_stride: usize,
+            ) {
+                // SAFETY: `self` exists, so the processor has the features of its level.
+                unsafe {
+                    dequantize::$reals::dequantize_tile(
+                        rows, acc, acc_stride, offset, scale, addend, out, out_stride,
+                    );
+                }
+            }
 
             fn depthwise(
                 &self,
@@ -72,45 +89,8 @@ macro_rules! rows {
     };
 }
 
-rows!(AvxVnni, avxvnni, "x86_64-u8i8i32-depthwise-avxvnni", {
-    fn dequantize_tile(
-        &self,
-        rows: usize,
-        acc: &[i32],
-        acc_stride: usize,
-        offset: &[i32],
-        scale: &[f32],
-        addend: Addend,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
-    }
-});
-
-rows!(Avx512Vnni, avx512vnni, "x86_64-u8i8i32-depthwise-avx512vnni", {
-    fn dequantize_tile(
-        &self,
-        rows: usize,
-        acc: &[i32],
-        acc_stride: usize,
-        offset: &[i32],
-        scale: &[f32],
-        addend: Addend,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        // SAFETY: `self` exists, so the processor has AVX-512F.
-        let done = unsafe {
-            dequantize::dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride)
-        };
-        if done < offset.len().min(scale.len()) {
-            let (acc, offset, scale) = (&acc[done..], &offset[done..], &scale[done..]);
-            let (addend, out) = (addend.from(done), &mut out[done..]);
-            self.avx2.dequantize_tile(rows, acc, acc_stride, offset, scale, addend, out, out_stride);
-        }
-    }
-});
+rows!(AvxVnni, avxvnni, avx2, "x86_64-u8i8i32-depthwise-avxvnni");
+rows!(Avx512Vnni, avx512vnni, avx512, "x86_64-u8i8i32-depthwise-avx512vnni");
 
 impl Microkernel for AvxVnni {
     const MR: usize = avx::MR;

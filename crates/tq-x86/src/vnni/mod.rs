@@ -4,7 +4,6 @@
 
 mod avx;
 mod avx512;
-mod dequantize;
 mod library;
 
 use crate::Avx2;
